@@ -1,0 +1,109 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHONS := 3.11 3.12 3.13
+VENV := .venv
+BIN := $(VENV)/bin
+COLLECTIONS := .collections
+HERE := $(COLLECTIONS)/ansible_collections/virtops/guest_agent
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)"
+SCRIPTS := .ci/run $(shell grep -rlE '^\#!.*\bbash' tests/tools)
+
+##@ The two you came for
+
+.PHONY: demo
+demo: system venv-run collections ## boot a few real guests and show the collection at work (installs what is missing)
+	$(RUN) tests/lab/demo
+
+# Cheap checks first, so that a typing error does not cost the minutes that guests take to boot. One after the
+# other, also under -j: the output of each must be readable, and guests and linters share few cores.
+.PHONY: test
+test: ## everything: lint, unit, sanity, integration on real guests
+	$(MAKE) --no-print-directory system venv
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory sanity
+	$(MAKE) --no-print-directory integration
+
+##@ Parts of the test
+
+.PHONY: lint lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-shell
+lint: lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-shell ## every linter
+lint-python: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+lint-types: venv collections
+	$(BIN)/mypy
+lint-yaml: venv
+	$(BIN)/yamllint --strict .
+lint-ansible: venv collections
+	$(RUN) ansible-lint --offline --profile production
+lint-docs: venv collections
+	$(RUN) antsibull-docs lint-collection-docs --plugin-docs .
+lint-changelog: venv
+	$(BIN)/antsibull-changelog lint
+lint-shell: venv
+	$(BIN)/shellcheck $(SCRIPTS)
+
+.PHONY: sanity
+sanity: venv ## ansible-test sanity, every test, no ignore file
+	$(RUN) tests/tools/sanity
+
+.PHONY: unit
+unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
+	tests/tools/unit
+
+.PHONY: integration
+integration: system venv collections ## tests on real guests
+	$(RUN) python -m pytest tests/integration -q
+
+.PHONY: coverage
+coverage: venv collections ## unit tests with branch coverage of the core
+	$(RUN) python -m pytest tests/unit -q --cov --cov-report=term-missing:skip-covered
+
+##@ Guests to play with
+
+.PHONY: lab lab-down
+lab: system venv-run collections ## boot three tiny guests and leave them running
+	$(RUN) python -m tests.lab up tiny=3
+lab-down: venv-run ## stop them
+	$(RUN) python -m tests.lab down
+
+##@ The house
+
+.PHONY: venv venv-run packages system collections
+venv: venv-run ## .venv with everything a developer needs
+	tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements.txt
+venv-run: packages
+	tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements-run.txt
+packages:
+	tests/tools/system tests/tools/packages.txt
+system: packages ## install the Debian packages that are missing
+	tests/tools/system $(wildcard tests/lab/packages.txt)
+	$(if $(wildcard tests/lab/install.sh),tests/lab/install.sh)
+collections: $(HERE) ## .collections, where this checkout is virtops.guest_agent
+
+$(HERE):
+	mkdir -p $(@D)
+	ln -sfn ../../.. $@
+
+.PHONY: docs build
+docs: venv collections ## render the documentation of every plugin
+	$(RUN) tests/tools/docs
+build: venv ## dist/virtops-guest_agent-VERSION.tar.gz
+	$(RUN) ansible-galaxy collection build --force --output-path dist
+
+.PHONY: clean
+clean: ## remove everything that a run leaves in the checkout
+	rm -rf .ansible .cache $(COLLECTIONS) .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv* dist htmlcov tests/output
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile

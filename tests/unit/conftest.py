@@ -1,0 +1,64 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes this checkout importable as ansible_collections.<namespace>.<name>, wherever it lies.
+
+Nothing here depends on the user: no ansible.cfg and no directory in the home takes part in a unit test.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _full_name() -> str:
+    galaxy = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))
+    return "ansible_collections.{namespace}.{name}".format_map(galaxy)
+
+
+def _is_found() -> bool:
+    try:
+        return importlib.util.find_spec(_full_name()) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _collections_path(scratch: Path) -> Path:
+    """A directory under which this checkout has its full name: what `make collections` made, or a link of our own."""
+    below = Path(*_full_name().split("."))
+    made = ROOT / ".collections"
+    if (made / below).exists() and (made / below).samefile(ROOT):
+        return made
+    link = scratch / below
+    link.parent.mkdir(parents=True)
+    link.symlink_to(ROOT, target_is_directory=True)
+    return scratch
+
+
+def _install_loader() -> None:
+    scratch = tempfile.TemporaryDirectory(prefix="unit-")
+    atexit.register(scratch.cleanup)
+    home = Path(scratch.name)
+    (home / "ansible.cfg").touch()
+    # Read by ansible when it is first imported, and by the commands that a test starts.
+    os.environ["ANSIBLE_CONFIG"] = str(home / "ansible.cfg")
+    os.environ["ANSIBLE_HOME"] = str(home / "home")
+    os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(_collections_path(home))
+
+    from ansible.plugins.loader import init_plugin_loader
+
+    # The real loader, not a stand-in in sys.modules: only it lets plugins be found by their full names as well.
+    init_plugin_loader()
+
+
+# ansible-test comes with a loader of its own.
+if not _is_found():
+    _install_loader()
