@@ -36,7 +36,7 @@ test: ## everything: lint, unit, sanity, integration on real guests
 .PHONY: lint lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-shell
 lint: lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-shell ## every linter
 lint-python: venv
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
 lint-types: venv collections
 	$(BIN)/mypy
