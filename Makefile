@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 COLLECTIONS := .collections
 HERE := $(COLLECTIONS)/ansible_collections/virtops/guest_agent
-RUN := PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)"
+RUN := ANSIBLE_HOME="$(CURDIR)/.cache/ansible" PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)"
 SCRIPTS := .ci/run $(shell grep -rlE '^\#!.*\bbash' tests/tools)
 
 ##@ The two you came for
@@ -79,14 +79,13 @@ lab-down: venv-run ## stop them
 
 .PHONY: venv venv-run packages system collections
 venv: venv-run ## .venv with everything a developer needs
-	tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements.txt
+	@tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements.txt
 venv-run: packages
-	tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements-run.txt
+	@tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements-run.txt
 packages:
-	tests/tools/system tests/tools/packages.txt
+	@tests/tools/system tests/tools/packages.txt
 system: packages ## install the Debian packages that are missing
-	tests/tools/system $(wildcard tests/lab/packages.txt)
-	$(if $(wildcard tests/lab/install.sh),tests/lab/install.sh)
+	tests/lab/install.sh
 collections: $(HERE) ## .collections, where this checkout is virtops.guest_agent
 
 $(HERE):
