@@ -1,0 +1,118 @@
+"""The command line: python -m tests.lab up|down|list."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from .errors import LabError
+from .guest import AGENT_MODES, KINDS, Guest, Kind
+from .lab import START_SECONDS, Lab
+from .records import guest_records
+from .teardown import take_down
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status: int = options.run(options)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; what was started is removed", file=sys.stderr)
+        return 130
+    return status
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description=sys.modules[__package__].__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="start guests and wait for their agents")
+    up.set_defaults(run=_up)
+    up.add_argument("guests", nargs="+", type=_wanted, metavar="KIND[=N]", help=f"kinds: {', '.join(KINDS)}")
+    up.add_argument("--name", help="the domain's name; of several guests NAME-1, NAME-2, ...")
+    up.add_argument("--agent", choices=AGENT_MODES, default="normal", help="what the agent does")
+    up.add_argument("--block", default=(), type=_commands, help="preset (rhel8, rhel9, rhel10) or comma-separated commands")
+    up.add_argument("--allow", default=(), type=_commands, help="the same for commands to allow; all others are refused")
+    up.add_argument("--no-channel", dest="channel", action="store_false", help="a domain without an agent channel")
+    up.add_argument("--paused", action="store_true", help="pause the guests once they are up")
+    up.add_argument("--persistent", action="store_true", help="define the domains instead of only creating them")
+    up.add_argument("--parallel", type=int, default=4, help="guests that boot at a time (default 4)")
+    up.add_argument("--timeout", type=float, default=START_SECONDS, help="seconds for each agent to come up")
+    up.add_argument("--uri", help="a hypervisor other than the local one")
+    commands.add_parser("down", help="remove everything the lab started").set_defaults(run=_down)
+    commands.add_parser("list", help="the guests on record: name, kind, URI, console log").set_defaults(run=_list)
+    return parser
+
+
+def _wanted(text: str) -> tuple[Kind, int]:
+    kind, _, count = text.partition("=")
+    for known in KINDS:
+        if kind == known and re.fullmatch(r"[0-9]{1,3}", count or "1"):
+            return known, int(count or "1")
+    raise argparse.ArgumentTypeError(f"{text!r} is not KIND or KIND=N, with a kind of {', '.join(KINDS)}")
+
+
+def _commands(text: str) -> str | tuple[str, ...]:
+    """A word with a dash in it is a command, without one a preset."""
+    return tuple(text.split(",")) if "-" in text else text
+
+
+def _up(options: argparse.Namespace) -> int:
+    kinds = [kind for kind, count in options.guests for _ in range(count)]
+    guests = []
+    for number, kind in enumerate(kinds, 1):
+        name = f"{options.name}-{number}" if options.name and len(kinds) > 1 else options.name or ""
+        guests.append(
+            Guest(
+                name=name,
+                kind=kind,
+                agent=options.agent,
+                block=options.block,
+                allow=options.allow,
+                channel=options.channel,
+                persistent=options.persistent,
+            )
+        )
+    began = time.monotonic()
+    lab = Lab(options.uri)
+    try:
+        names = lab.start_all(guests, options.parallel, options.timeout)
+        if options.paused:
+            for name in names:
+                lab.pause(name)
+    except BaseException:
+        lab.close()
+        raise
+    lab.leave()
+    for name in names:
+        print(name)
+    print(f"lab: {len(names)} up on {lab.uri} after {time.monotonic() - began:.1f} s", file=sys.stderr)
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    take_down()
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    for record in guest_records():
+        print(record.name, record.kind, record.uri, record.directory / "console.log", sep="\t")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

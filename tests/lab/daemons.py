@@ -1,0 +1,154 @@
+"""The libvirt daemons of the lab: the one that runs is used, else one of our own is started and later stopped.
+
+A daemon of ours leaves the system's libvirt setup alone: root's runs in a mount namespace in which its configuration
+and its data are directories of the lab, a user's has a configuration directory of the lab.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from .errors import LabError
+from .paths import cache_dir
+from .processes import Process
+from .records import DaemonRecord, daemon_dir, daemon_records, state_lock
+from .shell import run
+
+SYSTEM_URI = "qemu:///system"
+SESSION_URI = "qemu:///session"
+_START_SECONDS = 60.0
+
+_COMMON_CONF = 'stdio_handler = "file"\n'
+_SYSTEM_QEMU_CONF = (
+    _COMMON_CONF
+    + """security_driver = "none"
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+cgroup_controllers = [ ]
+namespaces = [ ]
+"""
+)
+_SYSTEM_CONF = """unix_sock_ro_perms = "0700"
+unix_sock_rw_perms = "0700"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+"""
+# $1 ... are pairs of a directory and where it is mounted, then "--", then the daemon.
+_IN_NAMESPACE = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shift 2; done; shift; exec "$@"'
+
+
+def default_hypervisor() -> tuple[str, bool]:
+    """Return the URI to use, and whether its daemon was started for this call."""
+    uri = SYSTEM_URI if os.geteuid() == 0 else SESSION_URI
+    with state_lock():
+        if _reachable(uri):
+            return uri, False
+        if os.geteuid() == 0:
+            _start_system()
+        else:
+            start_session("session", uri, _user_runtime_dir())
+    return uri, True
+
+
+def _reachable(uri: str) -> bool:
+    # A client that finds no session daemon starts one, which would not be ours: look for its socket first.
+    if uri == SESSION_URI and not session_socket(_user_runtime_dir()).exists():
+        return False
+    try:
+        open_connection(uri).close()
+    except LabError:
+        return False
+    return True
+
+
+def session_socket(runtime: Path) -> Path:
+    """Return where a session daemon with this runtime directory listens."""
+    return runtime / "libvirt" / "libvirt-sock"
+
+
+def _user_runtime_dir() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or Path.home() / ".cache")
+
+
+def open_connection(uri: str) -> Any:
+    """Open a connection, or say in one sentence why not."""
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    try:
+        return libvirt.open(uri)
+    except libvirt.libvirtError as error:
+        raise LabError(f"cannot connect to {uri}: {error}") from None
+
+
+def _start_system() -> None:
+    base = daemon_dir("system")
+    mounts = {
+        base / "etc": "/etc/libvirt",
+        base / "lib": "/var/lib/libvirt",
+        base / "log": "/var/log/libvirt",
+        # What libvirt found out about QEMU: worth keeping.
+        cache_dir() / "libvirt": "/var/cache/libvirt",
+    }
+    for directory, target in mounts.items():
+        if not Path(target).is_dir():
+            raise LabError("libvirt-daemon-system is not installed: run tests/lab/install.sh")
+        directory.mkdir(parents=True, exist_ok=True)
+    _write_configuration(base / "etc", base / "log", _SYSTEM_QEMU_CONF, _SYSTEM_CONF)
+    pid_file = base / "libvirtd.pid"
+    pairs = [str(word) for pair in mounts.items() for word in pair]
+    namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_NAMESPACE, "sh", *pairs, "--"]
+    remove = () if Path("/run/libvirt").exists() else ("/run/libvirt",)
+    run([*namespace, *_libvirtd("/etc/libvirt", pid_file)], timeout=_START_SECONDS)
+    DaemonRecord("system", SYSTEM_URI, Process.of(int(pid_file.read_text())), remove).save()
+
+
+def start_session(role: str, uri: str, runtime: Path, user: str | None = None, base: Path | None = None) -> Path:
+    """Start a session daemon, as another user if one is named; return its base directory.
+
+    The base is below /tmp because the paths of the sockets that libvirt makes in it may have 107 bytes.
+    """
+    base = base or Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))
+    configuration = base / "c" / "libvirt"
+    configuration.mkdir(parents=True, exist_ok=True)
+    runtime.mkdir(parents=True, exist_ok=True)
+    _write_configuration(configuration, base, _COMMON_CONF, "")
+    account = pwd.getpwnam(user) if user else None
+    if account:
+        for path in (base, *base.rglob("*")):
+            os.chown(path, account.pw_uid, account.pw_gid)
+    pid_file = base / "libvirtd.pid"
+    environment = {
+        "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "HOME": str(base) if user else str(Path.home()),
+        "XDG_CONFIG_HOME": str(base / "c"),
+        "XDG_RUNTIME_DIR": str(runtime),
+    }
+    run(_libvirtd(configuration, pid_file), timeout=_START_SECONDS, environment=environment, user=user)
+    DaemonRecord(role, uri, Process.of(int(pid_file.read_text())), (str(base),)).save()
+    return base
+
+
+def stop_daemons() -> None:
+    """Stop the daemons on record, and remove what they leave behind."""
+    for record in daemon_records():
+        record.process.end()
+        for path in record.remove:
+            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(daemon_dir(record.role), ignore_errors=True)
+
+
+def _write_configuration(directory: Path, logs: Path, qemu: str, daemon: str) -> None:
+    (directory / "qemu.conf").write_text(qemu)
+    (directory / "libvirtd.conf").write_text(f'{daemon}log_outputs = "3:file:{logs}/libvirtd.log"\n')
+
+
+def _libvirtd(configuration: str | Path, pid_file: Path) -> list[str]:
+    return ["libvirtd", "--daemon", "--config", f"{configuration}/libvirtd.conf", "--pid-file", str(pid_file)]

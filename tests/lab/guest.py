@@ -1,0 +1,72 @@
+"""What a guest of the lab is: plain data, chosen before it starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from .errors import LabError
+
+Kind = Literal["tiny", "debian12", "debian13"]
+AgentMode = Literal["normal", "stopped", "absent", "relay"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+AGENT_MODES: tuple[AgentMode, ...] = get_args(AgentMode)
+MEMORY_MIB: dict[Kind, int] = {"tiny": 96, "debian12": 256, "debian13": 256}
+
+AGENT_PORT = "org.qemu.guest_agent.0"
+RELAY_PORT = "org.virtops.lab.0"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One domain to start.
+
+    name: the domain's name, used as it is; without one the lab counts (tiny-1, tiny-2, ...).
+    agent: normal; stopped (opens its port, then SIGSTOP); absent; relay (a ScriptedAgent on the host answers; tiny only).
+    block, allow: commands, or the name of a preset (rhel8, rhel9, rhel10).
+    metadata: XML elements of other namespaces for <metadata>.
+    devices: XML added to <devices>.
+    """
+
+    name: str = ""
+    kind: Kind = "tiny"
+    agent: AgentMode = "normal"
+    block: str | Sequence[str] = ()
+    allow: str | Sequence[str] = ()
+    channel: bool = True
+    hostname: str = ""
+    title: str = ""
+    description: str = ""
+    metadata: str = ""
+    devices: str = ""
+    persistent: bool = False
+    memory_mib: int = 0
+    vcpus: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise LabError(f"{self.kind!r} is no kind of guest: {', '.join(KINDS)}")
+        if self.agent not in AGENT_MODES:
+            raise LabError(f"{self.agent!r} is no agent mode: {', '.join(AGENT_MODES)}")
+        if self.agent == "relay" and (self.kind != "tiny" or not self.channel):
+            raise LabError("the relay needs a tiny guest with a channel")
+        if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", self.hostname):
+            raise LabError(f"{self.hostname!r} cannot be a guest's host name")
+
+    @property
+    def guest_hostname(self) -> str:
+        """The host name in the guest: the one asked for, or the domain's name as far as it can be one."""
+        return self.hostname or re.sub(r"[^A-Za-z0-9.-]+", "-", self.name)[:63].strip("-.") or "guest"
+
+    @property
+    def opens_channel(self) -> bool:
+        """Whether something in the guest will open the agent's port."""
+        return self.channel and self.agent != "absent"
+
+    @property
+    def answers(self) -> bool:
+        """Whether the agent will answer guest-ping without further ado."""
+        return self.opens_channel and self.agent == "normal" and "guest-ping" not in self.block

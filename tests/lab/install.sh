@@ -1,0 +1,31 @@
+#!/bin/sh
+# Install the Debian packages of packages.txt that are missing, and nothing when none is.
+set -eu
+
+list=$(dirname -- "$0")/packages.txt
+missing=
+while read -r package; do
+    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing="$missing $package"
+done <"$list"
+if [ -z "$missing" ]; then
+    echo "lab: every package is installed"
+    exit 0
+fi
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null; then
+    as_root=sudo
+else
+    echo "lab: these packages are missing:$missing" >&2
+    echo "lab: run this script as root, or install sudo" >&2
+    exit 1
+fi
+
+echo "lab: installing$missing"
+# shellcheck disable=SC2086 # the list and the optional sudo are words, not one argument
+{
+    $as_root apt-get update
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
+}

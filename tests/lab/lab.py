@@ -1,0 +1,227 @@
+"""Start real guests, wait for their agents, look into them, and take them down again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import libvirt
+import libvirt_qemu
+
+from .daemons import default_hypervisor, open_connection
+from .domain_xml import Files, domain_xml
+from .errors import LabError
+from .events import AgentEvents, ensure_event_loop, wait_answer
+from .guest import Guest
+from .images import image_files
+from .paths import state_dir
+from .records import GuestRecord, guest_dir, guest_records
+from .serial_shell import Completed, run_on_socket
+from .shell import run
+from .teardown import remove_guest, take_down
+
+START_SECONDS = 180.0
+_TICK = re.compile(rb"tick (\d+)\r?\n")
+
+
+class Lab:
+    """A set of guests on one hypervisor.
+
+    Without a URI: qemu:///system for root, qemu:///session for others, with a daemon of the lab's own if none runs.
+    As a context manager it removes the guests it started, and the daemon if it started that.
+    """
+
+    def __init__(self, uri: str | None = None, owner: tuple[int, int] | None = None) -> None:
+        ensure_event_loop()
+        self._started_daemon = False
+        if uri is None:
+            uri, self._started_daemon = default_hypervisor()
+        self.uri = uri
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._guests: dict[str, Guest] = {}
+        self._forwards: dict[tuple[str, int], int] = {}
+        self.connection: Any = open_connection(uri)
+        self._events = AgentEvents(self.connection)
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the guests this object started; with the last guest, also the daemon it started."""
+        for name in list(self._guests):
+            self.destroy(name)
+        self._disconnect()
+        if self._started_daemon and not guest_records():
+            take_down()
+
+    def leave(self) -> None:
+        """Disconnect and leave everything running, for `down` to remove."""
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            self._events.close()
+            self.connection.close()
+
+    def start(self, guest: Guest) -> str:
+        """Start one guest without waiting for its agent; return its name."""
+        with self._lock:
+            guest = guest if guest.name else replace(guest, name=self._free_name(guest.kind))
+            record = self._prepare(guest)
+            self._guests[guest.name] = guest
+        try:
+            base = image_files(guest.kind)
+            disk = record.directory / "disk.qcow2"
+            backing = ["-b", str(base.disk), "-F", "raw"]
+            run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk)])
+            self._give_away(record.directory, disk)
+            files = Files(base.kernel, base.initrd, disk, record.directory)
+            self._create(guest, domain_xml(guest, record.uuid, files, state_dir()))
+        except BaseException:
+            self.destroy(guest.name)
+            raise
+        return guest.name
+
+    def start_all(self, guests: Iterable[Guest], parallel: int = 4, timeout: float = START_SECONDS) -> list[str]:
+        """Start guests, at most `parallel` booting at a time, and wait for their agents; return their names."""
+
+        def start_and_wait(guest: Guest) -> str:
+            name = self.start(guest)
+            self._wait_agent(name, time.monotonic() + timeout)
+            return name
+
+        pool = ThreadPoolExecutor(max_workers=parallel)
+        try:
+            return list(pool.map(start_and_wait, guests))
+        finally:
+            # After a failure or an interrupt, what has not begun never begins.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def wait_agents(self, timeout: float = START_SECONDS) -> None:
+        """Wait for the agents of all guests this object started; LabError names the first that does not come."""
+        deadline = time.monotonic() + timeout
+        for name in list(self._guests):
+            self._wait_agent(name, deadline)
+
+    def _wait_agent(self, name: str, deadline: float) -> None:
+        guest = self._guests[name]
+        domain = self.domain(name)
+        if guest.opens_channel:
+            self._events.wait_connected(domain, deadline)
+        if guest.answers:
+            wait_answer(domain, deadline)
+
+    def domain(self, name: str) -> Any:
+        """Return libvirt's object for a guest."""
+        return self.connection.lookupByUUIDString(self._record(name).uuid)
+
+    def names(self) -> list[str]:
+        """Return the names of the lab's guests on this hypervisor."""
+        return [record.name for record in guest_records() if record.uri == self.uri]
+
+    def destroy(self, name: str) -> None:
+        """Stop and remove one guest, whatever state it is in."""
+        remove_guest(self._record(name), self.connection)
+        self._guests.pop(name, None)
+        self._forwards = {key: port for key, port in self._forwards.items() if key[0] != name}
+
+    def pause(self, name: str) -> None:
+        """Pause a guest's CPUs."""
+        self.domain(name).suspend()
+
+    def resume(self, name: str) -> None:
+        """Let a paused guest go on."""
+        self.domain(name).resume()
+
+    def console(self, name: str) -> Path:
+        """Return the file with everything the guest wrote on its first serial port."""
+        return self._record(name).directory / "console.log"
+
+    def relay(self, name: str) -> Path:
+        """Return the socket for the ScriptedAgent of a guest with agent="relay"."""
+        return self._record(name).directory / "relay.sock"
+
+    def ticks(self, name: str) -> int:
+        """Return the last number a tiny guest said it had written to /data/ticks; 0 before the first."""
+        with self.console(name).open("rb") as log:
+            size = log.seek(0, 2)
+            log.seek(max(0, size - 4096))
+            found = _TICK.findall(log.read())
+        return int(found[-1]) if found else 0
+
+    def run(self, name: str, command: str, timeout: float = 30) -> Completed:
+        """Run a shell command in the guest through its second serial port: no agent and no network involved."""
+        return run_on_socket(self._record(name).directory / "shell.sock", command, timeout)
+
+    def forward(self, name: str, guest_port: int) -> int:
+        """Return a port of 127.0.0.1 that leads to a TCP port of the guest."""
+        with self._lock:
+            if known := self._forwards.get((name, guest_port)):
+                return known
+            port = _free_port()
+            command = f"hostfwd_add hostnet0 tcp:127.0.0.1:{port}-:{guest_port}"
+            flags = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
+            if answer := libvirt_qemu.qemuMonitorCommand(self.domain(name), command, flags).strip():
+                raise LabError(f"domain {name}: QEMU refuses to forward port {guest_port}: {answer}")
+            self._forwards[name, guest_port] = port
+            return port
+
+    def _record(self, name: str) -> GuestRecord:
+        for record in guest_records():
+            if record.name == name and record.uri == self.uri:
+                return record
+        raise LabError(f"the lab has no guest {name!r} on {self.uri}")
+
+    def _free_name(self, kind: str) -> str:
+        taken = {*self.names(), *(domain.name() for domain in self.connection.listAllDomains())}
+        number = 1
+        while f"{kind}-{number}" in taken:
+            number += 1
+        return f"{kind}-{number}"
+
+    def _prepare(self, guest: Guest) -> GuestRecord:
+        """Make the guest's directory and put the guest on record, before there is anything to clean up."""
+        if guest.name in self.names():
+            raise LabError(f"the lab already has a guest {guest.name!r}")
+        identity = str(uuid.uuid4())
+        directory = guest_dir(identity)
+        directory.mkdir(parents=True)
+        record = GuestRecord(identity, guest.name, guest.kind, self.uri, directory)
+        record.save()
+        return record
+
+    def _give_away(self, *paths: Path) -> None:
+        if self._owner:
+            for path in paths:
+                shutil.chown(path, *self._owner)
+
+    def _create(self, guest: Guest, xml: str) -> None:
+        try:
+            if guest.persistent:
+                self.connection.defineXML(xml).create()
+            else:
+                self.connection.createXML(xml, 0)
+        except libvirt.libvirtError as error:
+            raise LabError(f"domain {guest.name}: cannot start: {error}") from None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

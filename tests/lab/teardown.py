@@ -1,0 +1,76 @@
+"""Remove guests and daemons: only what is on record or bears this lab's mark."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import libvirt
+
+from .daemons import open_connection, stop_daemons
+from .domain_xml import NAMESPACE
+from .errors import LabError
+from .paths import state_dir
+from .processes import qemu_of
+from .records import GuestRecord, daemon_records, guest_records, state_lock
+
+
+def remove_guest(record: GuestRecord, connection: Any | None) -> None:
+    """Remove a guest and its files; without a hypervisor to ask, end its QEMU process."""
+    if connection is not None:
+        with contextlib.suppress(libvirt.libvirtError):
+            remove_domain(connection.lookupByUUIDString(record.uuid))
+    elif process := qemu_of(record.uuid):
+        process.end()
+    shutil.rmtree(record.directory, ignore_errors=True)
+
+
+def remove_domain(domain: Any) -> None:
+    """Stop a domain, and forget its definition and its snapshots."""
+    persistent = domain.isPersistent()
+    if domain.isActive():
+        domain.destroy()
+    if persistent:
+        domain.undefineFlags(
+            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        )
+
+
+def take_down() -> None:
+    """Remove every guest and every daemon of this lab, and the state directory. Doing it again does nothing."""
+    if not state_dir().exists():
+        return
+    with state_lock():
+        guests = guest_records()
+        uris = {record.uri for record in (*guests, *daemon_records())}
+        for uri in uris:
+            connection = _connection_or_none(uri)
+            for record in guests:
+                if record.uri == uri:
+                    remove_guest(record, connection)
+            if connection is not None:
+                _remove_marked(connection)
+                connection.close()
+        stop_daemons()
+        shutil.rmtree(state_dir())
+
+
+def _connection_or_none(uri: str) -> Any | None:
+    try:
+        return open_connection(uri)
+    except LabError:
+        return None
+
+
+def _remove_marked(connection: Any) -> None:
+    """Remove domains that bear the mark of this lab and are not on record, such as one a test renamed or cloned."""
+    for domain in connection.listAllDomains():
+        with contextlib.suppress(libvirt.libvirtError, ET.ParseError):
+            mark = ET.fromstring(domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
+            if mark.get("state") == str(state_dir()):
+                remove_domain(domain)
