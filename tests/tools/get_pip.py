@@ -14,7 +14,9 @@ import pathlib
 import runpy
 import sys
 
-WHEEL = next(pathlib.Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"))
+# Debian takes the wheel out of ensurepip and into a package of its own.
+PLACES = (pathlib.Path(ensurepip.__file__).parent / "_bundled", pathlib.Path("/usr/share/python-wheels"))
+WHEEL = next(wheel for place in PLACES for wheel in place.glob("pip-*.whl"))
 ARGUMENTS = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
 
 sys.path.insert(0, str(WHEEL))

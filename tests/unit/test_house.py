@@ -225,6 +225,12 @@ def test_the_action_group_names_every_module_and_nothing_else() -> None:
     assert set(runtime["action_groups"]["guest_agent"]) == modules
 
 
+def test_the_execution_environment_names_files_that_exist() -> None:
+    environment = yaml.safe_load((ROOT / "meta" / "execution-environment.yml").read_text(encoding="utf-8"))
+    missing = [name for name in environment["dependencies"].values() if not (ROOT / name).is_file()]
+    assert missing == []
+
+
 def _has_header(text: str) -> bool:
     lines = text.splitlines()
     if lines and lines[0].startswith("#!"):
