@@ -81,7 +81,7 @@ def _command_line(guest: Guest) -> str:
         f"lab.agent={guest.agent}",
     ]
     if guest.kind != "tiny":
-        words.append("root=/dev/vda rw net.ifnames=0")
+        words.append(f"root=/dev/vda rootfstype=ext4 rw net.ifnames=0 systemd.hostname={guest.guest_hostname}")
     if block:
         words.append(f"lab.block={','.join(block)}")
     if allow:

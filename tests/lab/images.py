@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import published
+from .debian_image import KEY, debian_image
+from .errors import LabError
 from .guest import Kind
 from .tiny_image import tiny_image
 
@@ -21,5 +23,16 @@ class ImageFiles:
 
 def image_files(kind: Kind) -> ImageFiles:
     """Return the files of a kind, built if need be."""
-    image = published(tiny_image(), ("vmlinuz", "initrd", "disk.img"))
+    image = published(_image(kind), ("vmlinuz", "initrd", "disk.img"))
     return ImageFiles(image / "vmlinuz", image / "initrd", image / "disk.img")
+
+
+def ssh_key(kind: str) -> Path:
+    """Return the private key that opens root's and ansible's account in guests of a Debian kind."""
+    if kind == "tiny":
+        raise LabError("a tiny guest has no SSH server")
+    return debian_image(kind) / KEY
+
+
+def _image(kind: Kind) -> Path:
+    return tiny_image() if kind == "tiny" else debian_image(kind)

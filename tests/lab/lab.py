@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import socket
+import subprocess
 import threading
 import time
 import uuid
@@ -24,7 +25,7 @@ from .domain_xml import Files, domain_xml
 from .errors import LabError
 from .events import AgentEvents, ensure_event_loop, wait_answer
 from .guest import Guest
-from .images import image_files
+from .images import image_files, ssh_key
 from .paths import state_dir
 from .records import GuestRecord, guest_dir, guest_records
 from .serial_shell import Completed, run_on_socket
@@ -32,6 +33,7 @@ from .shell import run
 from .teardown import remove_guest, take_down
 
 START_SECONDS = 180.0
+_SSH_PORT = 22
 _TICK = re.compile(rb"tick (\d+)\r?\n")
 
 
@@ -180,6 +182,19 @@ class Lab:
                 raise LabError(f"domain {name}: QEMU refuses to forward port {guest_port}: {answer}")
             self._forwards[name, guest_port] = port
             return port
+
+    def ssh(self, name: str, command: str, user: str = "root", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command in a Debian guest over SSH, as root or as the user ansible."""
+        options = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
+        words = ["ssh", "-i", str(self.key(name)), "-p", str(self.forward(name, _SSH_PORT)), "-o", "LogLevel=ERROR"]
+        for option in options:
+            words += ["-o", option]
+        words += [f"{user}@127.0.0.1", command]
+        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def key(self, name: str) -> Path:
+        """Return the private SSH key of a Debian guest's root and ansible users."""
+        return ssh_key(self._record(name).kind)
 
     def _record(self, name: str) -> GuestRecord:
         for record in guest_records():
