@@ -1,0 +1,44 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options of modules that act on one guest."""
+
+    DOCUMENTATION = r"""
+options:
+  domain:
+    description:
+      - Name or UUID of the libvirt domain.
+    type: str
+    required: true
+"""
+
+    HYPERVISOR = r"""
+options:
+  uri:
+    description:
+      - libvirt connection URI of the hypervisor, seen from where the module runs, such as V(qemu:///system) or
+        V(qemu+ssh://root@kvm1/system).
+      - Without it libvirt's own default is used, which is the environment variable E(LIBVIRT_DEFAULT_URI), the
+        configuration of libvirt's client, or V(qemu:///system) for root and V(qemu:///session) for anybody else.
+      - Agent commands need a read-write connection.
+    type: str
+  agent_timeout:
+    description:
+      - How long the agent may take to answer one command, in seconds.
+    type: int
+    default: 5
+requirements:
+  - libvirt-python on the host that executes the module
+notes:
+  - The module talks to libvirt, not to the guest's network. Run it on the hypervisor, or anywhere that can reach O(uri), with
+    C(delegate_to) where the play's hosts are the guests themselves.
+  - The first agent command of a domain's run makes libvirt note C(custom-ga-command) as a taint of the domain, which has no effect.
+seealso:
+  - plugin: virtops.guest_agent.libvirt
+    plugin_type: inventory
+"""

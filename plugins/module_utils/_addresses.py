@@ -1,0 +1,126 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which of a guest's addresses to use. Pure: candidates in, addresses out, best first."""
+
+from __future__ import annotations
+
+import collections
+import ipaddress
+import typing as t
+
+from ._errors import InvalidInput
+
+#: Where an address is known from. ``agent``: the agent, on a NIC that the domain has; ``lease`` and ``arp``: the hypervisor;
+#: ``agent_unverified``: the agent, on an interface that the domain does not have (bridges of containers, tunnels, inventions).
+SOURCES: t.Final = ("agent", "lease", "arp", "agent_unverified")
+_VERIFIED: t.Final = frozenset({"lease", "arp"})
+_Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+
+class Candidate(t.TypedDict):
+    address: str
+    prefix: int
+    mac: str | None
+    network: str | None
+    source: str
+
+
+class AddressPolicy(t.NamedTuple):
+    """What the user prefers. Empty ``cidrs`` and ``networks`` allow all; the order of each list is the order of preference."""
+
+    families: tuple[str, ...] = ("ipv4", "ipv6")
+    cidrs: tuple[_Network, ...] = ()
+    exclude_cidrs: tuple[_Network, ...] = ()
+    networks: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ("agent", "lease", "arp")
+
+
+def parse_cidrs(texts: t.Iterable[str], option: str) -> tuple[_Network, ...]:
+    """
+    :raise InvalidInput: one of them is no network, such as 10.0.0.0/8.
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(ipaddress.ip_network(text, strict=False))
+        except ValueError as error:
+            raise InvalidInput(f"{option}: {text!r} is not a network such as 10.0.0.0/8 or 2001:db8::/32") from error
+    return tuple(found)
+
+
+_K = t.TypeVar("_K", bound=t.Hashable)
+
+
+def assign(claims: t.Mapping[_K, t.Sequence[Candidate]], policy: AddressPolicy) -> dict[_K, list[str]]:
+    """The addresses of each domain that are usable and its own, best first."""
+    allowed = {key: usable(candidates, policy) for key, candidates in claims.items()}
+    known = {key: [c for c in candidates if c["source"] in _VERIFIED] for key, candidates in claims.items()}
+    foreign = contested({key: [*candidates, *known[key]] for key, candidates in allowed.items()})
+    return {
+        key: [c["address"] for c in candidates if (key, c["address"]) not in foreign] for key, candidates in allowed.items()
+    }
+
+
+def usable(candidates: t.Sequence[Candidate], policy: AddressPolicy) -> list[Candidate]:
+    """The candidates that the policy allows, best first, each address once."""
+    ranks = [(rank, position) for position, c in enumerate(candidates) for rank in [_rank(c, policy)] if rank]
+    once: dict[str, Candidate] = {}
+    for _, position in sorted(ranks):
+        once.setdefault(candidates[position]["address"], candidates[position])
+    return list(once.values())
+
+
+def contested(claims: t.Mapping[_K, t.Sequence[Candidate]]) -> set[tuple[_K, str]]:
+    """(key, address) for every address that several domains claim and that the claimant's hypervisor does not confirm.
+
+    A guest may claim any address on a NIC of its own. Where two claim the same one, only what the hypervisor itself knows (a
+    lease, ARP) decides; a claim without that gives way, so that no guest takes another's place.
+    """
+    claimants: dict[str, set[_K]] = collections.defaultdict(set)
+    confirmed: dict[str, set[_K]] = collections.defaultdict(set)
+    for key, candidates in claims.items():
+        for candidate in candidates:
+            claimants[candidate["address"]].add(key)
+            if candidate["source"] in _VERIFIED:
+                confirmed[candidate["address"]].add(key)
+    return {
+        (key, address)
+        for address, keys in claimants.items()
+        if len(keys) > 1
+        for key in keys
+        if confirmed[address] != {key}
+    }
+
+
+def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None:
+    """Smaller is better; None is not allowed."""
+    try:
+        address = ipaddress.ip_address(candidate["address"])
+    except ValueError:
+        return None
+    family = f"ipv{address.version}"
+    cidr = _position(policy.cidrs, lambda network: address.version == network.version and address in network)
+    network = _position(policy.networks, lambda name: name == candidate["network"])
+    if candidate["source"] not in policy.sources or family not in policy.families or cidr is None or network is None:
+        return None
+    if any(address.version == excluded.version and address in excluded for excluded in policy.exclude_cidrs):
+        return None
+    if not policy.cidrs and _never_a_host(address):
+        return None
+    return (policy.sources.index(candidate["source"]), cidr, network, policy.families.index(family))
+
+
+def _never_a_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
+
+
+_V = t.TypeVar("_V")
+
+
+def _position(wanted: t.Sequence[_V], matches: t.Callable[[_V], bool]) -> int | None:
+    """The place of the first that matches; 0 where nothing is wanted, None where nothing matches."""
+    if not wanted:
+        return 0
+    return next((place for place, item in enumerate(wanted) if matches(item)), None)

@@ -1,0 +1,171 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One guest's agent: commands with deadlines, what it can do, and how it is."""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+from . import _protocol, _untrusted
+from ._errors import (
+    AgentUnavailable,
+    CommandBlocked,
+    CommandRefused,
+    CommandUnknown,
+    GuestAgentError,
+    GuestFrozen,
+    ProtocolError,
+    UnknownOutcome,
+)
+from ._transport import Transport
+
+#: What qemu-ga accepts while the guest is frozen (ga_freeze_allowlist, qga/main.c).
+FREEZE_ALLOWED: t.Final = frozenset(
+    {
+        "guest-ping",
+        "guest-info",
+        "guest-sync",
+        "guest-sync-delimited",
+        "guest-fsfreeze-status",
+        "guest-fsfreeze-thaw",
+    }
+)
+_COMMANDS_MAX: t.Final = 512
+
+
+class Capabilities(t.NamedTuple):
+    """What guest-info (qemu-ga 0.15) says: the agent's version, and for each command whether it is enabled."""
+
+    version: str
+    commands: dict[str, bool]
+
+    @property
+    def blocked(self) -> list[str]:
+        return sorted(name for name, enabled in self.commands.items() if not enabled)
+
+    def looks_frozen(self) -> bool:
+        """A frozen agent disables all but six commands; whether it is frozen only guest-fsfreeze-status tells."""
+        return not any(enabled for name, enabled in self.commands.items() if name not in FREEZE_ALLOWED)
+
+
+class GuestAgent:
+    """The agent of one guest. Commands run one at a time; each waits ``timeout`` seconds (a positive integer) for its reply."""
+
+    def __init__(self, transport: Transport, timeout: int = 5) -> None:
+        self._transport = transport
+        self.timeout = timeout
+        self.round_trips = 0
+        self._lock = threading.Lock()
+        self._capabilities: Capabilities | None = None
+        self._silent: GuestAgentError | None = None
+
+    @property
+    def name(self) -> str:
+        return self._transport.name
+
+    def call(self, command: str, arguments: t.Mapping[str, t.Any] | None = None, timeout: int | None = None) -> t.Any:
+        """The value that the agent returned for ``command``, unchecked: pass it through ``_untrusted``.
+
+        Where ``capabilities`` has been asked before, a command that the agent would refuse is not sent.
+
+        :raise AgentUnavailable: there is no agent to ask; nothing was sent.
+        :raise UnknownOutcome: no reply in time, the command may have run. Later calls fail at once with the same error
+            until ``retry`` is called: a hung agent costs its timeout once.
+        :raise CommandRefused: the agent answered with an error.
+        :raise ProtocolError: the answer is not one.
+        """
+        if self._silent is not None:
+            raise self._silent
+        self._check_enabled(command)
+        request = _protocol.build(command, arguments)
+        try:
+            with self._lock:
+                self.round_trips += 1
+                reply = self._transport.exchange(request, timeout or self.timeout)
+            return _protocol.parse(request, reply)
+        except CommandBlocked as error:
+            raise self._frozen_or(error, command) from error
+        except GuestAgentError as error:
+            _about(error, self, command)
+            if isinstance(error, (UnknownOutcome, AgentUnavailable)):
+                self._silent = error
+            raise
+
+    def retry(self) -> None:
+        """Forget that the agent was silent, and what it could do then."""
+        self._silent = None
+        self._capabilities = None
+
+    def capabilities(self) -> Capabilities:
+        """What the agent can do, asked once (guest-info)."""
+        if self._capabilities is None:
+            info = _untrusted.mapping(self.call("guest-info"))
+            listed = _untrusted.items(info.get("supported_commands"), "supported_commands", _COMMANDS_MAX)
+            commands = {
+                _untrusted.text(entry.get("name"), "a command's name", 64): bool(entry.get("enabled")) for entry in listed
+            }
+            version = _untrusted.text(info.get("version"), "the agent's version", 64)
+            self._capabilities = Capabilities(version, commands)
+        return self._capabilities
+
+    def known_commands(self) -> dict[str, bool]:
+        """What ``capabilities`` has learned so far, without asking: command -> enabled."""
+        return {} if self._capabilities is None else self._capabilities.commands
+
+    def can(self, command: str) -> bool:
+        """Whether the agent has the command and accepts it now.
+
+        An agent that does not even say what it can do is assumed to have everything: the command's own answer will tell.
+        """
+        try:
+            return self.capabilities().commands.get(command, False)
+        except CommandRefused:
+            return True
+
+    def require(self, command: str) -> None:
+        """
+        :raise CommandRefused: the agent would not accept the command (CommandUnknown, CommandBlocked, GuestFrozen).
+        """
+        if not self.can(command):
+            self._check_enabled(command)
+
+    def frozen(self) -> bool:
+        """Whether the agent itself holds the guest's filesystems frozen (guest-fsfreeze-status, qemu-ga 0.15).
+
+        :raise CommandRefused: this agent cannot tell.
+        :raise ProtocolError: it says neither.
+        """
+        status = self.call("guest-fsfreeze-status")
+        if status not in ("frozen", "thawed"):
+            raise ProtocolError("the freeze status is neither frozen nor thawed", domain=self.name)
+        return bool(status == "frozen")
+
+    def _check_enabled(self, command: str) -> None:
+        if self._capabilities is None or command in FREEZE_ALLOWED:
+            return
+        enabled = self._capabilities.commands.get(command)
+        if enabled is None:
+            version = self._capabilities.version
+            raise CommandUnknown(f"qemu-ga {version} has no such command", domain=self.name, command=command)
+        if not enabled:
+            blocked = CommandBlocked("the agent's configuration blocks this command")
+            raise self._frozen_or(blocked, command) if self._capabilities.looks_frozen() else _about(blocked, self, command)
+
+    def _frozen_or(self, blocked: CommandBlocked, command: str) -> CommandRefused:
+        """A frozen agent says of a command what a blocking one says; only its freeze status tells them apart."""
+        if command not in FREEZE_ALLOWED and self.frozen():
+            return _about(GuestFrozen("the guest's filesystems are frozen"), self, command)
+        return _about(blocked, self, command)
+
+
+_E = t.TypeVar("_E", bound=GuestAgentError)
+
+
+def _about(error: _E, agent: GuestAgent, command: str) -> _E:
+    error.domain, error.command = agent.name, command
+    return error
+
+

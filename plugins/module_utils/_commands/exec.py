@@ -1,0 +1,130 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Commands run in the guest: guest-exec and guest-exec-status (qemu-ga 2.5)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+from .._deadline import SYSTEM_CLOCK, Clock, Deadline
+from .._errors import CommandFailed, ProtocolError, WaitTimeout
+
+#: What a probe may print; one reply stays far below libvirt's limits.
+PROBE_OUTPUT_MAX: t.Final = 64 * 1024
+#: Runs "$@" for at most $1 seconds; its output, cut to size, comes on stdout and its exit code on stderr.
+_PROBE_SCRIPT: t.Final = (
+    't=$1; shift; { "$@" 2>/dev/null </dev/null & p=$!; (sleep "$t"; kill -9 $p) >/dev/null 2>&1 & w=$!;'
+    f" wait $p; echo $? >&2; kill $w; }} | head -c {PROBE_OUTPUT_MAX}"
+)
+_PROBE_GRACE: t.Final = 1.0
+_FIRST_PAUSE: t.Final = 0.01
+_LONGEST_PAUSE: t.Final = 0.5
+
+
+class Probe(t.NamedTuple):
+    """A user-defined statistic: a program with its arguments, and how long it may take (seconds)."""
+
+    argv: tuple[str, ...]
+    timeout: float = 5.0
+
+
+class ProbeResult(t.TypedDict):
+    rc: int | None
+    output: str
+    json: t.Any
+    error: str | None
+
+
+class ExecResult(t.NamedTuple):
+    #: exit code; None where a signal ended the process
+    rc: int | None
+    signal: int | None
+    stdout: bytes
+    stderr: bytes
+    truncated: bool
+
+
+def run(agent: GuestAgent, argv: t.Sequence[str], timeout: float, clock: Clock = SYSTEM_CLOCK) -> ExecResult:
+    """Run ``argv`` as the agent's user and wait for its end. For output that surely fits into one reply.
+
+    :raise WaitTimeout: it was still running after ``timeout`` seconds; it goes on in the guest.
+    """
+    arguments: dict[str, t.Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
+    reply = _untrusted.mapping(agent.call("guest-exec", arguments))
+    pid = _untrusted.integer(reply.get("pid"), "a process id", 0)
+    deadline = Deadline(timeout, clock)
+    pause = 0.0
+    while True:
+        status = _untrusted.mapping(agent.call("guest-exec-status", {"pid": pid}))
+        if _untrusted.boolean(status.get("exited"), "exited"):
+            return _result(status)
+        if deadline.expired():
+            raise WaitTimeout(f"{argv[0]} did not end within {timeout:g} s", domain=agent.name, command="guest-exec")
+        pause = min(_LONGEST_PAUSE, pause * 1.5 + _FIRST_PAUSE)
+        deadline.sleep(pause)
+
+
+def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
+    """What the probe printed; what is JSON is given as data too. A probe that fails says so and stops no other one.
+
+    :raise UnknownOutcome: the agent itself went silent.
+    """
+    argv = ("/bin/sh", "-c", _PROBE_SCRIPT, "probe", f"{probe.timeout:g}", *probe.argv)
+    try:
+        result = run(agent, argv, probe.timeout + _PROBE_GRACE)
+    except (CommandFailed, WaitTimeout) as error:
+        return {"rc": None, "output": "", "json": None, "error": error.detail}
+    output = result.stdout.decode("utf-8", "replace")
+    rc = (result.stderr.split() or [b""])[-1]
+    return {
+        "rc": int(rc) if rc.isdigit() and len(rc) < 4 else None,
+        "output": _untrusted.clean(output.strip(), PROBE_OUTPUT_MAX),
+        "json": _as_json(output),
+        "error": None,
+    }
+
+
+def _as_json(output: str) -> t.Any:
+    try:
+        return _plain(json.loads(output), 8)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _plain(value: t.Any, depth: int) -> t.Any:
+    """Guest JSON with every text cleaned; what is nested deeper than ``depth`` is left out."""
+    if isinstance(value, str):
+        return _untrusted.clean(value)
+    if isinstance(value, dict):
+        return {_untrusted.clean(k, 255): _plain(v, depth - 1) for k, v in value.items()} if depth else None
+    if isinstance(value, list):
+        return [_plain(member, depth - 1) for member in value] if depth else None
+    return value
+
+
+def _result(status: dict[str, t.Any]) -> ExecResult:
+    return ExecResult(
+        rc=_untrusted.optional_integer(status, "exitcode"),
+        signal=_untrusted.optional_integer(status, "signal"),
+        stdout=_bytes(status.get("out-data")),
+        stderr=_bytes(status.get("err-data")),
+        truncated=bool(status.get("out-truncated") or status.get("err-truncated")),
+    )
+
+
+def _bytes(value: object) -> bytes:
+    if value is None:
+        return b""
+    if not isinstance(value, str):
+        raise ProtocolError("the agent's reply has output that is not base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProtocolError("the agent's reply has output that is not base64") from error

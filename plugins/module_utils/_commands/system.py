@@ -1,0 +1,85 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who the guest is: operating system, host name, time zone, users. All read-only, all since qemu-ga 2.10."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+
+_OS_KEYS: t.Final = (
+    "id",
+    "name",
+    "pretty-name",
+    "version",
+    "version-id",
+    "variant",
+    "variant-id",
+    "kernel-release",
+    "kernel-version",
+    "machine",
+)
+
+
+class OsInfo(t.TypedDict):
+    """The guest's os-release and uname, None where it has no such line."""
+
+    id: str | None
+    name: str | None
+    pretty_name: str | None
+    version: str | None
+    version_id: str | None
+    variant: str | None
+    variant_id: str | None
+    kernel_release: str | None
+    kernel_version: str | None
+    machine: str | None
+
+
+class Timezone(t.TypedDict):
+    name: str | None
+    offset_seconds: int
+    text: str
+
+
+class User(t.TypedDict):
+    user_name: str
+    domain: str | None
+    login_time: float
+
+
+def os_info(agent: GuestAgent) -> OsInfo:
+    """guest-get-osinfo."""
+    reply = _untrusted.mapping(agent.call("guest-get-osinfo"))
+    values = {key.replace("-", "_"): _untrusted.optional_text(reply, key, 255) for key in _OS_KEYS}
+    return t.cast(OsInfo, values)
+
+
+def hostname(agent: GuestAgent) -> str:
+    """guest-get-host-name: the name as the guest has it, short or with a domain."""
+    reply = _untrusted.mapping(agent.call("guest-get-host-name"))
+    return _untrusted.text(reply.get("host-name"), "the host name", 255)
+
+
+def timezone(agent: GuestAgent) -> Timezone:
+    """guest-get-timezone. The offset is in seconds, positive east of Greenwich."""
+    reply = _untrusted.mapping(agent.call("guest-get-timezone"))
+    name = _untrusted.optional_text(reply, "zone", 64)
+    offset = _untrusted.integer(reply.get("offset"), "the time zone's offset", -86400, 86400)
+    return {"name": name, "offset_seconds": offset, "text": f"{name or 'unknown'}, {offset}"}
+
+
+def users(agent: GuestAgent) -> list[User]:
+    """guest-get-users: who is logged in. The login time is in seconds since the epoch, with a fraction."""
+    return [
+        {
+            "user_name": _untrusted.text(entry.get("user"), "a user's name", 255),
+            "domain": _untrusted.optional_text(entry, "domain", 255),
+            "login_time": _untrusted.number(entry.get("login-time"), "a login time"),
+        }
+        for entry in _untrusted.items(agent.call("guest-get-users"), "the list of users")
+    ]

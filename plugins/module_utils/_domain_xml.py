@@ -1,0 +1,134 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Domain XML -> what the core needs of it: channel, interfaces, disks, title and metadata. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+import xml.etree.ElementTree as ET
+
+from ._errors import LibvirtFailure
+
+AGENT_CHANNEL: t.Final = "org.qemu.guest_agent.0"
+_KIB: t.Final = {"b": 1 / 1024, "bytes": 1 / 1024, "k": 1, "KiB": 1, "M": 1024, "MiB": 1024, "G": 1024**2, "GiB": 1024**2}
+
+
+class Nic(t.NamedTuple):
+    mac: str
+    #: the libvirt network, bridge or host device it is plugged into; "user" for user-mode networking
+    network: str
+    target_dev: str | None
+
+
+class Disk(t.NamedTuple):
+    target: str
+    serial: str | None
+    bus: str
+    #: PCI domain, bus, slot, function of a virtio disk
+    pci: tuple[int, int, int, int] | None
+    #: controller, bus, target, unit of a drive on a controller (scsi, sata, ide)
+    drive: tuple[int, int, int, int] | None
+
+
+class DomainXml(t.NamedTuple):
+    name: str
+    uuid: str
+    #: "kvm", "qemu", ...; the agent exists for QEMU domains only
+    kind: str
+    title: str | None
+    description: str | None
+    #: element (without its namespace) -> its text, or a mapping of its own
+    metadata: dict[str, t.Any]
+    vcpus: int
+    memory_mib: int
+    #: "connected", "disconnected", None where the domain has a channel but is not running, "" where it has no channel
+    channel: str | None
+    nics: tuple[Nic, ...]
+    disks: tuple[Disk, ...]
+
+
+def parse(xml: str) -> DomainXml:
+    """
+    :raise LibvirtFailure: this is not a domain's XML.
+    """
+    try:
+        root = ET.fromstring(xml)
+    except ET.ParseError as error:
+        raise LibvirtFailure("libvirt's domain XML cannot be read") from error
+    return DomainXml(
+        name=root.findtext("name", ""),
+        uuid=root.findtext("uuid", ""),
+        kind=root.get("type", ""),
+        title=root.findtext("title"),
+        description=root.findtext("description"),
+        metadata=_metadata(root.find("metadata")),
+        vcpus=int(root.findtext("vcpu", "1")),
+        memory_mib=_memory_mib(root.find("memory")),
+        channel=_channel(root),
+        nics=tuple(_nic(nic) for nic in root.iterfind("devices/interface")),
+        disks=tuple(_disk(disk) for disk in root.iterfind("devices/disk")),
+    )
+
+
+def _channel(root: ET.Element) -> str | None:
+    for target in root.iterfind("devices/channel/target[@type='virtio']"):
+        if target.get("name") == AGENT_CHANNEL:
+            return target.get("state")
+    return ""
+
+
+def _memory_mib(memory: ET.Element | None) -> int:
+    if memory is None or not memory.text:
+        return 0
+    unit = memory.get("unit", "KiB")
+    factor = _KIB.get(unit, 1)
+    return int(int(memory.text) * factor / 1024)
+
+
+def _nic(nic: ET.Element) -> Nic:
+    source = nic.find("source")
+    places = ("network", "bridge", "dev", "path") if source is not None else ()
+    network = next((source.get(key, "") for key in places if source is not None and source.get(key)), nic.get("type", ""))
+    mac, target = nic.find("mac"), nic.find("target")
+    address = "" if mac is None else mac.get("address", "").lower()
+    return Nic(address, network, None if target is None else target.get("dev"))
+
+
+def _disk(disk: ET.Element) -> Disk:
+    target, address = disk.find("target"), disk.find("address")
+    kind = None if address is None else address.get("type")
+    return Disk(
+        target="" if target is None else target.get("dev", ""),
+        serial=disk.findtext("serial"),
+        bus="" if target is None else target.get("bus", ""),
+        pci=_numbers(address, ("domain", "bus", "slot", "function")) if kind == "pci" else None,
+        drive=_numbers(address, ("controller", "bus", "target", "unit")) if kind == "drive" else None,
+    )
+
+
+def _numbers(address: ET.Element | None, parts: tuple[str, str, str, str]) -> tuple[int, int, int, int] | None:
+    if address is None:
+        return None
+    first, second, third, fourth = (int(address.get(part, "0"), 0) for part in parts)
+    return (first, second, third, fourth)
+
+
+def _metadata(metadata: ET.Element | None) -> dict[str, t.Any]:
+    return {} if metadata is None else _children(metadata)
+
+
+def _children(element: ET.Element) -> dict[str, t.Any]:
+    """Elements of one name become a list; attributes stand beside children under their own names."""
+    found: dict[str, t.Any] = dict(element.attrib)
+    for child in element:
+        tag = child.tag.split("}")[-1]
+        value = _children(child) if len(child) or child.attrib else (child.text or "").strip()
+        if isinstance(value, dict) and not len(child) and (child.text or "").strip():
+            value["text"] = (child.text or "").strip()
+        if tag in found:
+            found[tag] = [*(found[tag] if isinstance(found[tag], list) else [found[tag]]), value]
+        else:
+            found[tag] = value
+    return found

@@ -1,0 +1,205 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The exception tree. Every expected failure of the core is one of these and reads as one sentence.
+
+The tree is semantic: ``AgentUnavailable`` means that nothing was sent, ``UnknownOutcome`` that the command may or may
+not have run in the guest, ``CommandRefused`` that the agent answered with an error.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class Failure(t.TypedDict):
+    """What a failed module returns as ``failure``."""
+
+    kind: str
+    domain: str
+    command: str
+    detail: str
+    hint: str
+
+
+class GuestAgentError(Exception):
+    """Base of all expected failures.
+
+    ``kind`` is the stable word for playbooks, ``status`` the C(agent.status) that a record takes from it ("" for none).
+    """
+
+    kind: t.ClassVar[str] = "error"
+    status: t.ClassVar[str] = ""
+    default_hint: t.ClassVar[str] = ""
+
+    def __init__(self, detail: str, *, domain: str = "", command: str = "", hint: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail.rstrip(". ")
+        self.domain = domain
+        self.command = command
+        self.hint = (hint or self.default_hint).rstrip(". ")
+
+    def __str__(self) -> str:
+        place = f"Domain {self.domain}: " if self.domain else ""
+        command = f"{self.command}: " if self.command else ""
+        sentence = f"{place}{command}{self.detail}"
+        return f"{sentence}; {self.hint}." if self.hint else f"{sentence}."
+
+    def failure(self) -> Failure:
+        return {
+            "kind": self.kind,
+            "domain": self.domain,
+            "command": self.command,
+            "detail": self.detail,
+            "hint": self.hint,
+        }
+
+
+class InvalidInput(GuestAgentError):
+    """The caller asked for something that cannot be sent."""
+
+    kind = "invalid_input"
+
+
+class HypervisorUnreachable(GuestAgentError):
+    """libvirt cannot be reached, or did not answer in time."""
+
+    kind = "hypervisor_unreachable"
+    status = "unknown"
+    default_hint = "check the URI, that the libvirt daemon runs there, and that this user may reach it"
+
+
+class PermissionDenied(GuestAgentError):
+    """libvirt refused the operation to this user (read-only connection or polkit)."""
+
+    kind = "permission_denied"
+    status = "unknown"
+    default_hint = "agent commands need a read-write connection with the right domain.write"
+
+
+class LibvirtFailure(GuestAgentError):
+    """libvirt failed in a way that has no class of its own."""
+
+    kind = "libvirt_error"
+    status = "unknown"
+
+
+class DomainNotFound(GuestAgentError):
+    kind = "domain_not_found"
+    status = "not_running"
+    default_hint = "list the domains of this hypervisor with 'virsh list --all' and check name, UUID and URI"
+
+
+class DomainNotRunning(GuestAgentError):
+    """The domain is off, paused, suspended or crashed."""
+
+    kind = "domain_not_running"
+    status = "not_running"
+    default_hint = "start or resume the domain"
+
+
+class AgentUnavailable(GuestAgentError):
+    """No command was sent: there is nobody to send it to."""
+
+    kind = "agent_unavailable"
+    status = "disconnected"
+
+
+class AgentNotConfigured(AgentUnavailable):
+    kind = "agent_not_configured"
+    status = "not_configured"
+    default_hint = "add a virtio channel named org.qemu.guest_agent.0 to the domain"
+
+
+class AgentDisconnected(AgentUnavailable):
+    kind = "agent_disconnected"
+    status = "disconnected"
+    default_hint = "install and start qemu-guest-agent in the guest"
+
+
+class AgentBroken(AgentUnavailable):
+    """libvirt gave the channel up after a reply that it could not read."""
+
+    kind = "agent_broken"
+    status = "broken"
+    default_hint = "restart qemu-guest-agent in the guest so that libvirt opens the channel again"
+
+
+class AgentBusy(AgentUnavailable):
+    """Another client's command holds the agent of this domain."""
+
+    kind = "agent_busy"
+    status = "unresponsive"
+    default_hint = "another agent command of this domain is still running; try again when it has ended"
+
+
+class UnknownOutcome(GuestAgentError):
+    """The command was sent, or may have been, and no reply came: it may or may not have run."""
+
+    kind = "unknown_outcome"
+    status = "unresponsive"
+
+
+class AgentTimeout(UnknownOutcome):
+    kind = "agent_timeout"
+    default_hint = "the guest or its agent hangs or is overloaded; look at the guest, restart qemu-guest-agent there"
+
+
+class AgentDisappeared(UnknownOutcome):
+    kind = "agent_disappeared"
+    status = "disconnected"
+    default_hint = "the agent stopped while it worked on the command; look whether the guest is going down"
+
+
+class CommandRefused(GuestAgentError):
+    """The agent answered, and the answer is an error."""
+
+    kind = "command_refused"
+
+
+class CommandFailed(CommandRefused):
+    """The agent tried and reports why it failed."""
+
+    kind = "command_failed"
+
+
+class CommandUnknown(CommandRefused):
+    kind = "command_unknown"
+    status = "restricted"
+    default_hint = "this agent does not know the command; a newer qemu-guest-agent may"
+
+
+class CommandBlocked(CommandRefused):
+    kind = "command_blocked"
+    status = "restricted"
+    default_hint = "allow the command in the agent's configuration in the guest (block-rpcs, allow-rpcs)"
+
+
+class GuestFrozen(CommandRefused):
+    """The guest's filesystems are frozen: the agent accepts six commands only."""
+
+    kind = "guest_frozen"
+    status = "frozen"
+    default_hint = "thaw the guest first (virtops.guest_agent.fsfreeze with state=thawed)"
+
+
+class ProtocolError(GuestAgentError):
+    """The reply is not what the agent's protocol promises: not JSON, a foreign id, a wrong type."""
+
+    kind = "protocol_error"
+    status = "broken"
+    default_hint = "the agent of this guest is faulty or hostile; do not trust what it says"
+
+
+class WaitTimeout(GuestAgentError):
+    """A wait ended before what it waited for came about."""
+
+    kind = "wait_timeout"
+
+
+class DomainStillOn(WaitTimeout):
+    """The guest was asked to shut down, and the domain is still running."""
+
+    kind = "still_on"
+    default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after pull the plug"

@@ -1,0 +1,159 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A guest's record -> the facts that ansible.builtin.setup would give, by the same names and with the same values. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ._commands.filesystems import GuestFilesystem
+from ._commands.network import DefaultRoute, GuestInterface
+from ._commands.system import OsInfo
+
+#: os-release ID -> (ansible_distribution, ansible_os_family)
+_DISTRIBUTIONS: t.Final = {
+    "almalinux": ("AlmaLinux", "RedHat"),
+    "alpine": ("Alpine", "Alpine"),
+    "amzn": ("Amazon", "RedHat"),
+    "arch": ("Archlinux", "Archlinux"),
+    "centos": ("CentOS", "RedHat"),
+    "debian": ("Debian", "Debian"),
+    "fedora": ("Fedora", "RedHat"),
+    "freebsd": ("FreeBSD", "FreeBSD"),
+    "gentoo": ("Gentoo", "Gentoo"),
+    "kali": ("Kali", "Debian"),
+    "linuxmint": ("Linux Mint", "Debian"),
+    "ol": ("OracleLinux", "RedHat"),
+    "opensuse-leap": ("openSUSE Leap", "Suse"),
+    "opensuse-tumbleweed": ("openSUSE Tumbleweed", "Suse"),
+    "rhel": ("RedHat", "RedHat"),
+    "rocky": ("Rocky", "RedHat"),
+    "sles": ("SLES", "Suse"),
+    "ubuntu": ("Ubuntu", "Debian"),
+}
+#: A fact named after an interface must look like one: nothing else that starts with ansible_ has a digit in that place.
+_INTERFACE: t.Final = re.compile(r"(?=.*\d)(?!.*(ipv[46]|_interpreter))[A-Za-z][A-Za-z0-9_.@-]{0,14}|lo")
+
+
+def os_facts(os: OsInfo, debian_version: str | None) -> dict[str, t.Any]:
+    """``debian_version`` is the content of /etc/debian_version: os-release lacks Debian's point release."""
+    os_id = os["id"] or ""
+    version = os["version_id"] or "NA"
+    if os_id == "debian" and re.fullmatch(r"\d+\.\d+", debian_version or ""):
+        version = debian_version or version
+    if os_id == "mswindows":
+        facts = {"distribution": os["pretty_name"], "os_family": "Windows", "system": "Win32NT"}
+    else:
+        name, family = _DISTRIBUTIONS.get(os_id, (os["name"], os["name"]))
+        facts = {"distribution": name, "os_family": family, "system": "FreeBSD" if os_id == "freebsd" else "Linux"}
+    codename = re.search(r"\(([^)]+)\)", os["version"] or "")
+    machine = os["machine"] or ""
+    return {
+        **facts,
+        "distribution_version": version,
+        "distribution_major_version": version.split(".")[0],
+        "distribution_release": codename.group(1).lower() if codename else "NA",
+        "kernel": os["kernel_release"],
+        "kernel_version": os["kernel_version"],
+        "machine": os["machine"],
+        "architecture": "i386" if re.fullmatch(r"i[3456]86", machine) else machine,
+    }
+
+
+def hostname_facts(hostname: str) -> dict[str, t.Any]:
+    short, _, domain = hostname.partition(".")
+    return {"hostname": short, "nodename": hostname, "fqdn": hostname, "domain": domain}
+
+
+def interface_facts(interfaces: t.Sequence[GuestInterface], route: DefaultRoute | None) -> dict[str, t.Any]:
+    facts: dict[str, t.Any] = {}
+    for interface in interfaces:
+        if _INTERFACE.fullmatch(interface["interface_name"]):
+            facts[re.sub(r"[-:.@]", "_", interface["interface_name"])] = _one_interface(interface)
+    everywhere = [ipaddress.ip_interface(text) for interface in interfaces for text in interface["ip_addresses"]]
+    outside = [address for address in everywhere if not address.is_loopback]
+    return {
+        **facts,
+        "interfaces": [interface["interface_name"] for interface in interfaces],
+        "all_ipv4_addresses": [str(address.ip) for address in outside if address.version == 4],
+        "all_ipv6_addresses": [str(address.ip) for address in outside if address.version == 6],
+        "default_ipv4": _default(interfaces, route, 4),
+        "default_ipv6": _default(interfaces, None, 6),
+    }
+
+
+def mount_facts(filesystems: t.Sequence[GuestFilesystem], totals: t.Mapping[str, int]) -> dict[str, t.Any]:
+    """``totals``: mount point -> size in bytes with the part that is reserved for root, as ``df`` and setup count it."""
+    return {
+        "mounts": [
+            {
+                "mount": found["mount_point"],
+                "device": found["disk_name"] if "/" in found["disk_name"] else f"/dev/{found['disk_name']}",
+                "fstype": found["file_system_type"],
+                "size_total": totals.get(found["mount_point"]) or found["total_bytes_privileged"] or found["total_bytes"],
+                "size_available": _available(found),
+            }
+            for found in filesystems
+        ]
+    }
+
+
+def _available(found: GuestFilesystem) -> int | None:
+    total, used = found["total_bytes"], found["used_bytes"]
+    return None if total is None or used is None else total - used
+
+
+def _one_interface(interface: GuestInterface) -> dict[str, t.Any]:
+    addresses = [ipaddress.ip_interface(text) for text in interface["ip_addresses"]]
+    ipv4 = [_ipv4(address) for address in addresses if isinstance(address, ipaddress.IPv4Interface)]
+    ipv6 = [
+        {"address": str(address.ip), "prefix": str(address.network.prefixlen), "scope": _scope(address)}
+        for address in addresses
+        if isinstance(address, ipaddress.IPv6Interface)
+    ]
+    facts: dict[str, t.Any] = {"device": interface["interface_name"], "macaddress": interface["mac"]}
+    if ipv4:
+        facts["ipv4"] = ipv4[0]
+    if ipv4[1:]:
+        facts["ipv4_secondaries"] = ipv4[1:]
+    if ipv6:
+        facts["ipv6"] = ipv6
+    return facts
+
+
+def _ipv4(address: ipaddress.IPv4Interface) -> dict[str, str]:
+    network = address.network
+    return {
+        "address": str(address.ip),
+        "broadcast": str(network.broadcast_address),
+        "netmask": str(network.netmask),
+        "network": str(network.network_address),
+        "prefix": str(network.prefixlen),
+    }
+
+
+def _scope(address: ipaddress.IPv6Interface) -> str:
+    if address.ip.is_loopback:
+        return "host"
+    return "link" if address.ip.is_link_local else "global"
+
+
+def _default(interfaces: t.Sequence[GuestInterface], route: DefaultRoute | None, version: int) -> dict[str, t.Any]:
+    """The first routable address, on the interface of the default route where that is known."""
+    for interface in interfaces:
+        if route is not None and interface["interface_name"] != route.interface:
+            continue
+        for address in (ipaddress.ip_interface(text) for text in interface["ip_addresses"]):
+            if address.version != version or address.is_loopback or address.is_link_local:
+                continue
+            common = {"interface": interface["interface_name"], "macaddress": interface["mac"]}
+            if isinstance(address, ipaddress.IPv4Interface):
+                gateway = {"gateway": route.gateway} if route and route.gateway else {}
+                return {**common, **_ipv4(address), **gateway}
+            prefix = str(address.network.prefixlen)
+            return {**common, "address": str(address.ip), "prefix": prefix, "scope": "global"}
+    return {}

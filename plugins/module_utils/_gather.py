@@ -1,0 +1,282 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Many domains on many hypervisors -> records, within one deadline.
+
+Each hypervisor has a thread of its own that lists its domains, and up to ``concurrency`` more that ask them, five on a
+connection. The caller waits for all of them, and never longer than ``timeout``: a domain that was not reached by then keeps
+what is known without it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import queue
+import threading
+import typing as t
+
+from . import _domain_xml, _probe, _record
+from ._addresses import AddressPolicy, Candidate, contested, usable
+from ._client import GuestAgent
+from ._commands.exec import Probe
+from ._deadline import Deadline
+from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
+from ._hypervisor import Connection, Domain, DomainSummary, connect
+from ._lanes import LANES_PER_CONNECTION
+from ._transport import LibvirtTransport
+
+
+class Plan(t.NamedTuple):
+    """What to gather, of whom, and how long that may take (seconds)."""
+
+    subsets: tuple[str, ...] = ("os", "hostname", "interfaces")
+    #: libvirt states to include; empty for all
+    states: tuple[str, ...] = ("running",)
+    #: names or UUIDs to include; empty for all
+    domains: tuple[str, ...] = ()
+    #: decides by a record that holds only ``libvirt``, before the agent is asked
+    select: t.Callable[[_record.Record], bool] = lambda record: True
+    policy: AddressPolicy = AddressPolicy()
+    probes: t.Mapping[str, Probe] = {}
+    agent_timeout: int = 5
+    timeout: float = 30.0
+    concurrency: int = 10
+    max_items: int = _record.DEFAULT_MAX_ITEMS
+
+    def asks_agent(self) -> bool:
+        return bool(self.subsets or self.probes)
+
+
+class Gathered(t.NamedTuple):
+    records: list[_record.Record]
+    #: URI -> why it could not be asked
+    failures: dict[str, GuestAgentError]
+
+
+def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:
+    """The records of all hypervisors' domains, sorted by hypervisor and name. Raises nothing for what a guest can do."""
+    deadline = Deadline(plan.timeout)
+    sweeps = [_Sweep(uri, plan, deadline) for uri in dict.fromkeys(uris)]
+    for sweep in sweeps:
+        sweep.start()
+    for sweep in sweeps:
+        sweep.wait()
+    try:
+        records = [record for sweep in sweeps for record in sweep.records()]
+        _confirm_contested(sweeps, records, plan.policy)
+    finally:
+        for sweep in sweeps:
+            sweep.close()
+    records.sort(key=lambda record: (record["libvirt"]["uri"], record["libvirt"]["name"]))
+    return Gathered(records, {sweep.uri: sweep.failure for sweep in sweeps if sweep.failure is not None})
+
+
+class _Sweep:
+    """One hypervisor's part. All that several threads touch is guarded by ``_lock``; ``_done`` says that all is in."""
+
+    def __init__(self, uri: str, plan: Plan, deadline: Deadline) -> None:
+        self.uri = uri
+        self.failure: GuestAgentError | None = None
+        self._crash: BaseException | None = None
+        self._plan = plan
+        self._deadline = deadline
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._jobs: queue.SimpleQueue[DomainSummary] = queue.SimpleQueue()
+        self._records: dict[str, _record.Record] = {}
+        self._open = 0
+        self._hostname = ""
+        self._connections: list[Connection] = []
+
+    def start(self) -> None:
+        threading.Thread(target=self._list, name="virtops-sweep", daemon=True).start()
+
+    def wait(self) -> None:
+        """Until all domains have answered or the deadline has come."""
+        if not self._done.wait(self._deadline.remaining()) and not self._connections:
+            self.failure = HypervisorUnreachable(f"{self.uri or 'the default hypervisor'} did not answer in time")
+
+    def records(self) -> list[_record.Record]:
+        """What is known by now.
+
+        :raise InvalidInput: the plan's selection cannot be applied to a record.
+        """
+        if self._crash is not None:
+            raise self._crash
+        with self._lock:
+            return list(self._records.values())
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def confirm(self, record: _record.Record) -> None:
+        """Add what the hypervisor itself knows of the domain's addresses."""
+        for source in ("lease", "arp"):
+            try:
+                domain = self._connections[0].domain(record["libvirt"]["uuid"])
+                record["addresses"] += _known_addresses(domain, record["interfaces"], source)
+            except GuestAgentError:
+                continue
+
+    def _list(self) -> None:
+        try:
+            first = connect(self.uri, self._deadline.remaining())
+            self._hostname = first.hostname()
+            wanted = [summary for summary in first.list_domains() if self._wanted(summary)]
+        except GuestAgentError as error:
+            self.failure = error
+            self._done.set()
+            return
+        self._connections.append(first)
+        self._open = len(wanted)
+        for summary in wanted:
+            self._jobs.put(summary)
+        if not wanted:
+            self._done.set()
+        workers = min(self._plan.concurrency, len(wanted))
+        for number in range(0, workers, LANES_PER_CONNECTION):
+            share = min(LANES_PER_CONNECTION, workers - number)
+            self._start_workers(first if number == 0 else None, share)
+
+    def _wanted(self, summary: DomainSummary) -> bool:
+        plan, domain = self._plan, summary.domain
+        named = not plan.domains or domain.name in plan.domains or domain.uuid in plan.domains
+        return named and (not plan.states or summary.state in plan.states)
+
+    def _start_workers(self, connection: Connection | None, count: int) -> None:
+        """``count`` workers on ``connection``, or on a further one, which may fail: the first still does all the work."""
+        handles: dict[str, Domain] | None = None
+        if connection is None:
+            try:
+                connection = connect(self.uri, self._deadline.remaining())
+                handles = connection.domains()
+            except GuestAgentError:
+                return
+            self._connections.append(connection)
+        for _ in range(count):
+            threading.Thread(target=self._work, args=(handles,), name="virtops-worker", daemon=True).start()
+
+    def _work(self, handles: dict[str, Domain] | None) -> None:
+        while not self._deadline.expired():
+            try:
+                summary = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if handles is not None:
+                domain = handles.get(summary.domain.uuid, summary.domain)
+                summary = summary._replace(domain=domain)
+            self._one(summary)
+
+    def _one(self, summary: DomainSummary) -> None:
+        """Publishes the domain's record in two steps, so that the deadline finds at least the first."""
+        try:
+            for record in _steps(summary, self.uri, self._hostname, self._plan):
+                with self._lock:
+                    self._records[summary.domain.uuid] = record
+        except InvalidInput as error:
+            self._crash = error
+        except GuestAgentError:
+            pass  # the domain vanished before anything was known of it: it costs only itself
+        except BaseException as error:  # raised again where somebody sees it, in records()
+            self._crash = error
+        finally:
+            with self._lock:
+                self._open -= 1
+                if self._open == 0:
+                    self._done.set()
+
+
+def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Iterator[_record.Record]:
+    """The record as libvirt knows it, then (where the plan wants the agent and there may be one) with the agent's part."""
+    domain = _domain_xml.parse(summary.domain.xml())
+    libvirt = _libvirt_part(summary, domain, uri, hostname)
+    if not plan.select({"libvirt": libvirt}):
+        return
+    problem = _probe.preflight(summary.state, domain)
+    agent = _record.agent_part(problem)
+    if problem is None and not plan.asks_agent():
+        agent.update(connected=True, status="connected", reason="the channel is open; the agent was not asked")
+    yield _record.build(libvirt, domain, agent, {}, plan.max_items)
+    parts: _record.GuestParts = {}
+    if problem is None and plan.asks_agent():
+        client = GuestAgent(LibvirtTransport(summary.domain), plan.agent_timeout)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        agent, parts = _probe.ask(client, plan.subsets, plan.probes, now)
+        if agent["status"] in ("unresponsive", "disconnected"):
+            _recheck(summary.domain, libvirt, agent)
+    record = _record.build(libvirt, domain, agent, parts, plan.max_items)
+    if libvirt["state"] == "running" and not usable(record["addresses"], plan.policy):
+        record["addresses"] += _fallback_addresses(summary.domain, record, plan.policy)
+    yield record
+
+
+def _libvirt_part(summary: DomainSummary, domain: _domain_xml.DomainXml, uri: str, hostname: str) -> _record.LibvirtPart:
+    return {
+        "uri": uri,
+        "hypervisor": hostname,
+        "name": summary.domain.name,
+        "uuid": summary.domain.uuid,
+        "state": summary.state,
+        "title": domain.title,
+        "description": domain.description,
+        "metadata": domain.metadata,
+        "vcpus": domain.vcpus,
+        "memory_mib": domain.memory_mib,
+        "persistent": summary.persistent,
+        "autostart": summary.autostart,
+    }
+
+
+def _recheck(domain: Domain, libvirt: _record.LibvirtPart, agent: _record.AgentPart) -> None:
+    """An agent that fell silent may have done so because its domain is gone: then that is what the record says."""
+    try:
+        state = domain.state()
+    except DomainNotFound:
+        state = "shutoff"
+    except GuestAgentError:
+        return
+    if state != "running":
+        stopped = DomainNotRunning(f"the domain stopped while it was asked and is {state} now")
+        libvirt["state"] = state
+        agent.update(connected=False, status=stopped.status, reason=stopped.detail, hint=stopped.hint)
+
+
+def _fallback_addresses(domain: Domain, record: _record.Record, policy: AddressPolicy) -> list[Candidate]:
+    """The first of lease and ARP that knows a usable address; asked only where the agent gave none."""
+    for source in ("lease", "arp"):
+        if source not in policy.sources:
+            continue
+        try:
+            known = _known_addresses(domain, record["interfaces"], source)
+        except GuestAgentError:
+            continue
+        if usable(known, policy):
+            return known
+    return []
+
+
+def _known_addresses(domain: Domain, interfaces: t.Sequence[_record.Interface], source: str) -> list[Candidate]:
+    networks = {interface["mac"]: interface["name"] for interface in interfaces}
+    return [
+        {
+            "address": address["address"],
+            "prefix": address["prefix"],
+            "mac": mac,
+            "network": networks.get(mac),
+            "source": source,
+        }
+        for mac, addresses in domain.addresses(source).items()
+        for address in addresses
+    ]
+
+
+def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.Record], policy: AddressPolicy) -> None:
+    """Where two domains claim one address, ask their hypervisors what these know."""
+    by_uri = {sweep.uri: sweep for sweep in sweeps}
+    claims = {_record.key(record): usable(record["addresses"], policy) for record in records}
+    disputants = {key for key, _ in contested(claims)}
+    for record in records:
+        if _record.key(record) in disputants:
+            by_uri[record["libvirt"]["uri"]].confirm(record)

@@ -1,0 +1,311 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The hypervisor: connect, list and look up domains, talk to one. The only file that imports libvirt."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import typing as t
+import uuid
+
+from . import _libvirt_errors
+from ._errors import (
+    AgentTimeout,
+    DomainNotFound,
+    GuestAgentError,
+    HypervisorUnreachable,
+    InvalidInput,
+    UnknownOutcome,
+)
+from ._lanes import Lanes, LaneTimeout
+
+try:
+    import libvirt
+    import libvirt_qemu
+except ImportError as error:  # reported by connect(), where it matters
+    LIBVIRT_IMPORT_ERROR: ImportError | None = error
+else:
+    LIBVIRT_IMPORT_ERROR = None
+
+T = t.TypeVar("T")
+
+#: virDomainState
+STATES: t.Final = {
+    0: "nostate",
+    1: "running",
+    2: "blocked",
+    3: "paused",
+    4: "shutdown",
+    5: "shutoff",
+    6: "crashed",
+    7: "pmsuspended",
+}
+#: virConnectListAllDomainsFlags
+_LIST_PERSISTENT: t.Final = 4
+_LIST_AUTOSTART: t.Final = 1024
+#: virDomainInterfaceAddressesSource
+_ADDRESS_SOURCES: t.Final = {"lease": 0, "arp": 2}
+#: virDomainShutdownFlagValues
+_SHUTDOWN_FLAGS: t.Final = {"acpi": 1, "agent": 2}
+#: virDomainStatsTypes: state needs neither the agent nor QEMU's monitor
+_STATS_STATE: t.Final = 1
+#: virDomainEventID, and the virDomainEventType values that end or change a run of the domain
+_EVENT_LIFECYCLE: t.Final = 0
+_LIFECYCLE_EVENTS: t.Final = {
+    0: "defined",
+    1: "undefined",
+    2: "started",
+    3: "suspended",
+    4: "resumed",
+    5: "stopped",
+    6: "shutdown",
+    7: "pmsuspended",
+    8: "crashed",
+}
+#: What a reply may need on its way from the daemon to us, on top of what the daemon waits for the agent.
+_GRACE_SECONDS: t.Final = 1.0
+
+
+class Address(t.TypedDict):
+    address: str
+    prefix: int
+
+
+class DomainSummary(t.NamedTuple):
+    """What one listing tells of a domain, without a request of its own."""
+
+    domain: Domain
+    state: str
+    persistent: bool
+    autostart: bool
+
+
+class Domain:
+    """One libvirt domain on one connection. Every method is one request and ends within its time.
+
+    All raise a subclass of GuestAgentError: DomainNotFound when the domain is gone, HypervisorUnreachable when libvirt did not
+    answer in time, and what ``_libvirt_errors.translate`` says for the rest.
+    """
+
+    def __init__(self, connection: Connection, handle: t.Any) -> None:
+        self._connection = connection
+        self._handle = handle
+        self.name: str = handle.name()
+        self.uuid: str = handle.UUIDString()
+
+    def xml(self) -> str:
+        """The live domain XML (virDomainGetXMLDesc)."""
+        return self._call(lambda: self._handle.XMLDesc(0))
+
+    def state(self) -> str:
+        """One of ``STATES`` (virDomainGetState; served even when libvirtd's workers are all busy)."""
+        return STATES.get(self._call(lambda: self._handle.state(0))[0], "nostate")
+
+    def persistent(self) -> bool:
+        return bool(self._call(self._handle.isPersistent))
+
+    def agent_command(self, command: str, request: str, seconds: int) -> str:
+        """The agent's reply line (virDomainQemuAgentCommand, libvirt 0.10.0).
+
+        libvirt waits ``seconds`` for the reply. Before 10.2 it may first spend 5 s in its own synchronisation with the agent,
+        whatever ``seconds`` is; the caller does not wait for that.
+        """
+
+        def send() -> str:
+            return t.cast(str, libvirt_qemu.qemuAgentCommand(self._handle, request, seconds, 0))
+
+        return self._call(send, seconds + _GRACE_SECONDS, command)
+
+    def addresses(self, source: str) -> dict[str, list[Address]]:
+        """MAC -> addresses as the hypervisor knows them: ``lease`` or ``arp`` (virDomainInterfaceAddresses, 1.2.14)."""
+        raw = self._call(lambda: self._handle.interfaceAddresses(_ADDRESS_SOURCES[source], 0)) or {}
+        return {
+            (nic.get("hwaddr") or "").lower(): [
+                {"address": entry["addr"], "prefix": entry["prefix"]} for entry in nic.get("addrs") or []
+            ]
+            for nic in raw.values()
+        }
+
+    def shutdown(self, mode: str, seconds: float) -> None:
+        """Ask for a shutdown: ``agent`` or ``acpi`` (virDomainShutdownFlags, 0.9.10).
+
+        libvirt itself waits up to 60 s for a sign that the agent does it; the caller waits ``seconds``.
+        """
+        command = "guest-shutdown" if mode == "agent" else ""
+        self._call(lambda: self._handle.shutdownFlags(_SHUTDOWN_FLAGS[mode]), seconds, command)
+
+    def lifecycle(self) -> LifecycleWatch:
+        """The domain's lifecycle events from now on; the connection must have been made with ``events``."""
+        return LifecycleWatch(self._connection, self._handle)
+
+    def destroy(self) -> None:
+        """Pull the plug (virDomainDestroy)."""
+        self._call(self._handle.destroy)
+
+    def _call(self, function: t.Callable[[], T], seconds: float | None = None, command: str = "") -> T:
+        return self._connection.call(function, seconds, self.name, command)
+
+
+class Connection:
+    """One connection to a hypervisor; at most five requests are in flight on it."""
+
+    def __init__(self, uri: str, timeout: float, events: bool = False) -> None:
+        self.uri = uri
+        self._timeout = timeout
+        self._lanes = Lanes()
+        if events:
+            _start_event_loop()
+        self.handle: t.Any = self.call(lambda: _open(uri))
+
+    def hostname(self) -> str:
+        return t.cast(str, self.call(lambda: self.handle.getHostname()))
+
+    def list_domains(self) -> list[DomainSummary]:
+        """All domains, in four requests whatever their number is (two where the daemon knows no such filter)."""
+        handles = self.call(lambda: self.handle.listAllDomains(0))
+        states = {
+            handle.UUIDString(): STATES.get(stats.get("state.state"), "nostate")
+            for handle, stats in self.call(lambda: self.handle.getAllDomainStats(_STATS_STATE, 0))
+        }
+        persistent = self._uuids(_LIST_PERSISTENT)
+        autostart = self._uuids(_LIST_AUTOSTART)
+        domains = [Domain(self, handle) for handle in handles]
+        return [
+            DomainSummary(domain, states.get(domain.uuid, "shutoff"), domain.uuid in persistent, domain.uuid in autostart)
+            for domain in domains
+        ]
+
+    def domains(self) -> dict[str, Domain]:
+        """UUID -> domain, in one request."""
+        return {d.uuid: d for d in (Domain(self, h) for h in self.call(lambda: self.handle.listAllDomains(0)))}
+
+    def domain(self, name_or_uuid: str) -> Domain:
+        """The domain of that name, or else of that UUID.
+
+        :raise DomainNotFound: this hypervisor has neither.
+        """
+        lookups = [self.handle.lookupByName]
+        if _is_uuid(name_or_uuid):
+            lookups.append(self.handle.lookupByUUIDString)
+        for lookup in lookups:
+            try:
+                return Domain(self, self.call(lambda lookup=lookup: lookup(name_or_uuid), None, name_or_uuid))
+            except DomainNotFound:
+                continue
+        raise DomainNotFound(f"no domain of this name or UUID on {self.uri}", domain=name_or_uuid)
+
+    def close(self) -> None:
+        """Give the connection back. One with a request that never returned is left to the end of the process."""
+        handle, self.handle = self.handle, None
+        if self._lanes.close() and handle is not None:
+            handle.close()
+
+    def call(self, function: t.Callable[[], T], seconds: float | None = None, domain: str = "", command: str = "") -> T:
+        """``function()`` within ``seconds`` (the connection's own timeout when not given), its errors translated."""
+        limit = self._timeout if seconds is None else seconds
+        try:
+            return self._lanes.call(function, limit)
+        except LaneTimeout:
+            if command:
+                raise AgentTimeout("the agent did not answer in time", domain=domain, command=command) from None
+            raise HypervisorUnreachable(f"libvirt at {self.uri} did not answer within {limit:g} s", domain=domain) from None
+        except libvirt.libvirtError as error:
+            raise self._translated(error, domain, command) from error
+        except UnicodeDecodeError as error:
+            # libvirt-python cannot decode a lone surrogate that older libvirt lets through
+            code = _libvirt_errors.INTERNAL_ERROR
+            raise _libvirt_errors.translate(code, "the reply is not UTF-8", domain, command or "reply") from error
+
+    def _translated(self, error: t.Any, domain: str, command: str) -> GuestAgentError:
+        if not domain:
+            return HypervisorUnreachable(f"{self.uri}: {_first_line(error)}")
+        if not _alive(self.handle):
+            lost = UnknownOutcome if command else HypervisorUnreachable
+            return lost(f"the connection to {self.uri} was lost", domain=domain, command=command)
+        return _libvirt_errors.translate(error.get_error_code(), error.get_error_message() or "", domain, command)
+
+    def _uuids(self, flag: int) -> set[str]:
+        return {handle.UUIDString() for handle in self.call(lambda: self.handle.listAllDomains(flag))}
+
+
+class LifecycleWatch:
+    """Lifecycle events of one domain (virConnectDomainEventRegisterAny, VIR_DOMAIN_EVENT_ID_LIFECYCLE)."""
+
+    def __init__(self, connection: Connection, handle: t.Any) -> None:
+        self._connection = connection
+        self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        register = connection.handle.domainEventRegisterAny
+        self._id = connection.call(lambda: register(handle, _EVENT_LIFECYCLE, self._receive, None))
+
+    def next(self, seconds: float) -> str | None:
+        """The next event's name (``_LIFECYCLE_EVENTS``), or None when none came within ``seconds``."""
+        try:
+            return self._events.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        self._connection.call(lambda: self._connection.handle.domainEventDeregisterAny(self._id))
+
+    def _receive(self, _connection: object, _domain: object, event: int, _detail: int, _opaque: object) -> None:
+        self._events.put(_LIFECYCLE_EVENTS.get(event, "unknown"))
+
+
+def connect(uri: str | None, timeout: float, events: bool = False) -> Connection:
+    """Connect to ``uri`` (libvirt's own default when empty) within ``timeout`` seconds.
+
+    With ``events`` a thread of this process serves libvirt's events; it must be asked for before the first connection.
+
+    :raise HypervisorUnreachable: nobody answers there, or not in time.
+    :raise InvalidInput: libvirt-python is not installed here.
+    """
+    if LIBVIRT_IMPORT_ERROR is not None:
+        raise InvalidInput(
+            "the Python that runs this has no libvirt-python",
+            hint="install libvirt-python for it (Debian: python3-libvirt, Fedora: python3-libvirt, or pip install libvirt-python)",
+        )
+    return Connection(uri or "", timeout, events)
+
+
+def _open(uri: str) -> t.Any:
+    # libvirt prints every error to stderr unless told otherwise; ours are raised.
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    return libvirt.open(uri or None)
+
+
+_event_loop: threading.Thread | None = None
+
+
+def _start_event_loop() -> None:
+    global _event_loop
+    if _event_loop is None:
+        libvirt.virEventRegisterDefaultImpl()
+        _event_loop = threading.Thread(target=_serve_events, name="virtops-events", daemon=True)
+        _event_loop.start()
+
+
+def _serve_events() -> t.NoReturn:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _alive(handle: t.Any) -> bool:
+    try:
+        return bool(handle.isAlive())
+    except libvirt.libvirtError:
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0].rstrip(". ")

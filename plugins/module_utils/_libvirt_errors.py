@@ -1,0 +1,69 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""libvirt error code and text -> one of our errors. Pure: knows libvirt's numbers, not libvirt.
+
+The numbers are libvirt's virterror.h. They are compared as numbers because the code comes from the daemon and the
+constant's name from the client's binding, which may be older (112 and 113 exist since libvirt 11.2.0).
+"""
+
+from __future__ import annotations
+
+from . import _errors, _protocol, _untrusted
+
+INTERNAL_ERROR = 1
+OPERATION_DENIED = 29
+NO_DOMAIN = 42
+OPERATION_INVALID = 55
+OPERATION_TIMEOUT = 68
+ARGUMENT_UNSUPPORTED = 74
+AGENT_UNRESPONSIVE = 86
+ACCESS_DENIED = 88
+AGENT_COMMAND_TIMEOUT = 112
+AGENT_COMMAND_FAILED = 113
+
+_REFUSED = "unable to execute QEMU agent command"
+
+#: Codes that mean the same whatever the text is.
+_BY_CODE: dict[int, tuple[type[_errors.GuestAgentError], str]] = {
+    OPERATION_DENIED: (_errors.PermissionDenied, "libvirt refuses this to a read-only connection"),
+    ACCESS_DENIED: (_errors.PermissionDenied, "libvirt refuses this to this user"),
+    NO_DOMAIN: (_errors.DomainNotFound, "the domain does not exist"),
+    OPERATION_INVALID: (_errors.DomainNotRunning, "the domain is not running"),
+    OPERATION_TIMEOUT: (_errors.AgentBusy, "another command holds the domain"),
+    ARGUMENT_UNSUPPORTED: (_errors.AgentNotConfigured, "the domain has no guest agent channel"),
+}
+
+#: Texts of code 86, the only way to tell its cases apart before libvirt 11.2.
+_UNRESPONSIVE: tuple[tuple[str, type[_errors.GuestAgentError], str], ...] = (
+    ("due to an error", _errors.AgentBroken, "libvirt gave the agent up after a reply that it could not read"),
+    ("is not connected", _errors.AgentDisconnected, "no agent listens on the channel"),
+    ("disappeared", _errors.AgentDisappeared, "the agent disappeared while it worked on the command"),
+)
+
+
+def translate(code: int | None, text: str, domain: str, command: str = "") -> _errors.GuestAgentError:
+    """The error for libvirt's ``code`` and ``text`` after an agent command (``command``) or another call on a domain."""
+    error = _classify(code, text, command)
+    error.domain = domain
+    error.command = command
+    return error
+
+
+def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentError:
+    if code in _BY_CODE:
+        kind, detail = _BY_CODE[code]
+        return kind(detail)
+    if code in (AGENT_UNRESPONSIVE, AGENT_COMMAND_TIMEOUT):
+        for fragment, kind, detail in _UNRESPONSIVE:
+            if fragment in text:
+                return kind(detail)
+        return _errors.AgentTimeout("the agent did not answer in time")
+    if code == AGENT_COMMAND_FAILED or (code == INTERNAL_ERROR and _REFUSED in text):
+        return _protocol.refusal(command, text.split(": ", 1)[-1] if _REFUSED in text else text)
+    if code == INTERNAL_ERROR and command and "Missing agent reply" in text:
+        return _errors.AgentDisappeared("the agent ended the conversation without a reply")
+    if code == INTERNAL_ERROR and command:
+        return _errors.ProtocolError("libvirt could not read the agent's reply")
+    return _errors.LibvirtFailure(f"libvirt says: {_untrusted.clean(text, 300)}")

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ask one guest for its part of the record. Never raises for what an agent can do wrong: that is what a record is for."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from . import _advice, _domain_xml, _record
+from ._client import GuestAgent
+from ._commands import exec as _exec
+from ._errors import (
+    AgentDisconnected,
+    AgentNotConfigured,
+    AgentUnavailable,
+    CommandBlocked,
+    CommandUnknown,
+    DomainNotRunning,
+    GuestAgentError,
+    GuestFrozen,
+    HypervisorUnreachable,
+    PermissionDenied,
+    UnknownOutcome,
+)
+from ._subsets import SUBSETS
+
+#: After one of these there is no use in asking on.
+_STOP: t.Final = (UnknownOutcome, AgentUnavailable, DomainNotRunning, HypervisorUnreachable, PermissionDenied, GuestFrozen)
+_EXEC_COMMANDS: t.Final = ("guest-exec", "guest-exec-status")
+
+
+def preflight(state: str, domain: _domain_xml.DomainXml) -> GuestAgentError | None:
+    """Why there is no agent to ask, known from libvirt alone; None where there may be one."""
+    if domain.channel == "" or domain.kind not in ("kvm", "qemu", "hvf", "xen"):
+        return AgentNotConfigured("the domain has no guest agent channel")
+    if state not in ("running", "blocked"):
+        return DomainNotRunning(f"the domain is {state}")
+    if domain.channel == "disconnected":
+        return AgentDisconnected("the channel is there, and nobody in the guest listens on it", hint=_advice.install_agent())
+    return None
+
+
+def ask(
+    agent: GuestAgent, subsets: t.Iterable[str], probes: t.Mapping[str, _exec.Probe], now: datetime.datetime
+) -> tuple[_record.AgentPart, _record.GuestParts]:
+    """The agent's state and its answers to ``subsets`` and ``probes``: guest-info first, then one command each."""
+    part = _record.agent_part()
+    part.update(connected=True, last_probe_time=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    answers: dict[str, t.Any] = {}
+    troubles: list[GuestAgentError] = []
+    for name, read in _readers(agent, part, subsets, probes):
+        try:
+            answers[name] = read()
+        except _STOP as error:
+            troubles = [error]
+            break
+        except GuestAgentError as error:
+            troubles.append(error)
+    os_id = (answers.get("os") or {}).get("id")
+    part.update(_verdict(troubles, os_id))
+    answers.pop("agent", None)
+    return part, t.cast(_record.GuestParts, answers)
+
+
+def _readers(
+    agent: GuestAgent, part: _record.AgentPart, subsets: t.Iterable[str], probes: t.Mapping[str, _exec.Probe]
+) -> t.Iterator[tuple[str, t.Callable[[], t.Any]]]:
+    yield "agent", lambda: _introduce(agent, part)
+    for name in SUBSETS:
+        if name in subsets:
+            yield name, lambda name=name: SUBSETS[name].read(agent)
+    if probes:
+        yield "probes", lambda: {name: _exec.run_probe(agent, probe) for name, probe in probes.items()}
+
+
+def _introduce(agent: GuestAgent, part: _record.AgentPart) -> None:
+    """What the agent is and can do; raises GuestFrozen for one that is frozen."""
+    capabilities = agent.capabilities()
+    part["version"] = capabilities.version
+    part["blocked_commands"] = capabilities.blocked
+    part["can_exec"] = all(capabilities.commands.get(command, False) for command in _EXEC_COMMANDS)
+    if capabilities.looks_frozen() and agent.frozen():
+        part["blocked_commands"] = []
+        raise GuestFrozen("the guest's filesystems are frozen")
+
+
+def _verdict(troubles: t.Sequence[GuestAgentError], os_id: str | None) -> t.Any:
+    """status, reason and hint from what went wrong. A command that merely failed leaves the agent connected, with a reason."""
+    if not troubles:
+        return {"status": "connected", "reason": "", "hint": ""}
+    first = troubles[0]
+    blocked = [trouble.command for trouble in troubles if isinstance(trouble, (CommandBlocked, CommandUnknown))]
+    if blocked and isinstance(first, (CommandBlocked, CommandUnknown)):
+        reason = f"the agent does not accept {', '.join(blocked)}"
+        hint = _advice.allow_commands(os_id) if isinstance(first, CommandBlocked) else first.hint
+        return {"status": first.status, "reason": reason, "hint": hint}
+    place = f"{first.command}: " if first.command else ""
+    connected = not isinstance(first, (AgentUnavailable, DomainNotRunning))
+    return {
+        "connected": connected,
+        "status": first.status or "connected",
+        "reason": f"{place}{first.detail}",
+        "hint": first.hint,
+    }

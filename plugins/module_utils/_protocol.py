@@ -1,0 +1,106 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Request <-> reply: build, number, check, bound. Pure, no I/O."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import typing as t
+
+from . import _untrusted
+from ._errors import CommandBlocked, CommandFailed, CommandRefused, CommandUnknown, InvalidInput, ProtocolError
+
+#: libvirt corrupts requests above what its socket buffer takes at once (about 212 KiB); 128 KiB is safe everywhere.
+REQUEST_MAX = 128 * 1024
+#: libvirt carries at most 4 MiB of one reply; what is longer never arrives.
+REPLY_MAX = 4 * 1024 * 1024
+#: No honest number of this protocol is longer; unbounded digits cost quadratic time to read.
+_DIGITS_MAX = 24
+
+_numbers = itertools.count(1)
+
+
+class Request(t.NamedTuple):
+    command: str
+    id: int
+    text: str
+
+
+def build(command: str, arguments: t.Mapping[str, t.Any] | None = None) -> Request:
+    """One numbered request line.
+
+    :raise InvalidInput: the line would be longer than ``REQUEST_MAX`` bytes, or the arguments are not JSON.
+    """
+    number = next(_numbers)
+    body: dict[str, t.Any] = {"execute": command, "id": number}
+    if arguments:
+        body["arguments"] = arguments
+    try:
+        line = json.dumps(body, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"the arguments cannot be sent as JSON: {error}", command=command) from error
+    if len(line) > REQUEST_MAX:
+        raise InvalidInput(
+            f"the request is {len(line)} bytes long and {REQUEST_MAX} is the most that is safe to send", command=command
+        )
+    return Request(command, number, line)
+
+
+def parse(request: Request, reply: str) -> t.Any:
+    """The value that the agent returned.
+
+    :raise CommandRefused: the agent answered with an error (its subclasses say which).
+    :raise ProtocolError: the reply is too long, no JSON, not an answer, or the answer to another request.
+    """
+    body = _decode(request, reply)
+    if body.get("id") != request.id or isinstance(body.get("id"), bool):
+        raise ProtocolError("the reply carries another request's number", command=request.command)
+    if "error" in body:
+        raise _refusal(request, body["error"])
+    if "return" not in body:
+        raise ProtocolError("the reply is neither a result nor an error", command=request.command)
+    return body["return"]
+
+
+def refusal(command: str, description: str) -> CommandRefused:
+    """The error class for an agent's own words; qemu-ga never translates them."""
+    detail = _untrusted.clean(description, 300)
+    if "has not been found" in detail:
+        return CommandUnknown("the agent does not know this command", command=command)
+    if "has been disabled" in detail:
+        return CommandBlocked("the agent refuses this command", command=command)
+    return CommandFailed(f"the agent says: {detail}", command=command)
+
+
+def _decode(request: Request, reply: str) -> dict[str, t.Any]:
+    if len(reply) > REPLY_MAX:
+        raise ProtocolError(f"the reply is longer than {REPLY_MAX} characters", command=request.command)
+    try:
+        body = json.loads(reply, parse_int=_parse_int, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("the reply is not JSON", command=request.command) from error
+    if not isinstance(body, dict):
+        raise ProtocolError("the reply is not a JSON object", command=request.command)
+    return body
+
+
+def _refusal(request: Request, error: object) -> CommandRefused:
+    described = error if isinstance(error, dict) else {}
+    description = described.get("desc")
+    text = description if isinstance(description, str) else "no reason given"
+    if described.get("class") == "CommandNotFound" and "has not been found" not in text:
+        return CommandBlocked("the agent refuses this command", command=request.command)
+    return refusal(request.command, text)
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > _DIGITS_MAX:
+        raise ValueError("number too long")
+    return int(digits)
+
+
+def _reject_constant(name: str) -> t.NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""JMESPath over records: predicates that choose domains, and projections of results. The only file that imports jmespath."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._errors import InvalidInput
+
+try:
+    import jmespath
+    import jmespath.exceptions
+except ImportError as error:  # reported by compile(), where it matters
+    JMESPATH_IMPORT_ERROR: ImportError | None = error
+else:
+    JMESPATH_IMPORT_ERROR = None
+
+#: AST nodes whose first child alone is looked up where the node itself is; the others see what the first one found.
+_FIRST_CHILD_ONLY: t.Final = frozenset(
+    {
+        "subexpression",
+        "index_expression",
+        "projection",
+        "value_projection",
+        "filter_projection",
+        "flatten",
+        "pipe",
+    }
+)
+
+
+class Expression:
+    """A compiled JMESPath expression, named by the option that it came from."""
+
+    def __init__(self, text: str, option: str) -> None:
+        """
+        :raise InvalidInput: the text is no JMESPath expression, or jmespath is not installed here.
+        """
+        if JMESPATH_IMPORT_ERROR is not None:
+            raise InvalidInput(
+                f"{option} needs jmespath, which the Python that runs this does not have",
+                hint="install jmespath for it (Debian, Fedora: python3-jmespath, or pip install jmespath)",
+            )
+        self._option = option
+        self._text = text
+        try:
+            self._compiled = jmespath.compile(text)
+        except jmespath.exceptions.JMESPathError as error:
+            raise InvalidInput(f"{option}: {text!r} is not a JMESPath expression: {_one_line(error)}") from error
+
+    def search(self, data: t.Any) -> t.Any:
+        """
+        :raise InvalidInput: the expression cannot be applied to this data.
+        """
+        try:
+            return self._compiled.search(data)
+        except jmespath.exceptions.JMESPathError as error:
+            raise InvalidInput(f"{self._option}: {self._text!r} cannot be applied: {_one_line(error)}") from error
+
+    def matches(self, data: t.Any) -> bool:
+        """JMESPath's truth: null, false and what is empty do not match."""
+        value = self.search(data)
+        return bool(value) or (value == 0 and value is not False and not isinstance(value, (str, list, dict, type(None))))
+
+    def roots(self) -> set[str]:
+        """The top-level keys that the expression looks at; ``@`` where it looks at the whole."""
+        return _roots(self._compiled.parsed)
+
+
+def needs_only(expression: Expression, keys: t.Collection[str]) -> bool:
+    return expression.roots() <= set(keys)
+
+
+def _roots(node: dict[str, t.Any]) -> set[str]:
+    kind, children = node["type"], node["children"]
+    if kind == "field":
+        return {node["value"]}
+    if kind in ("current", "identity"):
+        return {"@"}
+    if kind == "expref":
+        return set()
+    seen = children[:1] if kind in _FIRST_CHILD_ONLY else children
+    found: set[str] = set()
+    for child in seen:
+        if isinstance(child, dict):
+            found |= _roots(child)
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,236 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The record: all that is known of one domain, as plain data that can be cached, shown and queried.
+
+Its shape is KubeVirt's guest agent document, in snake_case. What the guest did not answer is absent, with the reason in
+``agent``; an agent that is not there is not an error.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._addresses import Candidate
+from ._commands.filesystems import GuestDisk, GuestFilesystem
+from ._commands.network import GuestInterface
+from ._commands.system import OsInfo, Timezone, User
+from ._domain_xml import Disk, DomainXml, Nic
+from ._errors import GuestAgentError
+
+#: KubeVirt shows ten users and filesystems; more belongs into a report, not into every host's variables.
+DEFAULT_MAX_ITEMS: t.Final = 10
+
+
+class LibvirtPart(t.TypedDict):
+    uri: str
+    hypervisor: str
+    name: str
+    uuid: str
+    state: str
+    title: str | None
+    description: str | None
+    metadata: dict[str, t.Any]
+    vcpus: int
+    memory_mib: int
+    persistent: bool
+    autostart: bool
+
+
+class AgentPart(t.TypedDict):
+    connected: bool
+    status: str
+    reason: str
+    hint: str
+    version: str | None
+    last_probe_time: str | None
+    stale: bool
+    blocked_commands: list[str]
+    can_exec: bool
+
+
+class Interface(t.TypedDict, total=False):
+    name: str | None
+    interface_name: str | None
+    mac: str | None
+    ip_address: str | None
+    ip_addresses: list[str]
+    info_source: str
+    target_dev: str | None
+    statistics: dict[str, int] | None
+
+
+class FilesystemDisk(t.TypedDict):
+    target: str | None
+    serial: str | None
+    device: str | None
+    bus: str
+
+
+class Filesystem(t.TypedDict):
+    disk_name: str
+    mount_point: str
+    file_system_type: str
+    total_bytes: int | None
+    used_bytes: int | None
+    disks: list[FilesystemDisk]
+
+
+class GuestParts(t.TypedDict, total=False):
+    """What the agent answered, a key for each subset that it did answer."""
+
+    hostname: str
+    os: OsInfo
+    timezone: Timezone
+    interfaces: list[GuestInterface]
+    filesystems: list[GuestFilesystem]
+    users: list[User]
+    probes: dict[str, t.Any]
+
+
+class Record(t.TypedDict, total=False):
+    libvirt: LibvirtPart
+    agent: AgentPart
+    hostname: str
+    os: OsInfo
+    timezone: Timezone
+    interfaces: list[Interface]
+    addresses: list[Candidate]
+    filesystems: list[Filesystem]
+    filesystems_total: int
+    users: list[User]
+    users_total: int
+    probes: dict[str, t.Any]
+
+
+def agent_part(error: GuestAgentError | None = None) -> AgentPart:
+    """An agent of which nothing is known yet, or what ``error`` says of it."""
+    return {
+        "connected": False,
+        "status": (error.status or "connected") if error else "unknown",
+        "reason": error.detail if error else "it was not asked",
+        "hint": error.hint if error else "",
+        "version": None,
+        "last_probe_time": None,
+        "stale": False,
+        "blocked_commands": [],
+        "can_exec": False,
+    }
+
+
+def build(
+    libvirt: LibvirtPart,
+    domain: DomainXml,
+    agent: AgentPart,
+    parts: GuestParts,
+    max_items: int = DEFAULT_MAX_ITEMS,
+) -> Record:
+    """The record from both views; ``max_items`` 0 gives whole lists."""
+    interfaces = merge_interfaces(domain.nics, parts.get("interfaces"))
+    record: Record = {
+        "libvirt": libvirt,
+        "agent": agent,
+        "interfaces": interfaces,
+        "addresses": _candidates(interfaces),
+    }
+    if "hostname" in parts:
+        record["hostname"] = parts["hostname"]
+    if "os" in parts:
+        record["os"] = parts["os"]
+    if "timezone" in parts:
+        record["timezone"] = parts["timezone"]
+    if "probes" in parts:
+        record["probes"] = parts["probes"]
+    if "filesystems" in parts:
+        mounted = [_filesystem(found, domain.disks) for found in parts["filesystems"]]
+        record["filesystems"], record["filesystems_total"] = mounted[: max_items or None], len(mounted)
+    if "users" in parts:
+        record["users"], record["users_total"] = parts["users"][: max_items or None], len(parts["users"])
+    return record
+
+
+def key(record: Record) -> tuple[str, str]:
+    """What makes a domain itself: its hypervisor and its UUID there."""
+    return record["libvirt"]["uri"], record["libvirt"]["uuid"]
+
+
+def merge_interfaces(nics: t.Sequence[Nic], guest: t.Sequence[GuestInterface] | None) -> list[Interface]:
+    """Both views of the NICs, joined by MAC: the domain's first, then what only the guest has.
+
+    A bridge or VLAN in the guest carries its NIC's MAC, so several guest interfaces may belong to one NIC.
+    """
+    by_mac = {nic.mac: nic for nic in nics}
+    seen: set[str] = set()
+    both: list[Interface] = []
+    only_guest: list[Interface] = []
+    for found in guest or ():
+        nic = by_mac.get(found["mac"] or "")
+        if nic is None:
+            only_guest.append(_interface(None, found, "guest-agent"))
+        else:
+            seen.add(nic.mac)
+            both.append(_interface(nic, found, "domain, guest-agent"))
+    unseen = [_interface(nic, None, "domain") for nic in nics if nic.mac not in seen]
+    return both + unseen + only_guest
+
+
+def find_disk(disk: GuestDisk, domain_disks: t.Sequence[Disk]) -> str | None:
+    """The libvirt target (vda) of a disk that the guest sees, by its address or else its serial; None when unknown."""
+    for known in domain_disks:
+        if known.pci is not None and known.pci == disk["pci"]:
+            return known.target
+        if known.drive is not None and known.drive[1:] == (disk["bus_number"], disk["target_number"], disk["unit"]):
+            return known.target
+        if known.serial and known.serial == disk["serial"]:
+            return known.target
+    return None
+
+
+def _interface(nic: Nic | None, guest: GuestInterface | None, source: str) -> Interface:
+    addresses = guest["ip_addresses"] if guest else []
+    interface: Interface = {
+        "name": nic.network if nic else None,
+        "interface_name": guest["interface_name"] if guest else None,
+        "mac": nic.mac if nic else guest and guest["mac"],
+        "ip_address": addresses[0].split("/")[0] if addresses else None,
+        "ip_addresses": addresses,
+        "info_source": source,
+        "target_dev": nic.target_dev if nic else None,
+    }
+    if guest and guest["statistics"] is not None:
+        interface["statistics"] = guest["statistics"]
+    return interface
+
+
+def _candidates(interfaces: t.Sequence[Interface]) -> list[Candidate]:
+    return [
+        {
+            "address": address,
+            "prefix": int(prefix),
+            "mac": interface["mac"],
+            "network": interface["name"],
+            "source": "agent" if interface["info_source"] == "domain, guest-agent" else "agent_unverified",
+        }
+        for interface in interfaces
+        for address, _, prefix in (text.partition("/") for text in interface["ip_addresses"])
+    ]
+
+
+def _filesystem(found: GuestFilesystem, domain_disks: t.Sequence[Disk]) -> Filesystem:
+    return {
+        "disk_name": found["disk_name"],
+        "mount_point": found["mount_point"],
+        "file_system_type": found["file_system_type"],
+        "total_bytes": found["total_bytes"],
+        "used_bytes": found["used_bytes"],
+        "disks": [
+            {
+                "target": find_disk(disk, domain_disks),
+                "serial": disk["serial"],
+                "device": disk["device"],
+                "bus": disk["bus"],
+            }
+            for disk in found["disks"]
+        ],
+    }

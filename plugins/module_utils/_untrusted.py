@@ -1,0 +1,81 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Guest data -> plain, typed, bounded data. Nothing that an agent says is used without passing through here."""
+
+from __future__ import annotations
+
+import typing as t
+import unicodedata
+
+from ._errors import ProtocolError
+
+TEXT_MAX = 1024
+#: Unicode categories that never belong in one line of text: control, format (bidi, zero width), surrogate, line and
+#: paragraph separators, private use, unassigned.
+_UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def clean(value: str, limit: int = TEXT_MAX) -> str:
+    """One printable line of at most ``limit`` characters; what is not printable becomes U+FFFD, tabs and newlines a space."""
+    line = value[: limit + 1].translate({9: " ", 10: " ", 13: " "})
+    if not line.isascii() or not line.isprintable():
+        line = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNWANTED else c for c in line)
+    return line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _wrong(what: str, expected: str, value: object) -> ProtocolError:
+    return ProtocolError(f"the agent's reply has {type(value).__name__} where {what} should be {expected}")
+
+
+def mapping(value: object, what: str = "the reply") -> dict[str, t.Any]:
+    if not isinstance(value, dict):
+        raise _wrong(what, "an object", value)
+    return value
+
+
+def items(value: object, what: str = "the reply", limit: int = 4096) -> list[dict[str, t.Any]]:
+    """The first ``limit`` members of a list of objects.
+
+    :raise ProtocolError: ``value`` is no list, or a member is no object.
+    """
+    if not isinstance(value, list):
+        raise _wrong(what, "a list", value)
+    return [mapping(member, f"a member of {what}") for member in value[:limit]]
+
+
+def text(value: object, what: str = "a text", limit: int = TEXT_MAX) -> str:
+    if not isinstance(value, str):
+        raise _wrong(what, "a string", value)
+    return clean(value, limit)
+
+
+def optional_text(source: t.Mapping[str, t.Any], key: str, limit: int = TEXT_MAX) -> str | None:
+    value = source.get(key)
+    return None if value is None else text(value, key, limit)
+
+
+def integer(value: object, what: str = "a number", low: int = -(2**63), high: int = 2**64 - 1) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(what, "an integer", value)
+    if not low <= value <= high:
+        raise ProtocolError(f"the agent's reply has {what} outside of {low} to {high}")
+    return value
+
+
+def optional_integer(source: t.Mapping[str, t.Any], key: str, low: int = 0) -> int | None:
+    value = source.get(key)
+    return None if value is None else integer(value, key, low)
+
+
+def number(value: object, what: str = "a number") -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1e15:
+        raise _wrong(what, "a finite number", value)
+    return float(value)
+
+
+def boolean(value: object, what: str = "a flag") -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(what, "a boolean", value)
+    return value

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: agent_info
+short_description: Tell how a guest's agent is, and why it does not work
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Asks libvirt and the guest agent (qemu-ga) of one domain for the agent's status, its version and its commands, and says
+    what is wrong and what to do about it.
+  - An agent that is missing, blocked, frozen or hung is a result of this module and not an error.
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes.info
+"""
+
+EXAMPLES = r"""
+- name: Ask why the agent of web1 does not work
+  virtops.guest_agent.agent_info:
+    domain: web1
+  register: result
+
+- name: Say it
+  ansible.builtin.debug:
+    msg: "{{ result.agent.status }}: {{ result.agent.reason }} {{ result.agent.hint }}"
+
+- name: Go on only where commands can be executed in the guest
+  ansible.builtin.assert:
+    that: result.agent.can_exec
+    fail_msg: "The agent does not accept {{ result.agent.blocked_commands | join(', ') }}"
+  when: result.agent.status == 'connected'
+"""
+
+RETURN = r"""
+agent:
+  description: How the agent is.
+  returned: success
+  type: dict
+  contains:
+    status:
+      description:
+        - V(connected), V(disconnected) (the channel is there, nobody listens), V(not_configured) (the domain has no channel),
+          V(unresponsive) (no answer in time), V(frozen), V(restricted) (a command that is needed is blocked or unknown),
+          V(broken) (libvirt gave the channel up, or the replies make no sense), V(not_running) or V(unknown).
+      type: str
+      sample: disconnected
+    reason:
+      description: Why the status is what it is; empty when all is well.
+      type: str
+      sample: the channel is there, and nobody in the guest listens on it
+    hint:
+      description: What to do about it.
+      type: str
+      sample: in the guest install and start qemu-guest-agent
+    connected:
+      description: Whether a process in the guest has the channel open.
+      type: bool
+    version:
+      description: Version of qemu-ga, null when it did not say.
+      type: str
+      sample: 10.0.13
+    last_probe_time:
+      description: When the agent was asked (ISO 8601, UTC), null when there was nobody to ask.
+      type: str
+      sample: "2026-01-31T08:00:00Z"
+    stale:
+      description: Always false here; the inventory uses it for answers from its cache.
+      type: bool
+    can_exec:
+      description: Whether the agent accepts the commands that execute programs.
+      type: bool
+    blocked_commands:
+      description:
+        - Commands that the agent knows and does not accept, since its configuration blocks them or (before qemu-ga 9.1) its
+          platform cannot do them.
+      type: list
+      elements: str
+      sample: [guest-exec]
+commands:
+  description: Every command that the agent knows, and whether it accepts it now. Empty when the agent did not say.
+  returned: success
+  type: dict
+  sample: {guest-ping: true, guest-exec: false}
+latency_ms:
+  description: How long the agent took to answer guest-ping, in milliseconds; null when it did not.
+  returned: success
+  type: float
+  sample: 1.7
+libvirt:
+  description: The domain the agent belongs to.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Name of the domain.
+      type: str
+      sample: web1
+    uuid:
+      description: UUID of the domain.
+      type: str
+      sample: 4dea22b3-1d52-d8f3-2516-782e98ab3fa0
+    state:
+      description: State of the domain, such as V(running), V(paused) or V(shutoff).
+      type: str
+      sample: running
+"""
+
+import datetime
+import time
+import typing as t
+
+from ..module_utils import _argspec, _domain_xml, _probe, _record
+from ..module_utils._client import GuestAgent
+from ..module_utils._errors import GuestAgentError
+from ..module_utils._guest import open_guest
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec({**_argspec.GUEST})
+
+
+def gather(task: Task) -> Outcome:
+    with open_guest(task.params) as guest:
+        state = guest.domain.state()
+        problem = _probe.preflight(state, _domain_xml.parse(guest.domain.xml()))
+        agent = _record.agent_part(problem)
+        commands: dict[str, bool] = {}
+        latency = None
+        if problem is None:
+            agent, _parts = _probe.ask(guest.agent, (), {}, datetime.datetime.now(datetime.timezone.utc))
+            commands = guest.agent.known_commands()
+            latency = _latency_ms(guest.agent)
+        domain = {"name": guest.domain.name, "uuid": guest.domain.uuid, "state": state}
+    return Outcome({"agent": agent, "commands": commands, "latency_ms": latency, "libvirt": domain})
+
+
+def _latency_ms(agent: GuestAgent) -> t.Optional[float]:
+    started = time.monotonic()
+    try:
+        agent.call("guest-ping")
+    except GuestAgentError:
+        return None
+    return round((time.monotonic() - started) * 1000, 2)
+
+
+def main() -> None:
+    run(SPEC, gather)
+
+
+if __name__ == "__main__":
+    main()

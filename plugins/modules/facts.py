@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: facts
+short_description: Gather a guest's facts through its agent, without Python or SSH in the guest
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Returns the facts of a guest by the names that M(ansible.builtin.setup) gives them, so that roles work before the guest has a
+    network, SSH or Python.
+  - What the agent (qemu-ga) cannot tell is absent. Where it accepts commands that read files or execute programs they are used
+    for the few facts that it has no command for (Debian's point release, the default route before qemu-ga 9.1, and the size of
+    filesystems with the part reserved for root before qemu-ga 9.1).
+  - A guest without an agent, or with one that does not answer, gives no facts but C(ansible_facts.guest_agent) and a warning,
+    and is not an error.
+options:
+  gather:
+    description:
+      - What to gather.
+    type: list
+    elements: str
+    choices: [os, hostname, interfaces, filesystems, timezone, users]
+    default: [os, hostname, interfaces, filesystems, timezone, users]
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes.info
+attributes:
+  facts:
+    description: Returns an C(ansible_facts) dictionary that will update existing host facts.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Work on guests that have neither SSH nor Python yet
+  hosts: guests
+  gather_facts: false
+  tasks:
+    - name: Gather their facts on the hypervisor
+      virtops.guest_agent.facts:
+        domain: "{{ libvirt_name }}"
+        uri: "{{ libvirt_uri }}"
+      delegate_to: localhost
+
+    - name: Use them as ever
+      ansible.builtin.debug:
+        msg: "{{ ansible_facts.hostname }} runs {{ ansible_facts.distribution }} {{ ansible_facts.distribution_version }}"
+      when: ansible_facts.guest_agent.status == 'connected'
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts, by the names that M(ansible.builtin.setup) uses.
+  returned: success
+  type: dict
+  contains:
+    guest_agent:
+      description: How the agent is, as RV(virtops.guest_agent.agent_info#module:agent).
+      type: dict
+    ansible_distribution:
+      description: The distribution. Also C(ansible_distribution_version), C(_major_version), C(_release) and C(ansible_os_family).
+      type: str
+      sample: Debian
+    ansible_kernel:
+      description: The release of the kernel. Also C(ansible_kernel_version), C(ansible_architecture) and C(ansible_machine).
+      type: str
+      sample: 6.12.48+deb13-cloud-amd64
+    ansible_hostname:
+      description: The host name up to the first dot. Also C(ansible_nodename), C(ansible_fqdn) and C(ansible_domain).
+      type: str
+      sample: web1
+    ansible_interfaces:
+      description:
+        - The names of the interfaces; each has a fact of its own, such as C(ansible_eth0). Also C(ansible_default_ipv4),
+          C(ansible_default_ipv6), C(ansible_all_ipv4_addresses) and C(ansible_all_ipv6_addresses).
+      type: list
+      elements: str
+      sample: [lo, eth0]
+    ansible_mounts:
+      description: The mounted filesystems, with their size in bytes.
+      type: list
+      elements: dict
+      sample: [{mount: /, device: /dev/vda1, fstype: ext4, size_total: 10403692544, size_available: 8123396096}]
+    guest_timezone:
+      description: The time zone, its offset in seconds.
+      type: dict
+      sample: {name: UTC, offset_seconds: 0, text: "UTC, 0"}
+    guest_users:
+      description: The users that are logged in, with the time of their login in seconds since the epoch.
+      type: list
+      elements: dict
+      sample: [{user_name: root, domain: null, login_time: 1735689600.25}]
+"""
+
+import datetime
+
+from ..module_utils import _argspec, _domain_xml, _probe, _record
+from ..module_utils._commands import files, filesystems, network
+from ..module_utils._client import GuestAgent
+from ..module_utils._errors import AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome, WaitTimeout
+from ..module_utils._facts import hostname_facts, interface_facts, mount_facts, os_facts
+from ..module_utils._guest import Guest, open_guest
+from ..module_utils._subsets import SUBSETS
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(SUBSETS)},
+    }
+)
+#: What an optional question may end in without the facts being any the worse.
+UNANSWERED = (AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome, WaitTimeout)
+
+
+def gather(task: Task) -> Outcome:
+    with open_guest(task.params) as guest:
+        agent, parts = _ask(guest, task.params["gather"])
+        facts = {f"ansible_{name}": value for name, value in _setup_facts(guest.agent, parts).items()}
+    if agent["status"] != "connected":
+        task.warn(f"Domain {guest.domain.name}: {agent['reason']}; {agent['hint'] or 'some facts are missing'}.")
+    own = {f"guest_{name}": parts[name] for name in ("timezone", "users") if name in parts}
+    return Outcome({"ansible_facts": {**facts, **own, "guest_agent": agent}})
+
+
+def _ask(guest: Guest, subsets: list) -> tuple:
+    problem = _probe.preflight(guest.domain.state(), _domain_xml.parse(guest.domain.xml()))
+    if problem is not None:
+        return _record.agent_part(problem), {}
+    return _probe.ask(guest.agent, subsets, {}, datetime.datetime.now(datetime.timezone.utc))
+
+
+def _setup_facts(agent: GuestAgent, parts: _record.GuestParts) -> dict:
+    facts: dict = {}
+    if "interfaces" in parts:
+        facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
+    if "os" in parts:
+        is_debian = parts["os"]["id"] == "debian"
+        facts.update(os_facts(parts["os"], _first_line(agent, "/etc/debian_version") if is_debian else None))
+    if "hostname" in parts:
+        facts.update(hostname_facts(parts["hostname"]))
+    if "filesystems" in parts:
+        facts.update(mount_facts(parts["filesystems"], _totals(agent, parts["filesystems"])))
+    return facts
+
+
+def _default_route(agent: GuestAgent) -> network.DefaultRoute | None:
+    try:
+        if agent.can("guest-network-get-route"):
+            return network.default_route(agent)
+        return network.parse_proc_route(files.read_small(agent, "/proc/net/route").decode("ascii", "replace"))
+    except UNANSWERED:
+        return None
+
+
+def _first_line(agent: GuestAgent, path: str) -> str | None:
+    try:
+        return files.read_small(agent, path, 255).decode("utf-8", "replace").strip()
+    except UNANSWERED:
+        return None
+
+
+def _totals(agent: GuestAgent, found: list) -> dict:
+    incomplete = [entry["mount_point"] for entry in found if entry["total_bytes_privileged"] is None]
+    if not incomplete or not agent.can("guest-exec") or not agent.can("guest-exec-status"):
+        return {}
+    try:
+        return filesystems.privileged_totals(agent, incomplete)
+    except UNANSWERED:
+        return {}
+
+
+def main() -> None:
+    run(SPEC, gather)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: shutdown
+short_description: Shut a guest down and see it off
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Asks a guest to shut down, through its agent (qemu-ga) or its power button, and waits until its domain is off.
+  - Waits by libvirt's events. An agent that gives no reply to a shutdown is what a shutdown looks like; what counts is whether
+    the domain goes off.
+options:
+  mode:
+    description:
+      - V(agent) asks the agent, V(acpi) presses the power button.
+      - V(auto) asks the agent where there is one that accepts the command, and presses the power button otherwise. A guest that
+        is frozen is an error also then, since it could not shut down.
+    type: str
+    choices: [auto, agent, acpi]
+    default: auto
+  wait:
+    description:
+      - Whether to wait until the domain is off.
+    type: bool
+    default: true
+  timeout:
+    description:
+      - How long to wait for that, in seconds.
+    type: int
+    default: 120
+  force_after:
+    description:
+      - After how many seconds of waiting the domain is destroyed, as if its plug were pulled. Never, when it is not given.
+    type: int
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+"""
+
+EXAMPLES = r"""
+- name: Shut web1 down and wait for it
+  virtops.guest_agent.shutdown:
+    domain: web1
+
+- name: Shut web2 down by its power button, and pull the plug after a minute
+  virtops.guest_agent.shutdown:
+    domain: web2
+    mode: acpi
+    timeout: 90
+    force_after: 60
+
+- name: Ask several guests at once, and wait for none
+  virtops.guest_agent.shutdown:
+    domain: "{{ item }}"
+    wait: false
+  loop: [web3, web4]
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - V(off), V(gone) (the domain was transient and does not exist any more), or V(requested) with O(wait=false).
+    - A domain that is still on when O(timeout) is over is a failure with RV(failure.kind) V(still_on).
+  returned: success
+  type: str
+  sample: "off"
+method:
+  description: What was done, V(agent), V(acpi), V(forced), or V(none) for a domain that was off already.
+  returned: success
+  type: str
+  sample: agent
+seconds:
+  description: How long it took, in seconds.
+  returned: success
+  type: float
+  sample: 2.4
+failure:
+  description: What went wrong.
+  returned: failure
+  type: dict
+  sample: {kind: still_on, domain: web1, command: guest-shutdown, detail: still running after 120 s, hint: look at its console}
+"""
+
+from ..module_utils import _argspec
+from ..module_utils._deadline import Deadline
+from ..module_utils._errors import (
+    AgentUnavailable,
+    CommandRefused,
+    DomainNotFound,
+    DomainNotRunning,
+    DomainStillOn,
+    GuestFrozen,
+    InvalidInput,
+    ProtocolError,
+    UnknownOutcome,
+)
+from ..module_utils._guest import Guest, open_guest
+from ..module_utils._hypervisor import LifecycleWatch
+from ..module_utils._task import Outcome, Task, run
+
+COMMAND = "guest-shutdown"
+#: Between two looks at the domain's state, should an event be lost (seconds).
+LOOK_SECONDS = 5.0
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "mode": {"type": "str", "choices": ["auto", "agent", "acpi"], "default": "auto"},
+        "wait": {"type": "bool", "default": True},
+        "timeout": {"type": "int", "default": 120},
+        "force_after": {"type": "int"},
+    }
+)
+
+
+def ensure(task: Task) -> Outcome:
+    force_after = task.params["force_after"]
+    if force_after is not None and (force_after < 0 or not task.params["wait"]):
+        raise InvalidInput("force_after needs wait=true, and 0 seconds or more")
+    deadline = Deadline(task.params["timeout"])
+    with open_guest(task.params, events=True) as guest:
+        state = guest.domain.state()
+        if state == "shutoff":
+            return _outcome("off", "none", deadline, {"state": "off"})
+        if state not in ("running", "blocked", "shutdown"):
+            raise DomainNotRunning(
+                f"the domain is {state} and cannot shut down", domain=guest.domain.name, hint="resume or destroy it"
+            )
+        method = _choose(task.params["mode"], guest)
+        if task.check_mode:
+            return _outcome("requested", method, deadline, {"state": state})
+        gone = "off" if guest.domain.persistent() else "gone"
+        watch = guest.domain.lifecycle()
+        method = _request(guest, method, task.params, deadline)
+        if not task.params["wait"]:
+            return _outcome("requested", method, deadline, {"state": state})
+        if _wait(guest, watch, deadline, force_after):
+            method = "forced"
+        return _outcome(gone, method, deadline, {"state": state})
+
+
+def _outcome(outcome: str, method: str, deadline: Deadline, before: dict[str, str]) -> Outcome:
+    result = {"outcome": outcome, "method": method, "seconds": round(deadline.elapsed(), 2)}
+    return Outcome(result, before, {"state": "gone" if outcome == "gone" else "off"})
+
+
+def _choose(mode: str, guest: Guest) -> str:
+    """``agent`` or ``acpi``; raises what stands in the way of the agent where the user wants that."""
+    if mode == "acpi":
+        return "acpi"
+    try:
+        guest.require_agent().require(COMMAND)
+        return "agent"
+    except GuestFrozen:
+        raise
+    except (AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome):
+        if mode == "agent":
+            raise
+        return "acpi"
+
+
+def _request(guest: Guest, method: str, params: dict, deadline: Deadline) -> str:
+    """Ask, and say how: an agent that refuses gives way to the power button in mode auto."""
+    limits = [deadline.remaining(), params["agent_timeout"] if not params["wait"] else params["force_after"] or 3600]
+    try:
+        guest.domain.shutdown(method, max(min(limits), 1))
+    except UnknownOutcome:
+        pass  # no reply is what a shutdown looks like; the domain's state will tell
+    except DomainNotRunning:
+        pass  # it was faster than the reply
+    except CommandRefused:
+        if params["mode"] != "auto" or method == "acpi":
+            raise
+        guest.domain.shutdown("acpi", deadline.remaining())
+        return "acpi"
+    return method
+
+
+def _wait(guest: Guest, watch: LifecycleWatch, deadline: Deadline, force_after: int | None) -> bool:
+    """Until the domain is off; whether it had to be forced."""
+    forced = False
+    while not _off(guest):
+        if deadline.expired():
+            raise DomainStillOn(f"still on {deadline.seconds:g} s after it was asked", domain=guest.domain.name, command=COMMAND)
+        limit = deadline.remaining()
+        if force_after is not None and not forced:
+            limit = max(0.0, force_after - deadline.elapsed())
+            if limit == 0.0:
+                guest.domain.destroy()
+                forced = True
+                continue
+        watch.next(min(limit, LOOK_SECONDS))
+    return forced
+
+
+def _off(guest: Guest) -> bool:
+    try:
+        state = guest.domain.state()
+    except DomainNotFound:
+        return True
+    if state in ("crashed", "pmsuspended", "paused"):
+        raise DomainStillOn(f"the domain is {state} instead of off", domain=guest.domain.name, command=COMMAND)
+    return state == "shutoff"
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()
