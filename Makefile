@@ -92,11 +92,13 @@ $(HERE):
 	mkdir -p $(@D)
 	ln -sfn ../../.. $@
 
-.PHONY: docs build
+.PHONY: docs build changelog
 docs: venv collections ## render the documentation of every plugin
 	$(RUN) tests/tools/docs
 build: venv ## dist/virtops-guest_agent-VERSION.tar.gz
 	$(RUN) ansible-galaxy collection build --force --output-path dist
+changelog: venv collections ## release: CHANGELOG.md from changelogs/fragments, for the version in galaxy.yml
+	$(RUN) antsibull-changelog release
 
 .PHONY: clean
 clean: ## remove everything that a run leaves in the checkout
