@@ -55,7 +55,9 @@ def default_hypervisor() -> tuple[str, bool]:
         if os.geteuid() == 0:
             _start_system()
         else:
-            start_session("session", uri, _user_runtime_dir())
+            # Below /tmp because libvirt makes sockets in it, whose paths may have 107 bytes.
+            base = Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))
+            start_session("session", uri, base, _user_runtime_dir())
     return uri, True
 
 
@@ -110,19 +112,15 @@ def _start_system() -> None:
     DaemonRecord("system", SYSTEM_URI, Process.of(int(pid_file.read_text())), remove).save()
 
 
-def start_session(role: str, uri: str, runtime: Path, user: str | None = None, base: Path | None = None) -> Path:
-    """Start a session daemon, as another user if one is named; return its base directory.
-
-    The base is below /tmp because the paths of the sockets that libvirt makes in it may have 107 bytes.
-    """
-    base = base or Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))
+def start_session(role: str, uri: str, base: Path, runtime: Path, user: str | None = None) -> None:
+    """Start a session daemon with its configuration and data below `base`, as another user if one is named."""
     configuration = base / "c" / "libvirt"
     configuration.mkdir(parents=True, exist_ok=True)
     runtime.mkdir(parents=True, exist_ok=True)
     _write_configuration(configuration, base, _COMMON_CONF, "")
-    account = pwd.getpwnam(user) if user else None
-    if account:
-        for path in (base, *base.rglob("*")):
+    if user:
+        account = pwd.getpwnam(user)
+        for path in (base, configuration.parent, configuration, runtime):
             os.chown(path, account.pw_uid, account.pw_gid)
     pid_file = base / "libvirtd.pid"
     environment = {
@@ -133,7 +131,6 @@ def start_session(role: str, uri: str, runtime: Path, user: str | None = None, b
     }
     run(_libvirtd(configuration, pid_file), timeout=_START_SECONDS, environment=environment, user=user)
     DaemonRecord(role, uri, Process.of(int(pid_file.read_text())), (str(base),)).save()
-    return base
 
 
 def stop_daemons() -> None:

@@ -34,6 +34,8 @@ from .teardown import remove_guest, take_down
 
 START_SECONDS = 180.0
 _SSH_PORT = 22
+_SSH_FAILED = 255
+_NO_SERVER = re.compile(r"kex_exchange_identification|Connection (refused|reset)")
 _TICK = re.compile(rb"tick (\d+)\r?\n")
 
 
@@ -184,13 +186,20 @@ class Lab:
             return port
 
     def ssh(self, name: str, command: str, user: str = "root", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command in a Debian guest over SSH, as root or as the user ansible."""
+        """Run a command in a Debian guest over SSH, as root or as the user ansible, once its server is up."""
         options = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
         words = ["ssh", "-i", str(self.key(name)), "-p", str(self.forward(name, _SSH_PORT)), "-o", "LogLevel=ERROR"]
         for option in options:
             words += ["-o", option]
         words += [f"{user}@127.0.0.1", command]
-        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(1.0, deadline - time.monotonic())
+            done = subprocess.run(words, capture_output=True, text=True, timeout=left, check=False)
+            if done.returncode != _SSH_FAILED or not _NO_SERVER.search(done.stderr) or left <= 1:
+                return done
+            # QEMU accepts the connection for the guest: nothing tells when the server begins to listen.
+            time.sleep(1)
 
     def key(self, name: str) -> Path:
         """Return the private SSH key of a Debian guest's root and ansible users."""

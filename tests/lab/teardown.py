@@ -18,11 +18,11 @@ from .records import GuestRecord, daemon_records, guest_records, state_lock
 
 
 def remove_guest(record: GuestRecord, connection: Any | None) -> None:
-    """Remove a guest and its files; without a hypervisor to ask, end its QEMU process."""
+    """Remove a guest and its files; where the hypervisor is gone or does not do it, end its QEMU process."""
     if connection is not None:
         with contextlib.suppress(libvirt.libvirtError):
             remove_domain(connection.lookupByUUIDString(record.uuid))
-    elif process := qemu_of(record.uuid):
+    if process := qemu_of(record.uuid):
         process.end()
     shutil.rmtree(record.directory, ignore_errors=True)
 
@@ -42,22 +42,38 @@ def remove_domain(domain: Any) -> None:
 
 
 def take_down() -> None:
-    """Remove every guest and every daemon of this lab, and the state directory. Doing it again does nothing."""
+    """Remove every guest and every daemon of this lab, and the state directory. Doing it again does nothing.
+
+    LabError says so when a daemon of ours has domains that are not ours, and so is left running.
+    """
     if not state_dir().exists():
         return
     with state_lock():
-        guests = guest_records()
-        uris = {record.uri for record in (*guests, *daemon_records())}
-        for uri in uris:
-            connection = _connection_or_none(uri)
-            for record in guests:
-                if record.uri == uri:
-                    remove_guest(record, connection)
-            if connection is not None:
-                _remove_marked(connection)
-                connection.close()
+        daemons = {record.uri for record in daemon_records()}
+        foreign: list[str] = []
+        for uri in {record.uri for record in guest_records()} | daemons:
+            remaining = _clear(uri)
+            if uri in daemons:
+                foreign += remaining
+        if foreign:
+            raise LabError(f"libvirtd is left running because of domains that are not the lab's: {', '.join(foreign)}")
         stop_daemons()
         shutil.rmtree(state_dir())
+
+
+def _clear(uri: str) -> list[str]:
+    """Remove the lab's guests from a hypervisor; return the names of the domains that still run there."""
+    connection = _connection_or_none(uri)
+    for record in guest_records():
+        if record.uri == uri:
+            remove_guest(record, connection)
+    if connection is None:
+        return []
+    try:
+        _remove_marked(connection)
+        return [domain.name() for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)]
+    finally:
+        connection.close()
 
 
 def _connection_or_none(uri: str) -> Any | None:

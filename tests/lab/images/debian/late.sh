@@ -28,5 +28,5 @@ chroot "$root" systemctl --quiet enable systemd-networkd lab-shell lab-ticks
 chroot "$root" systemctl --quiet mask \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
     fstrim.timer logrotate.timer systemd-networkd-wait-online.service systemd-pstore.service \
-    getty@tty1.service sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount \
-    modprobe@drm.service modprobe@efi_pstore.service systemd-update-utmp-runlevel.service
+    getty@tty1.service systemd-binfmt.service sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount \
+    modprobe@drm.service modprobe@configfs.service modprobe@fuse.service modprobe@efi_pstore.service systemd-update-utmp-runlevel.service

@@ -1,0 +1,68 @@
+"""Another hypervisor on this host: a session daemon with its own directories, as another user where possible."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .daemons import session_socket, start_session
+from .lab import Lab
+from .records import DaemonRecord, daemon_dir, daemon_records, guest_records, state_lock
+from .teardown import remove_guest
+
+# Exists everywhere and owns nothing. Root's own libvirtd is always the system one.
+_USER = "nobody"
+
+
+class SecondHypervisor:
+    """A libvirt daemon that tests may stop and start."""
+
+    def __init__(self) -> None:
+        self._user = _USER if os.geteuid() == 0 else None
+        # The name is short because libvirt makes sockets with long paths below it.
+        self._base = Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))
+        self._role = self._base.name
+        self.uri = f"qemu+unix:///session?socket={session_socket(self._base / 'r')}"
+
+    def start(self) -> None:
+        """Start the daemon; guests that ran while it was stopped are found again."""
+        with state_lock():
+            start_session(self._role, self.uri, self._base, self._base / "r", self._user)
+
+    def stop(self) -> None:
+        """Stop the daemon and leave its guests running: the hypervisor is down."""
+        if record := self._record():
+            record.process.end()
+
+    def lab(self) -> Lab:
+        """Return a lab whose guests run on this hypervisor."""
+        account = pwd.getpwnam(self._user) if self._user else None
+        return Lab(self.uri, owner=(account.pw_uid, account.pw_gid) if account else None)
+
+    def close(self) -> None:
+        """Remove the daemon and the guests it still has."""
+        self.stop()
+        for guest in guest_records():
+            if guest.uri == self.uri:
+                remove_guest(guest, None)
+        shutil.rmtree(daemon_dir(self._role), ignore_errors=True)
+        shutil.rmtree(self._base, ignore_errors=True)
+
+    def _record(self) -> DaemonRecord | None:
+        return next((record for record in daemon_records() if record.role == self._role), None)
+
+
+@contextmanager
+def second_hypervisor() -> Iterator[SecondHypervisor]:
+    """Start another hypervisor and remove it afterwards."""
+    hypervisor = SecondHypervisor()
+    try:
+        hypervisor.start()
+        yield hypervisor
+    finally:
+        hypervisor.close()
