@@ -58,9 +58,7 @@ def assign(claims: t.Mapping[_K, t.Sequence[Candidate]], policy: AddressPolicy) 
     allowed = {key: usable(candidates, policy) for key, candidates in claims.items()}
     known = {key: [c for c in candidates if c["source"] in _VERIFIED] for key, candidates in claims.items()}
     foreign = contested({key: [*candidates, *known[key]] for key, candidates in allowed.items()})
-    return {
-        key: [c["address"] for c in candidates if (key, c["address"]) not in foreign] for key, candidates in allowed.items()
-    }
+    return {key: [c["address"] for c in candidates if (key, c["address"]) not in foreign] for key, candidates in allowed.items()}
 
 
 def usable(candidates: t.Sequence[Candidate], policy: AddressPolicy) -> list[Candidate]:
@@ -85,13 +83,7 @@ def contested(claims: t.Mapping[_K, t.Sequence[Candidate]]) -> set[tuple[_K, str
             claimants[candidate["address"]].add(key)
             if candidate["source"] in _VERIFIED:
                 confirmed[candidate["address"]].add(key)
-    return {
-        (key, address)
-        for address, keys in claimants.items()
-        if len(keys) > 1
-        for key in keys
-        if confirmed[address] != {key}
-    }
+    return {(key, address) for address, keys in claimants.items() if len(keys) > 1 for key in keys if confirmed[address] != {key}}
 
 
 def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-Options = t.Dict[str, t.Dict[str, t.Any]]
+Options = dict[str, dict[str, t.Any]]
 
 URI: t.Final[Options] = {"uri": {"type": "str"}}
 AGENT_TIMEOUT: t.Final[Options] = {"agent_timeout": {"type": "int", "default": 5}}
@@ -20,5 +20,5 @@ class Spec(t.NamedTuple):
     """What AnsibleModule is made from. Every module of this collection supports check mode."""
 
     options: Options
-    required_if: t.Sequence[t.Tuple[t.Any, ...]] = ()
+    required_if: t.Sequence[tuple[t.Any, ...]] = ()
     mutually_exclusive: t.Sequence[t.Sequence[str]] = ()

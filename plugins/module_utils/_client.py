@@ -104,9 +104,7 @@ class GuestAgent:
         if self._capabilities is None:
             info = _untrusted.mapping(self.call("guest-info"))
             listed = _untrusted.items(info.get("supported_commands"), "supported_commands", _COMMANDS_MAX)
-            commands = {
-                _untrusted.text(entry.get("name"), "a command's name", 64): bool(entry.get("enabled")) for entry in listed
-            }
+            commands = {_untrusted.text(entry.get("name"), "a command's name", 64): bool(entry.get("enabled")) for entry in listed}
             version = _untrusted.text(info.get("version"), "the agent's version", 64)
             self._capabilities = Capabilities(version, commands)
         return self._capabilities
@@ -167,5 +165,3 @@ _E = t.TypeVar("_E", bound=GuestAgentError)
 def _about(error: _E, agent: GuestAgent, command: str) -> _E:
     error.domain, error.command = agent.name, command
     return error
-
-

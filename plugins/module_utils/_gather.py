@@ -197,7 +197,7 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Ite
     problem = _probe.preflight(summary.state, domain)
     agent = _record.agent_part(problem)
     if problem is None and not plan.asks_agent():
-        agent.update(connected=True, status="connected", reason="the channel is open; the agent was not asked")
+        agent.update({"connected": True, "status": "connected", "reason": "the channel is open; the agent was not asked"})
     yield _record.build(libvirt, domain, agent, {}, plan.max_items)
     parts: _record.GuestParts = {}
     if problem is None and plan.asks_agent():
@@ -240,7 +240,7 @@ def _recheck(domain: Domain, libvirt: _record.LibvirtPart, agent: _record.AgentP
     if state != "running":
         stopped = DomainNotRunning(f"the domain stopped while it was asked and is {state} now")
         libvirt["state"] = state
-        agent.update(connected=False, status=stopped.status, reason=stopped.detail, hint=stopped.hint)
+        agent.update({"connected": False, "status": stopped.status, "reason": stopped.detail, "hint": stopped.hint})
 
 
 def _fallback_addresses(domain: Domain, record: _record.Record, policy: AddressPolicy) -> list[Candidate]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import typing as t
@@ -98,7 +99,7 @@ class Domain:
 
     def xml(self) -> str:
         """The live domain XML (virDomainGetXMLDesc)."""
-        return self._call(lambda: self._handle.XMLDesc(0))
+        return t.cast(str, self._call(lambda: self._handle.XMLDesc(0)))
 
     def state(self) -> str:
         """One of ``STATES`` (virDomainGetState; served even when libvirtd's workers are all busy)."""
@@ -192,7 +193,7 @@ class Connection:
             lookups.append(self.handle.lookupByUUIDString)
         for lookup in lookups:
             try:
-                return Domain(self, self.call(lambda lookup=lookup: lookup(name_or_uuid), None, name_or_uuid))
+                return Domain(self, self.call(functools.partial(lookup, name_or_uuid), None, name_or_uuid))
             except DomainNotFound:
                 continue
         raise DomainNotFound(f"no domain of this name or UUID on {self.uri}", domain=name_or_uuid)
@@ -272,7 +273,7 @@ def connect(uri: str | None, timeout: float, events: bool = False) -> Connection
 
 def _open(uri: str) -> t.Any:
     # libvirt prints every error to stderr unless told otherwise; ours are raised.
-    libvirt.registerErrorHandler(lambda *_: None, None)
+    libvirt.registerErrorHandler(_ignore, None)
     return libvirt.open(uri or None)
 
 
@@ -298,6 +299,10 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _ignore(*_details: object) -> None:
+    """libvirt's error handler: the errors are raised."""
 
 
 def _alive(handle: t.Any) -> bool:

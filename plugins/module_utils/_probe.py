@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import typing as t
 
 from . import _advice, _domain_xml, _record
@@ -48,7 +49,7 @@ def ask(
 ) -> tuple[_record.AgentPart, _record.GuestParts]:
     """The agent's state and its answers to ``subsets`` and ``probes``: guest-info first, then one command each."""
     part = _record.agent_part()
-    part.update(connected=True, last_probe_time=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    part["connected"], part["last_probe_time"] = True, now.strftime("%Y-%m-%dT%H:%M:%SZ")
     answers: dict[str, t.Any] = {}
     troubles: list[GuestAgentError] = []
     for name, read in _readers(agent, part, subsets, probes):
@@ -71,7 +72,7 @@ def _readers(
     yield "agent", lambda: _introduce(agent, part)
     for name in SUBSETS:
         if name in subsets:
-            yield name, lambda name=name: SUBSETS[name].read(agent)
+            yield name, functools.partial(SUBSETS[name].read, agent)
     if probes:
         yield "probes", lambda: {name: _exec.run_probe(agent, probe) for name, probe in probes.items()}
 

@@ -63,15 +63,11 @@ class Expression:
     def matches(self, data: t.Any) -> bool:
         """JMESPath's truth: null, false and what is empty do not match."""
         value = self.search(data)
-        return bool(value) or (value == 0 and value is not False and not isinstance(value, (str, list, dict, type(None))))
+        return bool(value) or (isinstance(value, (int, float)) and value is not False)
 
     def roots(self) -> set[str]:
         """The top-level keys that the expression looks at; ``@`` where it looks at the whole."""
         return _roots(self._compiled.parsed)
-
-
-def needs_only(expression: Expression, keys: t.Collection[str]) -> bool:
-    return expression.roots() <= set(keys)
 
 
 def _roots(node: dict[str, t.Any]) -> set[str]:
@@ -92,3 +88,29 @@ def _roots(node: dict[str, t.Any]) -> set[str]:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+class Selection:
+    """``include`` and ``exclude``: a record is in when an include matches it (or there is none) and no exclude does."""
+
+    def __init__(self, include: t.Sequence[str], exclude: t.Sequence[str]) -> None:
+        self._include = [Expression(text, "include") for text in include]
+        self._exclude = [Expression(text, "exclude") for text in exclude]
+        self._early_include = self._include if all(map(_is_early, self._include)) else []
+        self._early_exclude = [expression for expression in self._exclude if _is_early(expression)]
+
+    def before_agent(self, record: t.Any) -> bool:
+        """What a record with nothing but ``libvirt`` in it decides already."""
+        return _selected(record, self._early_include, self._early_exclude)
+
+    def after_agent(self, record: t.Any) -> bool:
+        return _selected(record, self._include, self._exclude)
+
+
+def _is_early(expression: Expression) -> bool:
+    return expression.roots() <= {"libvirt"}
+
+
+def _selected(record: t.Any, include: t.Sequence[Expression], exclude: t.Sequence[Expression]) -> bool:
+    included = not include or any(expression.matches(record) for expression in include)
+    return included and not any(expression.matches(record) for expression in exclude)

@@ -113,7 +113,6 @@ libvirt:
 
 import datetime
 import time
-import typing as t
 
 from ..module_utils import _argspec, _domain_xml, _probe, _record
 from ..module_utils._client import GuestAgent
@@ -139,7 +138,7 @@ def gather(task: Task) -> Outcome:
     return Outcome({"agent": agent, "commands": commands, "latency_ms": latency, "libvirt": domain})
 
 
-def _latency_ms(agent: GuestAgent) -> t.Optional[float]:
+def _latency_ms(agent: GuestAgent) -> float | None:
     started = time.monotonic()
     try:
         agent.call("guest-ping")

@@ -49,7 +49,7 @@ EXAMPLES = r"""
 
     - name: Use them as ever
       ansible.builtin.debug:
-        msg: "{{ ansible_facts.hostname }} runs {{ ansible_facts.distribution }} {{ ansible_facts.distribution_version }}"
+        msg: "{{ ansible_facts.hostname }} runs {{ ansible_facts.distribution }}"
       when: ansible_facts.guest_agent.status == 'connected'
 """
 
@@ -100,8 +100,8 @@ ansible_facts:
 import datetime
 
 from ..module_utils import _argspec, _domain_xml, _probe, _record
-from ..module_utils._commands import files, filesystems, network
 from ..module_utils._client import GuestAgent
+from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome, WaitTimeout
 from ..module_utils._facts import hostname_facts, interface_facts, mount_facts, os_facts
 from ..module_utils._guest import Guest, open_guest

@@ -107,7 +107,7 @@ watchdog_pid:
   sample: 4711
 failure:
   description:
-    - What went wrong. RV(failure.kind) is a stable word such as V(guest_frozen), V(command_blocked), V(agent_timeout),
+    - What went wrong. C(kind) is a stable word such as V(guest_frozen), V(command_blocked), V(agent_timeout),
       V(agent_not_configured), V(domain_not_running) or V(invalid_input).
   returned: failure
   type: dict
@@ -116,16 +116,9 @@ failure:
 
 from ..module_utils import _argspec, _watchdog
 from ..module_utils._client import GuestAgent
-from ..module_utils._commands import filesystems, freeze
-from ..module_utils._errors import (
-    CommandBlocked,
-    CommandFailed,
-    CommandRefused,
-    CommandUnknown,
-    GuestAgentError,
-    GuestFrozen,
-    InvalidInput,
-)
+from ..module_utils._commands import freeze
+from ..module_utils._errors import CommandFailed, GuestAgentError, GuestFrozen, InvalidInput
+from ..module_utils._guarded_freeze import check_freezable, guarded_freeze
 from ..module_utils._guest import Guest, open_guest
 from ..module_utils._task import Outcome, Task, run
 
@@ -171,69 +164,19 @@ def _freeze(task: Task, guest: Guest, watchdog: _watchdog.Watchdog | None) -> Ou
         )
     mountpoints = task.params["mountpoints"] and list(dict.fromkeys(task.params["mountpoints"]))
     if not frozen:
-        _check_freezable(agent, mountpoints)
+        check_freezable(agent, mountpoints)
     before, after = {"status": "frozen" if frozen else "thawed"}, {"status": "frozen"}
     if watchdog is None:
-        return Outcome({"status": before["status"], "filesystems": None, "watchdog_pid": None}, before, after)
-    pid = watchdog.arm(
-        _watchdog.Order(
-            task.params["uri"], guest.domain.uuid, task.params["max_seconds"], task.params["agent_timeout"]
-        )
-    )
-    watchdog.tell("freezing")
-    count = None if frozen else _guarded_freeze(task, agent, mountpoints, watchdog)
-    watchdog.tell("frozen")
-    lasting = task.params["max_seconds"] > 0
-    return Outcome({"status": "frozen", "filesystems": count, "watchdog_pid": pid if lasting else None}, before, after)
-
-
-def _check_freezable(agent: GuestAgent, mountpoints: list[str] | None) -> None:
-    """Everything that can be known before the first filesystem is frozen, above all that the thaw will be accepted."""
-    freezer = "guest-fsfreeze-freeze" if mountpoints is None else "guest-fsfreeze-freeze-list"
-    for command in (freezer, "guest-fsfreeze-thaw"):
-        agent.require(command)
-    if mountpoints is not None:
-        mounted = {found["mount_point"] for found in filesystems.filesystems(agent)}
-        unknown = [path for path in mountpoints if path not in mounted]
-        if unknown:
-            raise InvalidInput(
-                f"no filesystem that can be frozen is mounted at {', '.join(unknown)}",
-                domain=agent.name,
-                command=freezer,
-                hint=f"the guest has {', '.join(sorted(mounted)[:20]) or 'none'}",
-            )
-
-
-def _guarded_freeze(
-    task: Task, agent: GuestAgent, mountpoints: list[str] | None, watchdog: _watchdog.Watchdog
-) -> int:
-    """The number of frozen filesystems; on any failure nothing stays frozen."""
-    seconds = min(task.params["timeout"], task.params["max_seconds"] or task.params["timeout"])
-    try:
-        count = freeze.freeze(agent, mountpoints, seconds)
-    except (CommandBlocked, CommandUnknown, GuestFrozen):
-        watchdog.tell("release")  # not ours: somebody else was faster
-        raise
-    except GuestAgentError as error:
-        raise _undone(agent, error, error.detail, seconds, watchdog) from error
-    wanted = 1 if mountpoints is None else len(mountpoints)
-    if count < wanted:
-        detail = f"only {count} of {wanted} filesystems could be frozen" if mountpoints else "no filesystem could be frozen"
-        error = CommandFailed(detail, domain=agent.name, command="guest-fsfreeze-freeze")
-        raise _undone(agent, error, detail, seconds, watchdog)
-    return count
-
-
-def _undone(
-    agent: GuestAgent, error: GuestAgentError, detail: str, seconds: int, watchdog: _watchdog.Watchdog
-) -> GuestAgentError:
-    """Thaw whatever the failed freeze froze, or may still freeze, and say in its error how that went."""
-    trouble = freeze.thaw_until_thawed(agent, seconds)
-    certain = isinstance(error, CommandRefused) and trouble is None
-    watchdog.tell("release" if certain else "failed")
-    outcome = "the guest is thawed" if trouble is None else "the watchdog goes on trying to thaw the guest"
-    error.detail = f"{detail}; {outcome}"
-    return error
+        return Outcome({**before, "filesystems": None, "watchdog_pid": None}, before, after)
+    seconds = task.params["max_seconds"]
+    pid = watchdog.arm(_watchdog.Order(task.params["uri"], guest.domain.uuid, seconds, task.params["agent_timeout"]))
+    if frozen:
+        count = None
+        watchdog.tell("freezing")
+        watchdog.tell("frozen")
+    else:
+        count = guarded_freeze(agent, mountpoints, min(task.params["timeout"], seconds or task.params["timeout"]), watchdog)
+    return Outcome({**after, "filesystems": count, "watchdog_pid": pid if seconds else None}, before, after)
 
 
 def _thaw(task: Task, agent: GuestAgent) -> Outcome:

@@ -173,7 +173,7 @@ guests:
       description: Mounted filesystems, at most O(max_items) of them, with the disks of the domain that they are on.
       type: list
       elements: dict
-      sample: [{disk_name: vda1, mount_point: /, file_system_type: ext4, total_bytes: 4096, used_bytes: 1024, disks: [{target: vda}]}]
+      sample: [{disk_name: vda1, mount_point: /, file_system_type: ext4, total_bytes: 4096, disks: [{target: vda}]}]
     filesystems_total:
       description: How many filesystems there are.
       type: int

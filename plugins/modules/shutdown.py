@@ -67,7 +67,7 @@ RETURN = r"""
 outcome:
   description:
     - V(off), V(gone) (the domain was transient and does not exist any more), or V(requested) with O(wait=false).
-    - A domain that is still on when O(timeout) is over is a failure with RV(failure.kind) V(still_on).
+    - A domain that is still on when O(timeout) is over is a failure with C(failure.kind) V(still_on).
   returned: success
   type: str
   sample: "off"
@@ -88,26 +88,24 @@ failure:
   sample: {kind: still_on, domain: web1, command: guest-shutdown, detail: still running after 120 s, hint: look at its console}
 """
 
+import typing as t
+
 from ..module_utils import _argspec
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import (
     AgentUnavailable,
     CommandRefused,
-    DomainNotFound,
     DomainNotRunning,
-    DomainStillOn,
     GuestFrozen,
     InvalidInput,
     ProtocolError,
     UnknownOutcome,
 )
 from ..module_utils._guest import Guest, open_guest
-from ..module_utils._hypervisor import LifecycleWatch
+from ..module_utils._power import wait_until_off
 from ..module_utils._task import Outcome, Task, run
 
 COMMAND = "guest-shutdown"
-#: Between two looks at the domain's state, should an event be lost (seconds).
-LOOK_SECONDS = 5.0
 SPEC = _argspec.Spec(
     {
         **_argspec.GUEST,
@@ -140,7 +138,7 @@ def ensure(task: Task) -> Outcome:
         method = _request(guest, method, task.params, deadline)
         if not task.params["wait"]:
             return _outcome("requested", method, deadline, {"state": state})
-        if _wait(guest, watch, deadline, force_after):
+        if wait_until_off(guest.domain, watch, deadline, force_after):
             method = "forced"
         return _outcome(gone, method, deadline, {"state": state})
 
@@ -165,7 +163,7 @@ def _choose(mode: str, guest: Guest) -> str:
         return "acpi"
 
 
-def _request(guest: Guest, method: str, params: dict, deadline: Deadline) -> str:
+def _request(guest: Guest, method: str, params: t.Mapping[str, t.Any], deadline: Deadline) -> str:
     """Ask, and say how: an agent that refuses gives way to the power button in mode auto."""
     limits = [deadline.remaining(), params["agent_timeout"] if not params["wait"] else params["force_after"] or 3600]
     try:
@@ -180,33 +178,6 @@ def _request(guest: Guest, method: str, params: dict, deadline: Deadline) -> str
         guest.domain.shutdown("acpi", deadline.remaining())
         return "acpi"
     return method
-
-
-def _wait(guest: Guest, watch: LifecycleWatch, deadline: Deadline, force_after: int | None) -> bool:
-    """Until the domain is off; whether it had to be forced."""
-    forced = False
-    while not _off(guest):
-        if deadline.expired():
-            raise DomainStillOn(f"still on {deadline.seconds:g} s after it was asked", domain=guest.domain.name, command=COMMAND)
-        limit = deadline.remaining()
-        if force_after is not None and not forced:
-            limit = max(0.0, force_after - deadline.elapsed())
-            if limit == 0.0:
-                guest.domain.destroy()
-                forced = True
-                continue
-        watch.next(min(limit, LOOK_SECONDS))
-    return forced
-
-
-def _off(guest: Guest) -> bool:
-    try:
-        state = guest.domain.state()
-    except DomainNotFound:
-        return True
-    if state in ("crashed", "pmsuspended", "paused"):
-        raise DomainStillOn(f"the domain is {state} instead of off", domain=guest.domain.name, command=COMMAND)
-    return state == "shutoff"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import typing as t
 
 from .. import _untrusted
@@ -38,7 +39,6 @@ def read_small(agent: GuestAgent, path: str, limit: int = 16 * 1024) -> bytes:
 
 
 def _close(agent: GuestAgent, handle: int) -> None:
-    try:
+    # What was read is good whatever this says; a silent agent is reported by the next command.
+    with contextlib.suppress(GuestAgentError):
         agent.call("guest-file-close", {"handle": handle})
-    except GuestAgentError:
-        pass  # what was read is good; a silent agent is reported by the next command

@@ -1,0 +1,350 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: libvirt
+short_description: libvirt domains as hosts, enriched by their guest agents
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Makes hosts of the domains of one or many libvirt hypervisors, with what libvirt knows of them and, where a guest agent
+    (qemu-ga) answers, the guest's host name, operating system, addresses and more.
+  - An agent is optional. One that is missing, blocked, frozen or hung costs no more than O(agent_timeout) and never another
+    guest's data; C(guest_agent) in the host's variables says how it is and what to do about it.
+  - What guests say is never trusted. It is bounded and never templated, cannot take another host's name, and cannot take an
+    address that another guest claims or that its domain has no interface for.
+  - The file must end in C(libvirt.yml), C(libvirt.yaml), C(guest_agent.yml) or C(guest_agent.yaml).
+options:
+  plugin:
+    description: Name of this plugin.
+    type: str
+    required: true
+    choices: [virtops.guest_agent.libvirt]
+  uri:
+    description:
+      - libvirt connection URIs of the hypervisors, such as V(qemu:///system) or V(qemu+ssh://root@kvm1/system).
+      - Without any, libvirt's own default is used.
+      - Agent commands need a read-write connection.
+    type: list
+    elements: str
+    default: []
+    env:
+      - name: LIBVIRT_DEFAULT_URI
+  hostnames:
+    description:
+      - What a host is called, in order of preference. V(name), V(uuid) and V(title) are the domain's, V(guest_hostname) is what
+        the guest calls itself. Anything else is a Jinja expression over the host's variables.
+      - A name that the guest has a say in is used only if it is a proper host name that no other host has, and is not
+        C(localhost) or an address. The domain's name is used when nothing else can be.
+      - Two domains never become one host. Where several want the same name it belongs to the one that has it from libvirt, or
+        else all of them get a part of their UUID appended, with a warning.
+    type: list
+    elements: str
+    default: [name]
+  states:
+    description:
+      - The states of the domains to include, as libvirt names them, or V(all).
+    type: list
+    elements: str
+    choices: [all, running, blocked, paused, shutdown, shutoff, crashed, pmsuspended, nostate]
+    default: [running]
+  include:
+    description:
+      - JMESPath predicates over the record that M(virtops.guest_agent.guest_info) returns. With any, a domain is included only
+        if one of them matches.
+      - When all of them need nothing but C(libvirt), the agents of the other domains are not asked.
+    type: list
+    elements: str
+    default: []
+  exclude:
+    description:
+      - JMESPath predicates over the same. A domain is left out if one of them matches. Those that need nothing but C(libvirt)
+        decide before the agent is asked.
+    type: list
+    elements: str
+    default: []
+  gather:
+    description:
+      - What to ask the agents for. Each entry costs one command for each guest. An empty list asks no agent at all.
+    type: list
+    elements: str
+    choices: [os, hostname, interfaces, filesystems, timezone, users]
+    default: [os, hostname, interfaces]
+  probes:
+    description:
+      - Statistics of your own. Each key is a name, each value a command that is executed in the guest, as a command line for
+        C(/bin/sh), as a list of a program and its arguments, or as a mapping of C(command) and C(timeout) in seconds.
+      - The results are in C(guest_probes), each with C(rc), C(output) (one line of at most 64 KiB), C(json) (the output as data
+        where it is JSON) and C(error).
+      - They need an agent that accepts C(guest-exec).
+    type: dict
+    default: {}
+  max_items:
+    description:
+      - How many users and filesystems a host's variables list. V(0) lists all.
+    type: int
+    default: 10
+  address_families:
+    description: Which addresses to use, in order of preference.
+    type: list
+    elements: str
+    choices: [ipv4, ipv6]
+    default: [ipv4, ipv6]
+  address_cidrs:
+    description:
+      - Networks to use addresses from, in order of preference. Without any, all addresses are used but loopback, link-local and
+        multicast ones.
+    type: list
+    elements: str
+    default: []
+  address_exclude_cidrs:
+    description: Networks to use no address from.
+    type: list
+    elements: str
+    default: []
+  address_networks:
+    description: libvirt networks or bridges to use addresses from, in order of preference. Without any, all are used.
+    type: list
+    elements: str
+    default: []
+  address_sources:
+    description:
+      - Where to take addresses from, in order of preference. V(agent) is what the guest says of an interface that its domain has,
+        V(lease) and V(arp) are what the hypervisor knows and is asked for only where the agent gave no address, V(agent_unverified)
+        is what the guest says of an interface that its domain does not have.
+      - An address that several domains claim is used for none of them, unless the hypervisor confirms whose it is.
+    type: list
+    elements: str
+    choices: [agent, lease, arp, agent_unverified]
+    default: [agent, lease, arp]
+  connection:
+    description:
+      - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
+        you (SSH, if you say nothing), and uses the agent where there is no address and the agent may execute commands.
+      - V(agent) always uses the agent, through the connection plugin C(virtops.guest_agent.agent).
+      - V(ssh) always uses SSH. V(none) sets nothing.
+    type: str
+    choices: [auto, agent, ssh, none]
+    default: auto
+  group_by:
+    description:
+      - Which groups to make. V(hypervisor) makes C(hypervisor_NAME), V(state) C(state_running) and so on, V(os) C(os_debian) and so
+        on, V(agent_status) C(agent_connected) and so on.
+    type: list
+    elements: str
+    choices: [hypervisor, state, os, agent_status]
+    default: [hypervisor, state, os, agent_status]
+  hostvars_prefix:
+    description: Put before the names of the variables C(libvirt_*) and C(guest_*).
+    type: str
+    default: ""
+  hostvars_suffix:
+    description: Put after the names of the variables C(libvirt_*) and C(guest_*).
+    type: str
+    default: ""
+  agent_timeout:
+    description: How long an agent may take to answer one command, in seconds. An agent that takes longer is not asked again.
+    type: int
+    default: 5
+  timeout:
+    description:
+      - How long all may take together, in seconds. Guests that were not reached by then have the agent status V(unknown).
+    type: float
+    default: 30
+  concurrency:
+    description: How many guests of one hypervisor are asked at the same time. Each five of them take one connection.
+    type: int
+    default: 10
+  on_unreachable:
+    description:
+      - What to do about a hypervisor that cannot be reached. V(fail) fails the whole inventory source, V(warn) goes on without it.
+    type: str
+    choices: [fail, warn]
+    default: fail
+  stale:
+    description:
+      - Keep each guest's last good answer in the cache, and use it when its agent is silent. C(guest_agent.stale) is true then, and
+        C(guest_agent.status) stays what it is.
+      - Needs O(cache_plugin) to be one that outlives the run, such as C(jsonfile); O(cache) itself may be off.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - constructed
+  - inventory_cache
+requirements:
+  - libvirt-python on the controller
+  - jmespath on the controller, for O(include) and O(exclude)
+notes:
+  - The first agent command of a domain's run makes libvirt note C(custom-ga-command) as a taint of the domain, which has no effect.
+"""
+
+EXAMPLES = r"""
+# lab.libvirt.yml: all running guests of this host, with groups by hypervisor, state, OS and agent status
+plugin: virtops.guest_agent.libvirt
+uri: qemu:///system
+
+---
+# fleet.libvirt.yml: several hypervisors, of which some may be down
+plugin: virtops.guest_agent.libvirt
+uri:
+  - qemu+ssh://root@kvm1.example.com/system
+  - qemu+ssh://root@kvm2.example.com/system
+on_unreachable: warn
+hostnames: [guest_hostname, name]
+exclude:
+  - starts_with(libvirt.name, 'template-')
+address_cidrs: [10.20.0.0/16]
+compose:
+  ansible_user: "'debian' if guest_os.id == 'debian' else 'root'"
+keyed_groups:
+  - key: guest_os.version_id
+    prefix: version
+
+---
+# quick.libvirt.yml: what libvirt knows, no agent is asked
+plugin: virtops.guest_agent.libvirt
+gather: []
+states: [all]
+
+---
+# cached.libvirt.yml: cached for ten minutes, and old answers of silent guests rather than none
+plugin: virtops.guest_agent.libvirt
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: ~/.cache/guest-agent-inventory
+cache_timeout: 600
+stale: true
+probes:
+  load: cat /proc/loadavg
+  failed_units: [systemctl, list-units, --failed, --output=json]
+"""
+
+import hashlib
+import json
+import typing as t
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
+
+from ..module_utils._addresses import assign
+from ..module_utils._errors import GuestAgentError
+from ..module_utils._gather import Gathered, gather
+from ..module_utils._query import Selection
+from ..module_utils._record import Record, key
+from ..plugin_utils import _hostvars, _names, _options, _stale
+from ..plugin_utils._unsafe import untrusted
+
+ENDINGS = tuple(f"{name}.{ending}" for name in ("libvirt", "guest_agent") for ending in ("yml", "yaml"))
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+    NAME = "virtops.guest_agent.libvirt"
+
+    def verify_file(self, path: str) -> bool:
+        return super().verify_file(path) and path.endswith(ENDINGS)
+
+    def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        try:
+            selection = Selection(self.get_option("include"), self.get_option("exclude"))
+            records = [record for record in self._records(path, cache, selection) if selection.after_agent(record)]
+            self._populate(records)
+        except GuestAgentError as error:
+            raise AnsibleParserError(str(error)) from error
+
+    def _records(self, path: str, cache: bool, selection: Selection) -> list[Record]:
+        """From the cache where that is wanted and has them, else from the hypervisors. Raw records are cached, nothing else."""
+        if not self.get_option("cache"):
+            return self._gathered(path, selection).records
+        self.load_cache_plugin()
+        cache_key = self._cache_key(path)
+        if cache:
+            try:
+                return t.cast("list[Record]", self._cache[cache_key])
+            except KeyError:
+                pass
+        gathered = self._gathered(path, selection)
+        if not gathered.failures:
+            self._cache[cache_key] = gathered.records
+        return gathered.records
+
+    def _gathered(self, path: str, selection: Selection) -> Gathered:
+        gathered = gather(self.get_option("uri") or [""], _options.plan(self.get_option, selection))
+        for error in gathered.failures.values():
+            if self.get_option("on_unreachable") == "fail":
+                raise error
+            self.display.warning(f"{self.NAME}: {error}")
+        if self.get_option("stale"):
+            self._fill_from_last(path, gathered.records)
+        return gathered
+
+    def _fill_from_last(self, path: str, records: list[Record]) -> None:
+        """The last answers live in the same cache plugin under a key of their own, and never expire."""
+        options = {"_uri": "cache_connection", "_prefix": "cache_prefix"}
+        given = {name: self.get_option(option) for name, option in options.items()}
+        keeper = get_cache_plugin(
+            self.get_option("cache_plugin"), _timeout=0, **{name: value for name, value in given.items() if value is not None}
+        )
+        keeper_key = f"last_{self._cache_key(path)}"
+        try:
+            last = keeper[keeper_key]
+        except KeyError:
+            last = {}
+        keeper[keeper_key] = _stale.remember(records, last)
+        keeper.set_cache()
+        _stale.fill(records, last)
+
+    def _cache_key(self, path: str) -> str:
+        options = {name: self.get_option(name) for name in _options.CACHED_OPTIONS}
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+        return f"{self.get_cache_key(path)}_{digest[:8]}"
+
+    def _populate(self, records: list[Record]) -> None:
+        claims = {key(record): record["addresses"] for record in records}
+        addresses = assign(claims, _options.address_policy(self.get_option))
+        affixes = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
+        variables = [
+            {
+                **untrusted(_hostvars.host_vars(record, addresses[key(record)], *affixes)),
+                **untrusted(_hostvars.connection_vars(record, addresses[key(record)], self.get_option("connection"))),
+            }
+            for record in records
+        ]
+        for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
+            self._add_host(name, record, host_vars)
+
+    def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:
+        taken = {*self.inventory.hosts, *self.inventory.groups}
+        preference = self.get_option("hostnames")
+        candidates = []
+        for record, host_vars in zip(records, variables):
+
+            def evaluate(expression: str, host_vars: dict[str, t.Any] = host_vars) -> object:
+                try:
+                    return self._compose(expression, host_vars)
+                except Exception as error:  # whatever a template of the user's may raise
+                    if self.get_option("strict"):
+                        raise AnsibleParserError(f"hostnames: {expression!r} cannot be evaluated: {error}") from error
+                    return None
+
+            candidates.append(_names.choose(record, preference, evaluate, taken))
+        names, sentences = _names.distinct(records, candidates)
+        for sentence in sentences:
+            self.display.warning(sentence)
+        return names
+
+    def _add_host(self, name: str, record: Record, host_vars: dict[str, t.Any]) -> None:
+        self.inventory.add_host(name)
+        for group in _hostvars.group_names(record, self.get_option("group_by")):
+            self.inventory.add_child(self.inventory.add_group(group), name)
+        for variable, value in host_vars.items():
+            self.inventory.set_variable(name, variable, value)
+        strict = self.get_option("strict")
+        self._set_composite_vars(self.get_option("compose"), host_vars, name, strict=strict)
+        all_vars = {**host_vars, **self.inventory.get_host(name).get_vars()}
+        self._add_host_to_composed_groups(self.get_option("groups"), all_vars, name, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), all_vars, name, strict=strict)

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A record -> the variables and groups of its host. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ..module_utils._record import Record
+
+AGENT_CONNECTION: t.Final = "virtops.guest_agent.agent"
+_GUEST_KEYS: t.Final = (
+    "hostname",
+    "os",
+    "interfaces",
+    "timezone",
+    "filesystems",
+    "filesystems_total",
+    "users",
+    "users_total",
+    "probes",
+)
+#: option value -> (prefix of the group's name, how to get the rest from a record)
+GROUPINGS: t.Final[dict[str, tuple[str, t.Callable[[Record], object]]]] = {
+    "hypervisor": ("hypervisor", lambda record: record["libvirt"]["hypervisor"]),
+    "state": ("state", lambda record: record["libvirt"]["state"]),
+    "os": ("os", lambda record: record["os"]["id"] if "os" in record else None),
+    "agent_status": ("agent", lambda record: record["agent"]["status"]),
+}
+
+
+def host_vars(record: Record, addresses: t.Sequence[str], prefix: str, suffix: str) -> dict[str, t.Any]:
+    """What is known of the domain and its guest. ``addresses`` are those that the address policy gives to this domain."""
+    found: dict[str, t.Any] = {f"libvirt_{key}": value for key, value in record["libvirt"].items()}
+    found["guest_agent"] = record["agent"]
+    found["guest_addresses"] = list(addresses)
+    found.update({f"guest_{key}": record[key] for key in _GUEST_KEYS if key in record})
+    return {f"{prefix}{key}{suffix}": value for key, value in found.items()}
+
+
+def connection_vars(record: Record, addresses: t.Sequence[str], connection: str) -> dict[str, str]:
+    """How to reach the guest: ``connection`` is ``auto``, ``agent``, ``ssh`` or ``none``.
+
+    ``auto`` leaves the connection itself to the user where an address is known, so that group variables can choose it.
+    """
+    if connection == "none":
+        return {}
+    found = {
+        "ansible_guest_agent_uri": record["libvirt"]["uri"],
+        "ansible_guest_agent_domain": record["libvirt"]["uuid"],
+    }
+    if addresses:
+        found["ansible_host"] = addresses[0]
+    if connection == "agent" or (connection == "auto" and not addresses and record["agent"]["can_exec"]):
+        found["ansible_connection"] = AGENT_CONNECTION
+    elif connection == "ssh":
+        found["ansible_connection"] = "ssh"
+    return found
+
+
+def group_names(record: Record, group_by: t.Iterable[str]) -> list[str]:
+    names = []
+    for grouping in group_by:
+        prefix, read = GROUPINGS[grouping]
+        value = read(record)
+        if value:
+            names.append(re.sub(r"[^A-Za-z0-9_]", "_", f"{prefix}_{value}")[:100])
+    return names

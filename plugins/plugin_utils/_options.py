@@ -1,0 +1,77 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The inventory plugin's options -> values of the core."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..module_utils._addresses import AddressPolicy, parse_cidrs
+from ..module_utils._commands.exec import Probe
+from ..module_utils._errors import InvalidInput
+from ..module_utils._gather import Plan
+from ..module_utils._query import Selection
+
+GetOption = t.Callable[[str], t.Any]
+
+#: The options that decide what a cached record holds: a cache made with others is not used.
+CACHED_OPTIONS: t.Final = (
+    "uri",
+    "states",
+    "include",
+    "exclude",
+    "gather",
+    "probes",
+    "max_items",
+    "address_sources",
+)
+
+
+def plan(get_option: GetOption, selection: Selection) -> Plan:
+    """
+    :raise InvalidInput: a value that cannot be.
+    """
+    for option in ("agent_timeout", "timeout", "concurrency"):
+        if get_option(option) < 1:
+            raise InvalidInput(f"{option} must be at least 1, and is {get_option(option):g}")
+    if get_option("max_items") < 0:
+        raise InvalidInput("max_items must be at least 0")
+    states = get_option("states")
+    return Plan(
+        subsets=tuple(get_option("gather")),
+        states=() if "all" in states else tuple(states),
+        select=selection.before_agent,
+        policy=address_policy(get_option),
+        probes={name: _probe(name, value) for name, value in get_option("probes").items()},
+        agent_timeout=get_option("agent_timeout"),
+        timeout=get_option("timeout"),
+        concurrency=get_option("concurrency"),
+        max_items=get_option("max_items"),
+    )
+
+
+def address_policy(get_option: GetOption) -> AddressPolicy:
+    return AddressPolicy(
+        families=tuple(get_option("address_families")),
+        cidrs=parse_cidrs(get_option("address_cidrs"), "address_cidrs"),
+        exclude_cidrs=parse_cidrs(get_option("address_exclude_cidrs"), "address_exclude_cidrs"),
+        networks=tuple(get_option("address_networks")),
+        sources=tuple(get_option("address_sources")),
+    )
+
+
+def _probe(name: str, value: object) -> Probe:
+    """A command line for the shell, a list of program and arguments, or a mapping of one of these and its timeout."""
+    timeout = 5.0
+    if isinstance(value, dict):
+        unknown = set(value) - {"command", "timeout"}
+        if unknown or "command" not in value:
+            raise InvalidInput(f"probes: {name} must be a command, or a mapping with command and timeout")
+        timeout, value = float(value.get("timeout", timeout)), value["command"]
+    if isinstance(value, str) and value:
+        return Probe(("/bin/sh", "-c", value), timeout)
+    if isinstance(value, list) and value and all(isinstance(part, (str, int, float)) for part in value):
+        return Probe(tuple(str(part) for part in value), timeout)
+    raise InvalidInput(f"probes: {name} must be a command line or a list of a program and its arguments")

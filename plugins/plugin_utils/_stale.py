@@ -1,0 +1,55 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The last good answer of each guest, for the times when it is silent."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..module_utils._record import Record
+
+#: What a guest said, and what is derived from it; the rest of a record comes from libvirt and is always fresh.
+_GUEST_KEYS: t.Final = (
+    "hostname",
+    "os",
+    "timezone",
+    "interfaces",
+    "addresses",
+    "filesystems",
+    "filesystems_total",
+    "users",
+    "users_total",
+    "probes",
+)
+_SILENT: t.Final = ("unresponsive", "unknown", "frozen", "broken", "disconnected")
+
+
+def fill(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> None:
+    """Give each silent guest's record its last good answers, marked as stale; its status stays what it is."""
+    for record in records:
+        known = last.get(key(record))
+        if known is None or record["agent"]["status"] not in _SILENT:
+            continue
+        for part in _GUEST_KEYS:
+            if part in known:
+                record[part] = known[part]
+        record["agent"].update(
+            {
+                "stale": True,
+                "version": known["agent"]["version"],
+                "last_probe_time": known["agent"]["last_probe_time"],
+                "can_exec": known["agent"]["can_exec"],
+            }
+        )
+
+
+def remember(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> dict[str, Record]:
+    """``last`` with the answers of all guests that did answer."""
+    answered = {key(record): record for record in records if record["agent"]["status"] in ("connected", "restricted")}
+    return {**last, **answered}
+
+
+def key(record: Record) -> str:
+    return f"{record['libvirt']['uri']} {record['libvirt']['uuid']}"
