@@ -18,7 +18,7 @@ import libvirt
 from .errors import LabError
 from .paths import cache_dir
 from .processes import Process
-from .records import DaemonRecord, daemon_dir, daemon_records, state_lock
+from .records import DaemonRecord, daemon_dir, daemon_records
 from .shell import run
 
 SYSTEM_URI = "qemu:///system"
@@ -46,19 +46,17 @@ auth_unix_rw = "none"
 _IN_NAMESPACE = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shift 2; done; shift; exec "$@"'
 
 
-def default_hypervisor() -> tuple[str, bool]:
-    """Return the URI to use, and whether its daemon was started for this call."""
+def default_hypervisor() -> str:
+    """Return the URI to use, with a daemon behind it; call it under the state lock."""
     uri = SYSTEM_URI if os.geteuid() == 0 else SESSION_URI
-    with state_lock():
-        if _reachable(uri):
-            return uri, False
+    if not _reachable(uri):
         if os.geteuid() == 0:
             _start_system()
         else:
             # Below /tmp because libvirt makes sockets in it, whose paths may have 107 bytes.
             base = Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))
             start_session("session", uri, base, _user_runtime_dir())
-    return uri, True
+    return uri
 
 
 def _reachable(uri: str) -> bool:
@@ -133,9 +131,11 @@ def start_session(role: str, uri: str, base: Path, runtime: Path, user: str | No
     DaemonRecord(role, uri, Process.of(int(pid_file.read_text())), (str(base),)).save()
 
 
-def stop_daemons() -> None:
-    """Stop the daemons on record, and remove what they leave behind."""
+def stop_daemons(uri: str | None = None) -> None:
+    """Stop the daemons on record, or only those of one URI, and remove what they leave behind."""
     for record in daemon_records():
+        if uri not in (None, record.uri):
+            continue
         record.process.end()
         for path in record.remove:
             shutil.rmtree(path, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import shutil
@@ -20,6 +21,7 @@ _TINY_SCRIPTS = Path(__file__).parent / "images" / "tiny" / "lab"
 _UNNEEDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
+@functools.cache
 def debian_image(kind: str) -> Path:
     """Return the directory that holds kernel, initrd, disk and SSH key, built if need be."""
     shared = [_TINY_SCRIPTS / "shell", _TINY_SCRIPTS / "ticks"]

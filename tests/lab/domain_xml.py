@@ -41,9 +41,7 @@ def domain_xml(guest: Guest, uuid: str, files: Files, state: Path) -> str:
     """Return the domain's XML; `state` marks it as this lab's own."""
     memory = guest.memory_mib or MEMORY_MIB[guest.kind]
     texts = "".join(
-        f"<{tag}>{escape(text)}</{tag}>"
-        for tag, text in (("title", guest.title), ("description", guest.description))
-        if text
+        f"<{tag}>{escape(text)}</{tag}>" for tag, text in (("title", guest.title), ("description", guest.description)) if text
     )
     return f"""<domain type='qemu'>
   <name>{escape(guest.name)}</name>

@@ -27,10 +27,10 @@ from .events import AgentEvents, ensure_event_loop, wait_answer
 from .guest import Guest
 from .images import image_files, ssh_key
 from .paths import state_dir
-from .records import GuestRecord, guest_dir, guest_records
+from .records import GuestRecord, guest_dir, guest_records, mark_in_use, state_lock
 from .serial_shell import Completed, run_on_socket
 from .shell import run
-from .teardown import remove_guest, take_down
+from .teardown import release, remove_guest, remove_guests
 
 START_SECONDS = 180.0
 _SSH_PORT = 22
@@ -43,20 +43,19 @@ class Lab:
     """A set of guests on one hypervisor.
 
     Without a URI: qemu:///system for root, qemu:///session for others, with a daemon of the lab's own if none runs.
-    As a context manager it removes the guests it started, and the daemon if it started that.
+    As a context manager it removes the guests it started, and the lab's daemon when nobody else needs it.
     """
 
     def __init__(self, uri: str | None = None, owner: tuple[int, int] | None = None) -> None:
         ensure_event_loop()
-        self._started_daemon = False
-        if uri is None:
-            uri, self._started_daemon = default_hypervisor()
-        self.uri = uri
+        with state_lock():
+            self._in_use = mark_in_use()
+            self.uri = uri or default_hypervisor()
         self._owner = owner
         self._lock = threading.Lock()
         self._guests: dict[str, Guest] = {}
         self._forwards: dict[tuple[str, int], int] = {}
-        self.connection: Any = open_connection(uri)
+        self.connection: Any = open_connection(self.uri)
         self._events = AgentEvents(self.connection)
 
     def __enter__(self) -> Lab:
@@ -66,12 +65,11 @@ class Lab:
         self.close()
 
     def close(self) -> None:
-        """Remove the guests this object started; with the last guest, also the daemon it started."""
-        for name in list(self._guests):
-            self.destroy(name)
+        """Remove the guests this object started, and the lab's daemon when nobody else needs it."""
+        remove_guests([record for record in self._records() if record.name in self._guests], self.connection)
+        self._guests.clear()
         self._disconnect()
-        if self._started_daemon and not guest_records():
-            take_down()
+        release()
 
     def leave(self) -> None:
         """Disconnect and leave everything running, for `down` to remove."""
@@ -81,6 +79,7 @@ class Lab:
         with contextlib.suppress(libvirt.libvirtError):
             self._events.close()
             self.connection.close()
+        self._in_use.close()
 
     def start(self, guest: Guest) -> str:
         """Start one guest without waiting for its agent; return its name."""
@@ -136,7 +135,7 @@ class Lab:
 
     def names(self) -> list[str]:
         """Return the names of the lab's guests on this hypervisor."""
-        return [record.name for record in guest_records() if record.uri == self.uri]
+        return [record.name for record in self._records()]
 
     def destroy(self, name: str) -> None:
         """Stop and remove one guest, whatever state it is in."""
@@ -206,10 +205,13 @@ class Lab:
         return ssh_key(self._record(name).kind)
 
     def _record(self, name: str) -> GuestRecord:
-        for record in guest_records():
-            if record.name == name and record.uri == self.uri:
+        for record in self._records():
+            if record.name == name:
                 return record
         raise LabError(f"the lab has no guest {name!r} on {self.uri}")
+
+    def _records(self) -> list[GuestRecord]:
+        return [record for record in guest_records() if record.uri == self.uri]
 
     def _free_name(self, kind: str) -> str:
         taken = {*self.names(), *(domain.name() for domain in self.connection.listAllDomains())}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from .paths import state_dir
 from .processes import Process
@@ -75,11 +77,33 @@ def daemon_records() -> list[DaemonRecord]:
 
 @contextmanager
 def state_lock() -> Iterator[None]:
-    """Let one process at a time start or stop daemons."""
-    state_dir().mkdir(parents=True, exist_ok=True)
-    with (state_dir() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """Let one process at a time start or stop daemons, or remove the state directory."""
+    path = state_dir() / "lock"
+    while True:
+        state_dir().mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Who held the lock before may have removed the directory, and this file with it.
+            if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                yield
+                return
+
+
+def mark_in_use() -> IO[str]:
+    """Return a file that, while it is open, says that somebody uses the lab; call it under the state lock."""
+    mark = (state_dir() / "in-use").open("w")
+    fcntl.flock(mark, fcntl.LOCK_SH)
+    return mark
+
+
+def in_use() -> bool:
+    """Whether any process has such a file open."""
+    with (state_dir() / "in-use").open("w") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _write(path: Path, data: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from .daemons import session_socket, start_session
 from .lab import Lab
 from .records import DaemonRecord, daemon_dir, daemon_records, guest_records, state_lock
-from .teardown import remove_guest
+from .teardown import release, remove_guests
 
 # Exists everywhere and owns nothing. Root's own libvirtd is always the system one.
 _USER = "nobody"
@@ -47,11 +47,10 @@ class SecondHypervisor:
     def close(self) -> None:
         """Remove the daemon and the guests it still has."""
         self.stop()
-        for guest in guest_records():
-            if guest.uri == self.uri:
-                remove_guest(guest, None)
+        remove_guests([record for record in guest_records() if record.uri == self.uri], None)
         shutil.rmtree(daemon_dir(self._role), ignore_errors=True)
         shutil.rmtree(self._base, ignore_errors=True)
+        release()
 
     def _record(self) -> DaemonRecord | None:
         return next((record for record in daemon_records() if record.role == self._role), None)

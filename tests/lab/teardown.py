@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import shutil
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import libvirt
 
-from .daemons import open_connection, stop_daemons
+from .daemons import SESSION_URI, SYSTEM_URI, open_connection, stop_daemons
 from .domain_xml import NAMESPACE
 from .errors import LabError
 from .paths import state_dir
 from .processes import qemu_of
-from .records import GuestRecord, daemon_records, guest_records, state_lock
+from .records import GuestRecord, daemon_records, guest_records, in_use, state_lock
+
+# libvirt serves this many requests of one connection at a time.
+_AT_ONCE = 5
 
 
 def remove_guest(record: GuestRecord, connection: Any | None) -> None:
@@ -25,6 +30,13 @@ def remove_guest(record: GuestRecord, connection: Any | None) -> None:
     if process := qemu_of(record.uuid):
         process.end()
     shutil.rmtree(record.directory, ignore_errors=True)
+
+
+def remove_guests(records: Iterable[GuestRecord], connection: Any | None) -> None:
+    """Remove many guests: each QEMU takes its time to end, so several end at once."""
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        for _ in pool.map(lambda record: remove_guest(record, connection), records):
+            pass
 
 
 def remove_domain(domain: Any) -> None:
@@ -61,12 +73,23 @@ def take_down() -> None:
         shutil.rmtree(state_dir())
 
 
+def release() -> None:
+    """Tidy up behind a lab that is closed: the last one of all stops the daemon of ours that has no guests."""
+    with state_lock():
+        if in_use():
+            return
+        busy = {record.uri for record in guest_records()}
+        for record in daemon_records():
+            if record.uri in (SYSTEM_URI, SESSION_URI) and record.uri not in busy and not _clear(record.uri):
+                stop_daemons(record.uri)
+        if not busy and not daemon_records():
+            shutil.rmtree(state_dir())
+
+
 def _clear(uri: str) -> list[str]:
     """Remove the lab's guests from a hypervisor; return the names of the domains that still run there."""
     connection = _connection_or_none(uri)
-    for record in guest_records():
-        if record.uri == uri:
-            remove_guest(record, connection)
+    remove_guests([record for record in guest_records() if record.uri == uri], connection)
     if connection is None:
         return []
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import tempfile
@@ -34,6 +35,7 @@ _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexiste
 _GROUP = "root:x:0:\nnogroup:x:65534:\n"
 
 
+@functools.cache
 def tiny_image() -> Path:
     """Return the directory that holds kernel, initrd and disk, built if need be."""
     package = _kernel_package()
