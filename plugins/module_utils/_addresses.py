@@ -65,7 +65,7 @@ def usable(candidates: t.Sequence[Candidate], policy: AddressPolicy) -> list[Can
     """The candidates that the policy allows, best first, each address once."""
     ranks = [(rank, position) for position, c in enumerate(candidates) for rank in [_rank(c, policy)] if rank]
     once: dict[str, Candidate] = {}
-    for _, position in sorted(ranks):
+    for _rank_found, position in sorted(ranks):
         once.setdefault(candidates[position]["address"], candidates[position])
     return list(once.values())
 

@@ -65,7 +65,7 @@ def os_facts(os: OsInfo, debian_version: str | None) -> dict[str, t.Any]:
 
 
 def hostname_facts(hostname: str) -> dict[str, t.Any]:
-    short, _, domain = hostname.partition(".")
+    short, _dot, domain = hostname.partition(".")
     return {"hostname": short, "nodename": hostname, "fqdn": hostname, "domain": domain}
 
 

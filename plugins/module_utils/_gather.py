@@ -155,7 +155,7 @@ class _Sweep:
             except GuestAgentError:
                 return
             self._connections.append(connection)
-        for _ in range(count):
+        for _number in range(count):
             threading.Thread(target=self._work, args=(handles,), name="virtops-worker", daemon=True).start()
 
     def _work(self, handles: dict[str, Domain] | None) -> None:
@@ -276,7 +276,7 @@ def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.R
     """Where two domains claim one address, ask their hypervisors what these know."""
     by_uri = {sweep.uri: sweep for sweep in sweeps}
     claims = {_record.key(record): usable(record["addresses"], policy) for record in records}
-    disputants = {key for key, _ in contested(claims)}
+    disputants = {key for key, _address in contested(claims)}
     for record in records:
         if _record.key(record) in disputants:
             by_uri[record["libvirt"]["uri"]].confirm(record)

@@ -162,7 +162,7 @@ class Connection:
         self.handle: t.Any = self.call(lambda: _open(uri))
 
     def hostname(self) -> str:
-        return t.cast(str, self.call(lambda: self.handle.getHostname()))
+        return t.cast(str, self.call(self.handle.getHostname))
 
     def list_domains(self) -> list[DomainSummary]:
         """All domains, in four requests whatever their number is (two where the daemon knows no such filter)."""

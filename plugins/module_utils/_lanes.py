@@ -35,7 +35,7 @@ class Lanes:
     def __init__(self, size: int = LANES_PER_CONNECTION) -> None:
         self._size = size
         self._free: queue.LifoQueue[_Lane] = queue.LifoQueue()
-        for _ in range(size):
+        for _number in range(size):
             self._free.put(_Lane(self._free))
 
     def call(self, function: t.Callable[[], T], seconds: float) -> T:

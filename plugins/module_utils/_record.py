@@ -213,7 +213,7 @@ def _candidates(interfaces: t.Sequence[Interface]) -> list[Candidate]:
             "source": "agent" if interface["info_source"] == "domain, guest-agent" else "agent_unverified",
         }
         for interface in interfaces
-        for address, _, prefix in (text.partition("/") for text in interface["ip_addresses"])
+        for address, _slash, prefix in (text.partition("/") for text in interface["ip_addresses"])
     ]
 
 

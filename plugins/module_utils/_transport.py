@@ -126,7 +126,7 @@ class UnixSocketTransport:
             if not data:
                 raise self._lost(None)
             self._buffer += data
-        found, _, self._buffer = self._buffer.partition(end)
+        found, _end, self._buffer = self._buffer.partition(end)
         return found
 
     def _lost(self, error: OSError | None) -> AgentTimeout | AgentDisappeared:

@@ -252,7 +252,7 @@ class _Orders:
             if not data:
                 return ""
             self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        line, _newline, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 
 

@@ -50,8 +50,8 @@ def privileged_totals(agent: GuestAgent, mount_points: t.Sequence[str]) -> dict[
     result = _exec.run(agent, ["stat", "-f", "-c", "%S %b %n", "--", *mount_points], timeout=agent.timeout)
     totals = {}
     for line in result.stdout.decode("utf-8", "replace").splitlines():
-        size, _, rest = line.partition(" ")
-        blocks, _, mount_point = rest.partition(" ")
+        size, _blank, rest = line.partition(" ")
+        blocks, _blank, mount_point = rest.partition(" ")
         if size.isdecimal() and blocks.isdecimal() and len(line) < 4096:
             totals[mount_point] = int(size) * int(blocks)
     return totals
