@@ -69,7 +69,8 @@ class AgentEvents:
             if left <= 0:
                 raise LabError(f"domain {domain.name()}: no agent opened the channel in time")
             with self._changed:
-                self._changed.wait_for(lambda: self._count != seen, min(left, _FALLBACK_SECONDS))
+                if self._count == seen:
+                    self._changed.wait(min(left, _FALLBACK_SECONDS))
 
 
 def wait_answer(domain: Any, deadline: float) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .paths import state_dir
 from .processes import Process
@@ -113,10 +113,10 @@ def _write(path: Path, data: dict[str, object]) -> None:
     partial.rename(path)
 
 
-def _read(path: Path) -> dict[str, object] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     """Return the record, or None when its owner removed it just now."""
     try:
-        data: dict[str, object] = json.loads(path.read_text())
+        data: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     return data
