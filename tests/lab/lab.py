@@ -66,10 +66,13 @@ class Lab:
 
     def close(self) -> None:
         """Remove the guests this object started, and the lab's daemon when nobody else needs it."""
-        remove_guests([record for record in self._records() if record.name in self._guests], self.connection)
-        self._guests.clear()
+        self._remove_started()
         self._disconnect()
         release()
+
+    def _remove_started(self) -> None:
+        remove_guests([record for record in self._records() if record.name in self._guests], self.connection)
+        self._guests.clear()
 
     def leave(self) -> None:
         """Disconnect and leave everything running, for `down` to remove."""
@@ -111,6 +114,11 @@ class Lab:
         pool = ThreadPoolExecutor(max_workers=parallel)
         try:
             return list(pool.map(start_and_wait, guests))
+        except KeyboardInterrupt:
+            # The end of their domains wakes those who wait for agents.
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._remove_started()
+            raise
         finally:
             # After a failure or an interrupt, what has not begun never begins.
             pool.shutdown(wait=True, cancel_futures=True)

@@ -70,7 +70,7 @@ def take_down() -> None:
         if foreign:
             raise LabError(f"libvirtd is left running because of domains that are not the lab's: {', '.join(foreign)}")
         stop_daemons()
-        shutil.rmtree(state_dir())
+        _remove_state()
 
 
 def release() -> None:
@@ -83,7 +83,12 @@ def release() -> None:
             if record.uri in (SYSTEM_URI, SESSION_URI) and record.uri not in busy and not _clear(record.uri):
                 stop_daemons(record.uri)
         if not busy and not daemon_records():
-            shutil.rmtree(state_dir())
+            _remove_state()
+
+
+def _remove_state() -> None:
+    # Not an error: another process that waits for the lock may have put its file there just now.
+    shutil.rmtree(state_dir(), ignore_errors=True)
 
 
 def _clear(uri: str) -> list[str]:
