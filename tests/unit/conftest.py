@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,3 +63,7 @@ def _install_loader() -> None:
 # ansible-test comes with a loader of its own.
 if not _is_found():
     _install_loader()
+
+# The same examples on every run: a failure belongs to a commit, not to a day.
+settings.register_profile("unit", derandomize=True, deadline=None, max_examples=60)
+settings.load_profile("unit")

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One guest's agent: no needless round trip, no second wait for one that hangs, and frozen is not blocked."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol
+from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED, GuestAgent
+from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_value_and_the_time_it_may_take(version: str) -> None:
+    guest = FakeGuest(version)
+    agent = guest.agent(7)
+    assert agent.call("guest-ping") == {}
+    assert agent.call("guest-ping", timeout=3) == {}
+    assert (guest.timeouts, agent.round_trips, agent.name) == ([7, 3], 2, "fake")
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        ("guest-set-time", _errors.CommandBlocked),
+        ("guest-nonsense", _errors.CommandUnknown),
+        ("guest-get-osinfo", None),
+    ],
+)
+def test_what_it_would_refuse_is_not_sent(version: str, command: str, kind: type | None) -> None:
+    guest = FakeGuest(version, block=["guest-set-time"])
+    agent = guest.agent()
+    assert agent.capabilities().commands
+    assert agent.capabilities() is agent.capabilities()
+    sent = len(guest.sent)
+    if kind is None:
+        agent.call(command)
+        agent.require(command)
+    else:
+        with pytest.raises(_errors.CommandRefused) as called:
+            agent.call(command)
+        with pytest.raises(_errors.CommandRefused) as required:
+            agent.require(command)
+        assert type(called.value) is type(required.value) is kind
+        assert (called.value.command, called.value.domain) == (command, "fake")
+    assert guest.sent[sent:] == ([command] if kind is None else [])
+    assert agent.can(command) is (kind is None)
+
+
+@pytest.mark.parametrize("knows", [False, True], ids=["unasked", "after guest-info"])
+@pytest.mark.parametrize(
+    ("frozen", "command", "kind"),
+    [
+        (True, "guest-exec", _errors.GuestFrozen),
+        (True, "guest-set-time", _errors.GuestFrozen),
+        (True, "guest-fsfreeze-freeze", _errors.GuestFrozen),
+        (False, "guest-set-time", _errors.CommandBlocked),
+        (True, "guest-nonsense", _errors.CommandUnknown),
+    ],
+)
+def test_frozen_is_told_from_blocked(version: str, knows: bool, frozen: bool, command: str, kind: type) -> None:
+    guest = FakeGuest(version, block=["guest-set-time"])
+    guest.frozen = frozen
+    agent = guest.agent()
+    if knows:
+        agent.capabilities()
+    with pytest.raises(_errors.CommandRefused) as caught:
+        agent.call(command)
+    assert type(caught.value) is kind
+    assert (caught.value.command, caught.value.domain) == (command, "fake")
+
+
+def test_all_blocked_is_not_frozen(version: str) -> None:
+    everything = FakeGuest(version).agent().capabilities().commands.keys() - FREEZE_ALLOWED
+    agent = FakeGuest(version, block=everything).agent()
+    assert agent.capabilities().looks_frozen()
+    with pytest.raises(_errors.CommandBlocked):
+        agent.call("guest-exec")
+
+
+def test_a_blocked_freeze_status_is_not_asked_for_ever() -> None:
+    guest = FakeGuest(block=["guest-fsfreeze-status"])
+    with pytest.raises(_errors.CommandBlocked):
+        guest.agent().frozen()
+    assert guest.sent == ["guest-fsfreeze-status"]
+
+
+def test_blocked_with_a_blocked_freeze_status_is_blocked() -> None:
+    guest = FakeGuest(block=["guest-fsfreeze-status", "guest-exec"])
+    with pytest.raises(_errors.CommandBlocked):
+        guest.agent().call("guest-exec")
+
+
+def test_a_silent_agent_is_asked_once() -> None:
+    guest = FakeGuest()
+    guest.silent = {"guest-ping"}
+    agent = guest.agent()
+    for command in ("guest-ping", "guest-ping", "guest-get-osinfo"):
+        with pytest.raises(_errors.AgentTimeout) as caught:
+            agent.call(command)
+        assert (caught.value.domain, caught.value.command) == ("fake", "guest-ping")
+    assert guest.sent == ["guest-ping"]
+    agent.retry()
+    assert agent.call("guest-get-load")
+    assert guest.sent == ["guest-ping", "guest-get-load"]
+
+
+@pytest.mark.parametrize(
+    ("error", "final"),
+    [
+        (_errors.AgentTimeout("x"), True),
+        (_errors.AgentDisappeared("x"), True),
+        (_errors.AgentDisconnected("x"), True),
+        (_errors.AgentBroken("x"), True),
+        (_errors.ProtocolError("x"), False),
+        (_errors.CommandFailed("x"), False),
+        (_errors.CommandUnknown("x"), False),
+    ],
+)
+def test_after_which_error_nothing_more_is_sent(error: _errors.GuestAgentError, final: bool) -> None:
+    guest = FakeGuest()
+    guest.raises["guest-ping"] = error
+    agent = guest.agent()
+    for _time in range(3):
+        with pytest.raises(type(error)):
+            agent.call("guest-ping")
+    assert len(guest.sent) == (1 if final else 3)
+
+
+def test_retry_forgets_what_it_could_do() -> None:
+    guest = FakeGuest()
+    agent = guest.agent()
+    assert agent.known_commands() == {}
+    guest.frozen = True
+    assert not agent.can("guest-exec")
+    assert agent.known_commands()["guest-exec"] is False
+    guest.frozen = False
+    agent.retry()
+    assert agent.known_commands() == {}
+    assert agent.can("guest-exec")
+
+
+def test_an_agent_that_does_not_say_what_it_can_is_tried() -> None:
+    agent = FakeGuest(block=["guest-info"]).agent()
+    assert agent.can("guest-exec")
+    agent.require("guest-exec")
+    assert agent.call("guest-ping") == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        ("guest-info", []),
+        ("guest-info", {}),
+        ("guest-info", {"version": "1", "supported_commands": [1]}),
+        ("guest-info", {"version": 1, "supported_commands": []}),
+        ("guest-info", {"version": "1", "supported_commands": [{"name": 1}]}),
+        ("guest-fsfreeze-status", None),
+        ("guest-fsfreeze-status", "half"),
+        ("guest-fsfreeze-status", ["frozen"]),
+    ],
+)
+def test_an_agent_that_lies_about_itself(command: str, reply: t.Any) -> None:
+    guest = FakeGuest()
+    guest.replies[command] = reply
+    agent = guest.agent()
+    with pytest.raises(_errors.ProtocolError):
+        agent.capabilities() if command == "guest-info" else agent.frozen()
+
+
+def test_what_it_says_of_itself_is_bounded() -> None:
+    guest = FakeGuest()
+    commands = [{"name": f"guest-{number}\x1b", "enabled": True} for number in range(5000)]
+    guest.replies["guest-info"] = {"version": "9" * 1000, "supported_commands": commands}
+    found = guest.agent().capabilities()
+    assert (len(found.version), len(found.commands)) == (64, 512)
+    assert all(name.isprintable() for name in found.commands)
+
+
+class _Replies:
+    """A transport that says what it was told to."""
+
+    name = "liar"
+
+    def __init__(self, reply: str) -> None:
+        self._reply = reply
+
+    def exchange(self, request: _protocol.Request, seconds: int) -> str:
+        return self._reply.replace("ID", str(request.id))
+
+
+@pytest.mark.parametrize("reply", ["", "[]", '{"return": 1, "id": 0}', '{"id": ID}', json.dumps({"return": {}})])
+def test_a_false_reply_is_an_error_that_says_whose(reply: str) -> None:
+    with pytest.raises(_errors.ProtocolError, match="Domain liar: guest-ping: "):
+        GuestAgent(_Replies(reply)).call("guest-ping")
+    assert GuestAgent(_Replies('{"id": ID, "return": 5}')).call("guest-ping") == 5
+
+
+def test_a_request_that_is_too_long_is_not_sent() -> None:
+    guest = FakeGuest()
+    agent = guest.agent()
+    with pytest.raises(_errors.InvalidInput, match="most that is safe"):
+        agent.call("guest-exec", {"path": "x" * _protocol.REQUEST_MAX})
+    assert guest.sent == []
+    assert agent.call("guest-ping") == {}

@@ -1,0 +1,147 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Domain XML as libvirt writes it, and as odd definitions leave it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
+
+RUNNING = """
+<domain type='kvm' id='3'>
+  <name>web</name>
+  <uuid>5d3f0f1e-0000-4000-8000-00000000000a</uuid>
+  <title>The web server</title>
+  <description>Serves the web.</description>
+  <metadata>
+    <lab:owner xmlns:lab="urn:example:lab" team="net"><lab:name>ann</lab:name><lab:name>bob</lab:name></lab:owner>
+    <libosinfo:libosinfo xmlns:libosinfo="http://libosinfo.org/xmlns/libvirt/domain/1.0">
+      <libosinfo:os id="http://debian.org/debian/12"/>
+    </libosinfo:libosinfo>
+    <note xmlns="urn:example:note" lang="en">kept</note>
+    <plain xmlns="urn:example:plain"> text </plain>
+  </metadata>
+  <memory unit='KiB'>2097152</memory>
+  <vcpu placement='static'>4</vcpu>
+  <devices>
+    <disk type='file' device='disk'>
+      <target dev='vda' bus='virtio'/><serial>root</serial>
+      <address type='pci' domain='0x0000' bus='0x04' slot='0x00' function='0x0'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <target dev='sda' bus='scsi'/>
+      <address type='drive' controller='0' bus='0' target='0' unit='2'/>
+    </disk>
+    <disk type='file' device='floppy'><target dev='fda'/></disk>
+    <interface type='network'>
+      <mac address='52:54:00:AA:BB:01'/><source network='default' bridge='virbr0'/><target dev='vnet0'/>
+    </interface>
+    <interface type='bridge'><mac address='52:54:00:aa:bb:02'/><source bridge='br0'/></interface>
+    <interface type='direct'><mac address='52:54:00:aa:bb:03'/><source dev='eno1' mode='bridge'/></interface>
+    <interface type='user'><mac address='52:54:00:aa:bb:04'/></interface>
+    <interface type='hostdev'/>
+    <channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0' state='disconnected'/></channel>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.1' state='disconnected'/></channel>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel>
+  </devices>
+</domain>
+"""
+
+
+def _domain(inner: str = "", kind: str = "kvm") -> str:
+    return f"<domain type='{kind}'><name>x</name><uuid>u</uuid>{inner}</domain>"
+
+
+def _channel(state: str = "", name: str = "org.qemu.guest_agent.0", kind: str = "virtio") -> str:
+    attribute = f" state='{state}'" if state else ""
+    return f"<devices><channel type='unix'><target type='{kind}' name='{name}'{attribute}/></channel></devices>"
+
+
+def test_a_running_domain() -> None:
+    found = _domain_xml.parse(RUNNING)
+    assert found._replace(nics=(), disks=(), metadata={}) == _domain_xml.DomainXml(
+        name="web",
+        uuid="5d3f0f1e-0000-4000-8000-00000000000a",
+        kind="kvm",
+        title="The web server",
+        description="Serves the web.",
+        metadata={},
+        vcpus=4,
+        memory_mib=2048,
+        channel="connected",
+        nics=(),
+        disks=(),
+    )
+    assert found.nics == (
+        ("52:54:00:aa:bb:01", "default", "vnet0"),
+        ("52:54:00:aa:bb:02", "br0", None),
+        ("52:54:00:aa:bb:03", "eno1", None),
+        ("52:54:00:aa:bb:04", "user", None),
+        ("", "hostdev", None),
+    )
+    assert found.disks == (
+        ("vda", "root", "virtio", (0, 4, 0, 0), None),
+        ("sda", None, "scsi", None, (0, 0, 0, 2)),
+        ("fda", None, "", None, None),
+    )
+    assert found.metadata == {
+        "owner": {"team": "net", "name": ["ann", "bob"]},
+        "libosinfo": {"os": {"id": "http://debian.org/debian/12"}},
+        "note": {"lang": "en", "text": "kept"},
+        "plain": "text",
+    }
+
+
+@pytest.mark.parametrize(
+    ("inner", "channel"),
+    [
+        ("", ""),
+        ("<devices/>", ""),
+        (_channel("connected"), "connected"),
+        (_channel("disconnected"), "disconnected"),
+        (_channel(), None),
+        (_channel("connected", name="org.qemu.guest_agent.1"), ""),
+        (_channel("connected", kind="guestfwd"), ""),
+    ],
+)
+def test_the_channel(inner: str, channel: str | None) -> None:
+    assert _domain_xml.parse(_domain(inner)).channel == channel
+
+
+@pytest.mark.parametrize(
+    ("memory", "mib"),
+    [
+        ("<memory>1048576</memory>", 1024),
+        ("<memory unit='KiB'>1048576</memory>", 1024),
+        ("<memory unit='k'>1048576</memory>", 1024),
+        ("<memory unit='MiB'>512</memory>", 512),
+        ("<memory unit='GiB'>2</memory>", 2048),
+        ("<memory unit='b'>1073741824</memory>", 1024),
+        ("<memory unit='bytes'>1073741824</memory>", 1024),
+        ("<memory/>", 0),
+        ("", 0),
+    ],
+)
+def test_memory(memory: str, mib: int) -> None:
+    assert _domain_xml.parse(_domain(memory)).memory_mib == mib
+
+
+def test_what_is_missing() -> None:
+    found = _domain_xml.parse("<domain/>")
+    assert found == _domain_xml.DomainXml("", "", "", None, None, {}, 1, 0, "", (), ())
+
+
+@pytest.mark.parametrize("text", ["", "hello", "<domain>", "<domain></network>", "\x00"])
+def test_what_is_no_xml(text: str) -> None:
+    with pytest.raises(LibvirtFailure, match="cannot be read"):
+        _domain_xml.parse(text)
+
+
+def test_a_kind_and_a_bus_address_in_any_notation() -> None:
+    disk = "<devices><disk><target dev='vdb'/><address type='pci' domain='0' bus='0x1f' slot='3'/></disk></devices>"
+    found = _domain_xml.parse(_domain(disk, kind="lxc"))
+    assert found.kind == "lxc"
+    assert found.disks[0].pci == (0, 31, 3, 0)

@@ -1,0 +1,63 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libvirt's numbers and texts, from daemons before and since 11.2 (table 3.4 of what was learned about them)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _libvirt_errors
+
+UNABLE = "internal error: unable to execute QEMU agent command 'guest-x': "
+UNABLE_NEW = "unable to execute QEMU agent command 'guest-x': "
+TABLE = [
+    # code, text, class
+    (55, "Requested operation is not valid: domain is not running", _errors.DomainNotRunning),
+    (74, "argument unsupported: QEMU guest agent is not configured", _errors.AgentNotConfigured),
+    (86, "Guest agent is not responding: QEMU guest agent is not available due to an error", _errors.AgentBroken),
+    (86, "Guest agent is not responding: QEMU guest agent is not connected", _errors.AgentDisconnected),
+    (86, "Guest agent is not responding: Guest agent not available for now", _errors.AgentTimeout),
+    (86, "Guest agent is not responding: guest agent didn't respond to synchronization within '5' seconds", _errors.AgentTimeout),
+    (86, "Guest agent is not responding: Guest agent disappeared while executing command", _errors.AgentDisappeared),
+    (112, "guest agent command timed out: guest agent didn't respond to command within '5' seconds", _errors.AgentTimeout),
+    (112, "guest agent command timed out: Guest agent disappeared while executing command", _errors.AgentDisappeared),
+    (113, f"guest agent command failed: {UNABLE_NEW}The command guest-x has not been found", _errors.CommandUnknown),
+    (113, f"guest agent command failed: {UNABLE_NEW}Command guest-x has been disabled", _errors.CommandBlocked),
+    (113, f"guest agent command failed: {UNABLE_NEW}no such file", _errors.CommandFailed),
+    (1, f"{UNABLE}The command guest-x has not been found", _errors.CommandUnknown),
+    (1, f"{UNABLE}Command guest-x has been disabled: the agent is in frozen state", _errors.CommandBlocked),
+    (1, f"{UNABLE}no such file", _errors.CommandFailed),
+    (1, "internal error: Missing agent reply object", _errors.AgentDisappeared),
+    (1, "internal error: cannot parse json: garbage", _errors.ProtocolError),
+    (1, "internal error: agent command 'guest-x' returned neither error nor success", _errors.ProtocolError),
+    (68, "Timed out during operation: cannot acquire state change lock (held by agent=x)", _errors.AgentBusy),
+    (29, "operation forbidden for read only access", _errors.PermissionDenied),
+    (88, "access denied", _errors.PermissionDenied),
+    (42, "Domain not found", _errors.DomainNotFound),
+    (39, "Unable to encode message payload", _errors.LibvirtFailure),
+    (None, "", _errors.LibvirtFailure),
+]
+
+
+@pytest.mark.parametrize(("code", "text", "kind"), TABLE)
+def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
+    error = _libvirt_errors.translate(code, text, "web", "guest-x")
+    assert type(error) is kind
+    assert (error.domain, error.command) == ("web", "guest-x")
+
+
+@pytest.mark.parametrize("code", [1, 113])
+def test_the_agents_own_words_arrive_and_are_cleaned(code: int) -> None:
+    prefix = UNABLE if code == 1 else f"guest agent command failed: {UNABLE_NEW}"
+    error = _libvirt_errors.translate(code, f"{prefix}no\x1b[2J such file\n{'x' * 9999}", "web", "guest-x")
+    assert "no\N{REPLACEMENT CHARACTER}[2J such file" in error.detail
+    assert len(str(error)) < 700
+    assert str(error).isprintable()
+
+
+def test_an_internal_error_without_a_command_is_libvirts_own() -> None:
+    error = _libvirt_errors.translate(1, "internal error: something\n\x1bbroke", "web")
+    assert type(error) is _errors.LibvirtFailure
+    assert "something" in str(error)
+    assert str(error).isprintable()

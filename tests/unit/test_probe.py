@@ -1,0 +1,173 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every status that an agent can have, and that asking one never raises."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _errors, _probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
+from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+ALL = tuple(SUBSETS)
+
+
+@pytest.mark.parametrize(
+    ("state", "channel", "kind", "error"),
+    [
+        ("running", "connected", "kvm", None),
+        ("blocked", "connected", "qemu", None),
+        ("running", "", "kvm", None),  # older libvirt does not say
+        ("running", "disconnected", "kvm", _errors.AgentDisconnected),
+        ("running", None, "kvm", _errors.AgentNotConfigured),
+        ("running", "connected", "lxc", _errors.AgentNotConfigured),
+        ("shutoff", None, "kvm", _errors.AgentNotConfigured),
+        ("shutoff", "", "kvm", _errors.DomainNotRunning),
+        ("paused", "connected", "kvm", _errors.DomainNotRunning),
+        ("pmsuspended", "connected", "kvm", _errors.DomainNotRunning),
+        ("crashed", "disconnected", "kvm", _errors.DomainNotRunning),
+        ("nostate", "connected", "kvm", _errors.DomainNotRunning),
+    ],
+)
+def test_preflight(state: str, channel: str | None, kind: str, error: type | None) -> None:
+    found = _probe.preflight(state, _domain_xml.parse(samples.domain_xml(channel=channel, kind=kind)))
+    assert type(found) is (error or type(None))
+    assert found is None or found.hint
+
+
+def _ask(guest: FakeGuest, subsets: t.Iterable[str] = ALL, **probes: Probe) -> tuple[t.Any, t.Any]:
+    return _probe.ask(guest.agent(), subsets, probes, NOW)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_agent_that_answers(version: str) -> None:
+    guest = FakeGuest(version)
+    part, answers = _ask(guest)
+    assert set(answers) == set(ALL)
+    assert guest.sent == ["guest-info", *(SUBSETS[name].command for name in ALL)]
+    assert part == {
+        "connected": True,
+        "status": "connected",
+        "reason": "",
+        "hint": "",
+        "version": {"7.2": "7.2.22", "10.0": "10.0.13"}[version],
+        "last_probe_time": "2026-01-02T03:04:05Z",
+        "stale": False,
+        "blocked_commands": ["guest-get-devices"] if version == "7.2" else [],
+        "can_exec": True,
+    }
+
+
+@pytest.mark.parametrize("subsets", [(), ("hostname",), ("users", "os")])
+def test_only_what_is_wanted_is_asked(subsets: tuple[str, ...]) -> None:
+    guest = FakeGuest()
+    answers = _ask(guest, subsets)[1]
+    assert set(answers) == set(subsets)
+    assert len(guest.sent) == 1 + len(subsets)
+
+
+def _blocked(*commands: str) -> t.Callable[[FakeGuest], None]:
+    return lambda guest: guest.blocked.update(commands)
+
+
+def _raising(command: str, error: _errors.GuestAgentError) -> t.Callable[[FakeGuest], None]:
+    return lambda guest: guest.raises.update({command: error})
+
+
+def _lying(command: str, reply: t.Any) -> t.Callable[[FakeGuest], None]:
+    return lambda guest: guest.replies.update({command: reply})
+
+
+def _frozen(guest: FakeGuest) -> None:
+    guest.frozen = True
+
+
+def _silent(guest: FakeGuest) -> None:
+    guest.silent.add("guest-network-get-interfaces")
+
+
+EVERYTHING = set(FakeGuest().agent().capabilities().commands) - FREEZE_ALLOWED
+BEFORE_INTERFACES = {"os", "hostname"}
+BUT_OS = set(ALL) - {"os"}
+STATUSES = [
+    # what happens, status, connected, what is answered all the same, a part of reason, a part of hint
+    (_frozen, "frozen", True, set(), "frozen", "thaw"),
+    (_silent, "unresponsive", True, BEFORE_INTERFACES, "guest-network-get-interfaces: the agent did not", "hangs"),
+    (_raising("guest-info", _errors.AgentTimeout("too late")), "unresponsive", True, set(), "guest-info: too late", "hangs"),
+    (_raising("guest-info", _errors.AgentDisconnected("nobody")), "disconnected", False, set(), "nobody", "install"),
+    (_raising("guest-info", _errors.AgentDisappeared("gone")), "disconnected", True, set(), "gone", "stopped"),
+    (_raising("guest-info", _errors.AgentBroken("given up")), "broken", False, set(), "given up", "restart"),
+    (_raising("guest-info", _errors.AgentBusy("busy")), "unresponsive", False, set(), "busy", "still running"),
+    (_raising("guest-info", _errors.AgentNotConfigured("no channel")), "not_configured", False, set(), "no channel", "channel"),
+    (_raising("guest-info", _errors.DomainNotRunning("off")), "not_running", False, set(), "off", "start"),
+    (_raising("guest-info", _errors.PermissionDenied("no")), "unknown", True, set(), "no", "read-write"),
+    (_raising("guest-info", _errors.HypervisorUnreachable("gone")), "unknown", True, set(), "gone", "URI"),
+    (_blocked("guest-get-osinfo"), "restricted", True, BUT_OS, "does not accept guest-get-osinfo", "allow"),
+    (_blocked(*EVERYTHING), "restricted", True, set(), "does not accept guest-get-osinfo, guest-get-host-name", "allow"),
+    (_blocked("guest-info"), "restricted", True, set(ALL), "does not accept guest-info", "allow"),
+    (_raising("guest-get-osinfo", _errors.CommandUnknown("what")), "restricted", True, BUT_OS, "guest-get-osinfo", "newer"),
+    (
+        _raising("guest-get-osinfo", _errors.CommandFailed("it failed")),
+        "connected",
+        True,
+        BUT_OS,
+        "guest-get-osinfo: it failed",
+        "",
+    ),
+    (_lying("guest-get-osinfo", [1]), "broken", True, BUT_OS, "where the reply should be an object", "hostile"),
+    (_lying("guest-info", 5), "broken", True, set(ALL), "where the reply should be an object", "hostile"),
+]
+
+
+@pytest.mark.parametrize(("happens", "status", "connected", "answered", "reason", "hint"), STATUSES, ids=range(len(STATUSES)))
+def test_statuses(happens: t.Any, status: str, connected: bool, answered: set, reason: str, hint: str) -> None:
+    guest = FakeGuest()
+    happens(guest)
+    part, answers = _ask(guest)
+    assert (part["status"], part["connected"]) == (status, connected)
+    assert set(answers) == answered
+    assert reason in part["reason"]
+    assert hint in part["hint"]
+
+
+def test_a_frozen_guests_commands_are_not_called_blocked() -> None:
+    guest = FakeGuest()
+    guest.frozen = True
+    assert _ask(guest)[0]["blocked_commands"] == []
+    assert guest.sent == ["guest-info", "guest-fsfreeze-status"]
+
+
+def test_advice_fits_the_guest() -> None:
+    part = _ask(FakeGuest(block=["guest-get-users"]))[0]
+    assert "/etc/default/qemu-guest-agent" in part["hint"]
+
+
+@pytest.mark.parametrize(
+    ("block", "can"), [((), True), (("guest-exec",), False), (("guest-exec-status",), False), (("guest-ping",), True)]
+)
+def test_whether_it_may_exec(block: tuple, can: bool) -> None:
+    assert _ask(FakeGuest(block=block), ())[0]["can_exec"] is can
+
+
+def test_probes() -> None:
+    guest = FakeGuest(programs=lambda argv: Program(0, b"1", b"0") if "/bin/good" in argv else None)
+    part, answers = _ask(guest, (), good=Probe(("/bin/good",)), bad=Probe(("/bin/bad",)))
+    assert part["status"] == "connected"
+    assert answers["probes"]["good"]["json"] == 1
+    assert answers["probes"]["bad"]["rc"] is None
+    assert answers["probes"]["bad"]["error"]
+
+
+def test_probes_that_are_blocked() -> None:
+    part, answers = _ask(FakeGuest(block=["guest-exec"]), ("os",), good=Probe(("/bin/good",)))
+    assert set(answers) == {"os"}
+    assert (part["status"], part["reason"]) == ("restricted", "the agent does not accept guest-exec")

@@ -1,0 +1,124 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Predicates and projections, and which of them need the agent."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _query
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import InvalidInput
+from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Expression, Selection
+
+ROOTS = [
+    ("libvirt.name", {"libvirt"}),
+    ("libvirt.name == 'web'", {"libvirt"}),
+    ("starts_with(libvirt.name, 'web-')", {"libvirt"}),
+    ("libvirt.vcpus > `2` && libvirt.memory_mib > `512`", {"libvirt"}),
+    ("libvirt.name == hostname", {"libvirt", "hostname"}),
+    ("!hostname || os.id == 'debian'", {"hostname", "os"}),
+    ("interfaces[?mac=='x'].name", {"interfaces"}),
+    ("interfaces[?mac==libvirt.name] | [0].hostname", {"interfaces"}),
+    ("interfaces[0].ip_addresses[]", {"interfaces"}),
+    ("libvirt.metadata.*.owner", {"libvirt"}),
+    ("*", {"@"}),
+    ("@", {"@"}),
+    ("@.hostname", {"@"}),
+    ("length(@)", {"@"}),
+    ("keys(@)", {"@"}),
+    ("[libvirt.name, hostname]", {"libvirt", "hostname"}),
+    ("{a: libvirt.name, b: os.id}", {"libvirt", "os"}),
+    ("sort_by(users, &user_name)[0]", {"users"}),
+    ("libvirt | name", {"libvirt"}),
+    ("contains(libvirt.name, 'a') || contains(keys(@), 'os')", {"libvirt", "@"}),
+    ("`true`", set()),
+    ("'text'", set()),
+]
+
+
+@pytest.mark.parametrize(("text", "roots"), ROOTS)
+def test_what_an_expression_looks_at(text: str, roots: set[str]) -> None:
+    assert Expression(text, "include").roots() == roots
+
+
+RECORD = {"libvirt": {"name": "web", "vcpus": 2}, "hostname": "h", "users_total": 0, "empty": {}}
+
+
+@pytest.mark.parametrize(("text", "roots"), ROOTS)
+def test_it_looks_at_nothing_else(text: str, roots: set[str]) -> None:
+    """An expression's value does not depend on what is not among its roots."""
+    if "@" in roots:
+        return
+    expression = Expression(text, "include")
+    whole = {"libvirt": {"name": "a"}, "hostname": "b", "os": {"id": "x"}, "interfaces": [], "users": []}
+    assert expression.search(whole) == expression.search({key: whole[key] for key in roots})
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [
+        ("libvirt.name == 'web'", True),
+        ("libvirt.name == 'db'", False),
+        ("libvirt.name", True),
+        ("missing", False),
+        ("empty", False),
+        ("`[]`", False),
+        ("''", False),
+        ("users_total", True),  # JMESPath: zero is true
+        ("`0.0`", True),
+        ("`false`", False),
+        ("libvirt.vcpus > `1`", True),
+        ("users[0]", False),
+    ],
+)
+def test_truth_is_jmespaths(text: str, matches: bool) -> None:
+    assert Expression(text, "include").matches(RECORD) is matches
+
+
+@pytest.mark.parametrize("text", ["", "a b", "foo(", "[", "a ==", "unknown(a", "'"])
+def test_bad_expressions_say_where_they_stand(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"include: ") as caught:
+        Expression(text, "include")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["starts_with(libvirt.vcpus, 'a')", "nonsense(libvirt)", "abs('a')"])
+def test_an_expression_that_cannot_be_applied(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"query: .*cannot be applied") as caught:
+        Expression(text, "query").search(RECORD)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_jmespath(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_query, "JMESPATH_IMPORT_ERROR", ImportError("no jmespath"))
+    with pytest.raises(InvalidInput, match="include needs jmespath"):
+        Expression("a", "include")
+
+
+EARLY: dict[str, t.Any] = {"libvirt": {"name": "web"}}
+LATE: dict[str, t.Any] = {**EARLY, "hostname": "h"}
+SELECTIONS = [
+    # include, exclude, before the agent is asked, after
+    ([], [], True, True),
+    (["libvirt.name=='web'"], [], True, True),
+    (["libvirt.name=='db'"], [], False, False),
+    (["libvirt.name=='db'", "hostname=='h'"], [], True, True),  # the second needs the agent: decided late
+    (["libvirt.name=='db'", "hostname=='x'"], [], True, False),
+    (["hostname=='h'"], [], True, True),
+    (["@"], [], True, True),
+    ([], ["libvirt.name=='web'"], False, False),
+    ([], ["hostname=='h'"], True, False),
+    ([], ["hostname=='x'", "libvirt.name=='web'"], False, False),
+    (["libvirt.name=='web'"], ["libvirt.name=='web'"], False, False),
+    ([], ["!hostname"], True, True),
+]
+
+
+@pytest.mark.parametrize(("include", "exclude", "before", "after"), SELECTIONS)
+def test_selection(include: list, exclude: list, before: bool, after: bool) -> None:
+    selection = Selection(include, exclude)
+    assert selection.before_agent(EARLY) is before
+    assert selection.after_agent(LATE) is after

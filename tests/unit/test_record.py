@@ -1,0 +1,206 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two views of one domain become one record."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from hypothesis import given, strategies as st
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, network, system
+from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, DomainXml, Nic
+from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
+from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless, texts
+
+A, B, C = "52:54:00:00:00:0a", "52:54:00:00:00:0b", "52:54:00:00:00:0c"
+NICS = (Nic(A, "default", "vnet0"), Nic(B, "br0", None))
+
+
+def _nic(name: str, mac: str | None, *addresses: str, statistics: t.Any = None) -> network.GuestInterface:
+    return {"interface_name": name, "mac": mac, "ip_addresses": list(addresses), "statistics": statistics}
+
+
+def _short(interfaces: t.Sequence[_record.Interface]) -> list[tuple[t.Any, ...]]:
+    return [(i["name"], i["interface_name"], i["mac"], i["ip_address"], i["info_source"]) for i in interfaces]
+
+
+MERGES = [
+    (None, [("default", None, A, None, "domain"), ("br0", None, B, None, "domain")]),
+    ([], [("default", None, A, None, "domain"), ("br0", None, B, None, "domain")]),
+    (
+        [_nic("lo", None, "127.0.0.1/8"), _nic("eth1", B, "10.0.0.2/24", "10.0.0.3/24")],
+        [
+            ("br0", "eth1", B, "10.0.0.2", "domain, guest-agent"),
+            ("default", None, A, None, "domain"),
+            (None, "lo", None, "127.0.0.1", "guest-agent"),
+        ],
+    ),
+    (  # a bridge carries its NIC's MAC: both belong to it
+        [_nic("eth0", A), _nic("br0", A, "10.0.0.1/24"), _nic("docker0", C, "172.17.0.1/16")],
+        [
+            ("default", "eth0", A, None, "domain, guest-agent"),
+            ("default", "br0", A, "10.0.0.1", "domain, guest-agent"),
+            ("br0", None, B, None, "domain"),
+            (None, "docker0", C, "172.17.0.1", "guest-agent"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("guest", "merged"), MERGES)
+def test_interfaces_are_joined_by_mac(guest: t.Any, merged: list) -> None:
+    assert _short(_record.merge_interfaces(NICS, guest)) == merged
+
+
+def _build(parts: t.Any, max_items: int = 10, disks: tuple[Disk, ...] = ()) -> _record.Record:
+    domain = DomainXml("web", "u", "kvm", None, None, {}, 1, 512, "connected", NICS, disks)
+    return _record.build(samples.libvirt_part(), domain, samples.agent_part(), parts, max_items)
+
+
+def test_only_the_domains_own_nics_are_believed() -> None:
+    record = _build({"interfaces": [_nic("eth0", A, "10.0.0.1/24"), _nic("fake0", C, "10.0.0.66/24")]})
+    assert [(c["address"], c["source"], c["network"]) for c in record["addresses"]] == [
+        ("10.0.0.1", "agent", "default"),
+        ("10.0.0.66", "agent_unverified", None),
+    ]
+
+
+def test_what_was_not_answered_is_absent() -> None:
+    assert set(_build({})) == {"libvirt", "agent", "interfaces", "addresses"}
+    parts = {"hostname": "h", "os": {}, "timezone": {}, "probes": {}, "filesystems": [], "users": []}
+    assert set(_build(parts)) == {"libvirt", "agent", "interfaces", "addresses", *parts, "filesystems_total", "users_total"}
+
+
+def test_statistics_only_where_there_are_some() -> None:
+    record = _build({"interfaces": [_nic("eth0", A, statistics={"rx_bytes": 1}), _nic("eth1", B)]})
+    assert [i.get("statistics", "absent") for i in record["interfaces"]] == [{"rx_bytes": 1}, "absent"]
+
+
+@pytest.mark.parametrize(("max_items", "shown"), [(10, 10), (3, 3), (0, 15), (99, 15)])
+def test_lists_are_capped_and_the_total_is_said(max_items: int, shown: int) -> None:
+    users = [{"user_name": f"u{number}", "domain": None, "login_time": 1.0} for number in range(15)]
+    mounts = [{**_mount(), "mount_point": f"/{number}"} for number in range(15)]
+    record = _build({"users": users, "filesystems": mounts}, max_items)
+    assert (len(record["users"]), record["users_total"]) == (shown, 15)
+    assert (len(record["filesystems"]), record["filesystems_total"]) == (shown, 15)
+    assert record["users"][0]["user_name"] == "u0"
+
+
+def _guest_disk(**values: t.Any) -> filesystems.GuestDisk:
+    base = {"serial": None, "device": "/dev/x", "bus": "virtio", "pci": None, "bus_number": 0, "target_number": 0, "unit": 0}
+    return t.cast(filesystems.GuestDisk, {**base, **values})
+
+
+def _mount(*disks: filesystems.GuestDisk) -> filesystems.GuestFilesystem:
+    return {
+        "disk_name": "vda1",
+        "mount_point": "/",
+        "file_system_type": "ext4",
+        "total_bytes": 10,
+        "used_bytes": 5,
+        "total_bytes_privileged": None,
+        "disks": list(disks),
+    }
+
+
+DISKS = (
+    Disk("vda", "root", "virtio", (0, 4, 0, 0), None),
+    Disk("vdb", None, "virtio", (0, 5, 0, 0), None),
+    Disk("sda", None, "scsi", None, (0, 0, 0, 2)),
+    Disk("sdb", "data", "scsi", None, (1, 0, 0, 3)),
+)
+
+
+@pytest.mark.parametrize(
+    ("disk", "target"),
+    [
+        ({"pci": (0, 5, 0, 0)}, "vdb"),
+        ({"pci": (0, 9, 0, 0)}, None),
+        ({"pci": (0, 9, 0, 0), "serial": "data"}, "sdb"),
+        ({"serial": "root"}, "vda"),
+        ({"serial": "nothing"}, None),
+        ({"bus": "scsi", "unit": 2}, "sda"),
+        ({"bus": "scsi", "unit": 7}, None),
+    ],
+)
+def test_a_guests_disk_is_found_in_the_domain(disk: dict, target: str | None) -> None:
+    found = _build({"filesystems": [_mount(_guest_disk(**disk))]}, disks=DISKS)["filesystems"][0]["disks"][0]
+    assert found["target"] == target
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason", "hint"),
+    [
+        (None, "unknown", "it was not asked", ""),
+        (_errors.AgentDisconnected("nobody", hint="start it"), "disconnected", "nobody", "start it"),
+        (_errors.CommandFailed("it failed"), "connected", "it failed", ""),
+    ],
+)
+def test_the_agent_of_which_little_is_known(error: t.Any, status: str, reason: str, hint: str) -> None:
+    part = _record.agent_part(error)
+    assert (part["connected"], part["status"], part["reason"], part["hint"]) == (False, status, reason, hint)
+
+
+def test_what_makes_a_domain_itself() -> None:
+    assert _record.key(samples.record(number=1)) == (samples.URI, samples.uuid(1))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+TEXTS = st.text(alphabet=st.characters() | st.sampled_from("\x00\x1b\n\u202e:%/"), max_size=40)
+
+
+def _objects(**members: t.Any) -> t.Any:
+    """Objects as the agent gives them, now and then with a member missing or of another type."""
+    return st.fixed_dictionaries({}, optional={name.replace("_", "-"): kind | VALUES for name, kind in members.items()})
+
+
+ADDRESSES = _objects(ip_address=TEXTS | st.ip_addresses().map(str), prefix=st.integers(0, 140))
+INTERFACES = _objects(
+    name=TEXTS,
+    hardware_address=TEXTS | st.sampled_from([A, B, C, A.upper()]),
+    ip_addresses=st.lists(ADDRESSES, max_size=3),
+    statistics=_objects(rx_bytes=st.integers()),
+)
+GUEST_DISKS = _objects(
+    bus_type=TEXTS,
+    serial=TEXTS,
+    bus=st.integers(),
+    unit=st.integers(),
+    pci_controller=_objects(domain=st.integers(), bus=st.integers(), slot=st.integers(), function=st.integers()),
+)
+MOUNTS = _objects(name=TEXTS, mountpoint=TEXTS, type=TEXTS, used_bytes=st.integers(0), disk=st.lists(GUEST_DISKS, max_size=2))
+USERS = _objects(user=TEXTS, domain=TEXTS, login_time=st.floats())
+READERS: dict[str, tuple[str, t.Callable[..., t.Any], t.Any]] = {
+    "interfaces": ("guest-network-get-interfaces", network.interfaces, st.lists(INTERFACES, max_size=3)),
+    "filesystems": ("guest-get-fsinfo", filesystems.filesystems, st.lists(MOUNTS, max_size=3)),
+    "users": ("guest-get-users", system.users, st.lists(USERS, max_size=3)),
+    "os": ("guest-get-osinfo", system.os_info, _objects(id=TEXTS, name=TEXTS, version_id=TEXTS)),
+    "hostname": ("guest-get-host-name", system.hostname, _objects(host_name=TEXTS)),
+    "timezone": ("guest-get-timezone", system.timezone, _objects(zone=TEXTS, offset=st.integers(-99999, 99999))),
+}
+
+
+@pytest.mark.parametrize("part", READERS)
+@given(data=st.data())
+def test_whatever_an_agent_says_the_record_is_harmless(part: str, data: st.DataObject) -> None:
+    command, read, replies = READERS[part]
+    guest = FakeGuest()
+    guest.replies[command] = data.draw(replies | VALUES)
+    try:
+        answer = read(guest.agent())
+    except _errors.GuestAgentError as error:
+        answer = None
+        assert harmless(str(error)), str(error)  # noqa: PT017
+    if answer is not None:
+        record = _build({part: answer}, disks=DISKS)
+        assert all(harmless(text) for text in texts(record))
+        assert max(map(len, texts(record))) <= _protocol.REQUEST_MAX
