@@ -1,0 +1,252 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the core uses of libvirt-python, over domains in memory: no mock, so that what it does not use is not there.
+
+``Hypervisor`` is the daemon, ``handle`` what libvirt.open() gives. An agent's error comes as libvirt gives it: as text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import typing as t
+
+import libvirt
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout
+from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
+from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
+
+PERSISTENT, AUTOSTART = 4, 1024
+
+
+class Error(libvirt.libvirtError):  # type: ignore[misc]
+    """libvirt's constructor would read the library's own last error."""
+
+    def __init__(self, code: int, text: str) -> None:
+        Exception.__init__(self, text)
+        self.err = (code, 0, text, 2, None, None, None, 0, 0)
+
+
+NOT_FOUND = Error(42, "Domain not found: no domain with matching name")
+
+
+class Domain:
+    """``raises``: what a method raises; ``hangs``: methods that wait for ``gate``."""
+
+    def __init__(self, name: str = "web", number: int = 1, guest: FakeGuest | None = None, state: int = 1, **xml: t.Any) -> None:
+        self._name, self._uuid = name, samples.uuid(number)
+        self.guest = guest
+        self.current = state
+        self.text = samples.domain_xml(name, number, **xml)
+        self.known: dict[int, dict[str, list[str]]] = {}
+        self.flags = PERSISTENT
+        self.raises: dict[str, Exception] = {}
+        self.hangs: set[str] = set()
+        self.did: list[str] = []
+        self.gate = threading.Event()
+        self.pause = 0.0
+        self.on_shutdown: t.Callable[[Domain, int], None] = lambda domain, flags: setattr(domain, "current", 5)
+
+    def _do(self, what: str) -> None:
+        self.did.append(what)
+        if what in self.hangs:
+            self.gate.wait(20)
+        elif self.pause:
+            self.gate.wait(self.pause)
+        if what in self.raises:
+            raise self.raises[what]
+
+    def name(self) -> str:
+        return self._name
+
+    def UUIDString(self) -> str:
+        return self._uuid
+
+    def XMLDesc(self, _flags: int) -> str:
+        self._do("XMLDesc")
+        return self.text
+
+    def state(self, _flags: int) -> list[int]:
+        self._do("state")
+        return [self.current, 0]
+
+    def isPersistent(self) -> int:
+        self._do("isPersistent")
+        return int(bool(self.flags & PERSISTENT))
+
+    def interfaceAddresses(self, source: int, _flags: int) -> t.Any:
+        self._do(f"interfaceAddresses {source}")
+        return {
+            f"vnet{number}": {"hwaddr": mac.upper(), "addrs": [{"addr": a, "prefix": 24, "type": 0} for a in addresses] or None}
+            for number, (mac, addresses) in enumerate(self.known.get(source, {}).items())
+        }
+
+    def shutdownFlags(self, flags: int) -> int:
+        self._do(f"shutdownFlags {flags}")
+        self.on_shutdown(self, flags)
+        return 0
+
+    def destroy(self) -> int:
+        self._do("destroy")
+        self.current = 5
+        return 0
+
+    def agent_command(self, text: str, seconds: int) -> str:
+        self._do("agent")
+        body = json.loads(text)
+        if self.guest is None:
+            raise Error(86, "Guest agent is not responding: QEMU guest agent is not connected")
+        try:
+            reply = self.guest.exchange(Request(body["execute"], body["id"], text), seconds)
+        except AgentTimeout:
+            raise Error(112, "guest agent command timed out") from None
+        except AgentDisappeared:
+            raise Error(112, "Guest agent disappeared while executing command") from None
+        error = json.loads(reply).get("error")
+        if error:
+            raise Error(1, f"internal error: unable to execute QEMU agent command '{body['execute']}': {error['desc']}")
+        return reply
+
+
+class Hypervisor:
+    def __init__(self, *domains: Domain) -> None:
+        self.domains = list(domains)
+        self.handles: list[Handle] = []
+        self.raises: dict[str, Exception] = {}
+        self.hangs: set[str] = set()
+        self.alive = True
+        self.gate = threading.Event()
+        self.lock = threading.Lock()
+        self.opens = 0
+
+    def open(self) -> Handle:
+        self.opens += 1
+        self.happen(f"open {self.opens}")
+        self.happen("open")
+        handle = Handle(self)
+        self.handles.append(handle)
+        return handle
+
+    def happen(self, what: str) -> None:
+        if what in self.hangs:
+            self.gate.wait(20)
+        if what in self.raises:
+            raise self.raises[what]
+
+    @property
+    def agent_commands(self) -> int:
+        return sum(domain.did.count("agent") for domain in self.domains)
+
+
+class Handle:
+    """A connection; counts how many requests are in flight on it."""
+
+    def __init__(self, hypervisor: Hypervisor) -> None:
+        self._hypervisor = hypervisor
+        self.closed = False
+        self.flying = self.most = 0
+        self.callbacks: dict[int, t.Callable[..., None]] = {}
+
+    @contextlib.contextmanager
+    def flight(self) -> t.Iterator[None]:
+        with self._hypervisor.lock:
+            self.flying += 1
+            self.most = max(self.most, self.flying)
+        try:
+            yield
+        finally:
+            with self._hypervisor.lock:
+                self.flying -= 1
+
+    def getHostname(self) -> str:
+        self._hypervisor.happen("getHostname")
+        return "kvm1"
+
+    def listAllDomains(self, flags: int) -> list[t.Any]:
+        self._hypervisor.happen(f"listAllDomains {flags}")
+        self._hypervisor.happen("listAllDomains")
+        return [_OnConnection(d, self) for d in self._hypervisor.domains if not flags or d.flags & flags]
+
+    def getAllDomainStats(self, stats: int, _flags: int) -> list[tuple[t.Any, dict[str, int]]]:
+        self._hypervisor.happen("getAllDomainStats")
+        assert stats == 1
+        return [(_OnConnection(d, self), {"state.state": d.current}) for d in self._hypervisor.domains]
+
+    def lookupByName(self, name: str) -> t.Any:
+        return self._lookup(lambda domain: domain.name() == name)
+
+    def lookupByUUIDString(self, uuid: str) -> t.Any:
+        return self._lookup(lambda domain: domain.UUIDString() == uuid)
+
+    def _lookup(self, matches: t.Callable[[Domain], bool]) -> t.Any:
+        self._hypervisor.happen("lookup")
+        for domain in self._hypervisor.domains:
+            if matches(domain):
+                return _OnConnection(domain, self)
+        raise NOT_FOUND
+
+    def isAlive(self) -> int:
+        self._hypervisor.happen("isAlive")
+        return int(self._hypervisor.alive)
+
+    def domainEventRegisterAny(self, _domain: t.Any, event: int, callback: t.Callable[..., None], _opaque: t.Any) -> int:
+        assert event == 0
+        self.callbacks[len(self.callbacks)] = callback
+        return len(self.callbacks) - 1
+
+    def domainEventDeregisterAny(self, number: int) -> None:
+        del self.callbacks[number]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class _OnConnection:
+    """A domain as seen through one connection."""
+
+    def __init__(self, domain: Domain, handle: Handle) -> None:
+        self._domain = domain
+        self._handle = handle
+
+    def __getattr__(self, name: str) -> t.Any:
+        method = getattr(self._domain, name)
+        if name in ("name", "UUIDString"):
+            return method
+
+        def call(*arguments: t.Any) -> t.Any:
+            with self._handle.flight():
+                return method(*arguments)
+
+        return call
+
+
+def install(monkeypatch: pytest.MonkeyPatch, **hypervisors: Hypervisor) -> None:
+    """``hypervisors``: by the name that stands in their URI, test:///NAME; no URI is ``default``."""
+
+    class Qemu:
+        @staticmethod
+        def qemuAgentCommand(domain: t.Any, text: str, seconds: int, flags: int) -> str:
+            assert seconds > 0
+            assert flags == 0
+            return t.cast(str, domain.agent_command(text, seconds))
+
+    def opened(uri: str) -> Handle:
+        return hypervisors[uri.rsplit("/", 1)[-1] or "default"].open()
+
+    monkeypatch.setattr(_hypervisor, "libvirt_qemu", Qemu)
+    monkeypatch.setattr(_hypervisor, "_open", opened)
+    monkeypatch.setattr(_hypervisor, "_start_event_loop", lambda: None)
+
+
+def let_go(*hypervisors: Hypervisor) -> None:
+    """Whatever hangs goes on, so that no thread outlives its test for long."""
+    for hypervisor in hypervisors:
+        hypervisor.gate.set()
+        for domain in hypervisor.domains:
+            domain.gate.set()
