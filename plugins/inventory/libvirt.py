@@ -123,8 +123,9 @@ options:
   connection:
     description:
       - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
-        you (SSH, if you say nothing), and uses the agent where there is no address and the agent may execute commands.
-      - V(agent) always uses the agent, through the connection plugin C(virtops.guest_agent.agent).
+        you (SSH, if you say nothing). Where there is no address, and the agent may execute commands, it chooses the connection
+        plugin C(virtops.guest_agent.agent), if this version of the collection has it.
+      - V(agent) always chooses that connection plugin.
       - V(ssh) always uses SSH. V(none) sets nothing.
     type: str
     choices: [auto, agent, ssh, none]
@@ -228,6 +229,7 @@ import typing as t
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
+from ansible.plugins.loader import connection_loader
 
 from ..module_utils._addresses import assign
 from ..module_utils._errors import GuestAgentError
@@ -306,19 +308,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _populate(self, records: list[Record]) -> None:
         claims = {key(record): record["addresses"] for record in records}
         addresses = assign(claims, _options.address_policy(self.get_option))
-        affixes = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
-        variables = [
-            {
-                **untrusted(_hostvars.host_vars(record, addresses[key(record)], *affixes)),
-                **untrusted(_hostvars.connection_vars(record, addresses[key(record)], self.get_option("connection"))),
-            }
-            for record in records
-        ]
+        variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
 
+    def _variables(self, record: Record, addresses: list[str]) -> dict[str, t.Any]:
+        has_agent_plugin = connection_loader.find_plugin_with_context(_hostvars.AGENT_CONNECTION).resolved
+        prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
+        return {
+            **_hostvars.host_vars(record, addresses, prefix, suffix),
+            **_hostvars.connection_vars(record, addresses, self.get_option("connection"), has_agent_plugin),
+        }
+
     def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:
-        taken = {*self.inventory.hosts, *self.inventory.groups}
+        taken = {record["libvirt"][what] for record in records for what in ("name", "uuid")}
+        taken |= {*self.inventory.hosts, *self.inventory.groups}
         preference = self.get_option("hostnames")
         candidates = []
         for record, host_vars in zip(records, variables):

@@ -105,7 +105,8 @@ def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None
 
 
 def _never_a_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
+    site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local  # deprecated by RFC 3879
+    return address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified or site_local
 
 
 _V = t.TypeVar("_V")

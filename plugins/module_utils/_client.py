@@ -33,6 +33,8 @@ FREEZE_ALLOWED: t.Final = frozenset(
         "guest-fsfreeze-thaw",
     }
 )
+#: Asked to find out how the agent is, whatever it said of itself before.
+_HOW_IT_IS: t.Final = frozenset({"guest-ping", "guest-info", "guest-fsfreeze-status"})
 _COMMANDS_MAX: t.Final = 512
 
 
@@ -142,7 +144,7 @@ class GuestAgent:
         return bool(status == "frozen")
 
     def _check_enabled(self, command: str) -> None:
-        if self._capabilities is None or command in FREEZE_ALLOWED:
+        if self._capabilities is None or command in _HOW_IT_IS:
             return
         enabled = self._capabilities.commands.get(command)
         if enabled is None:

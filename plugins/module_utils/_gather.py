@@ -155,37 +155,53 @@ class _Sweep:
             except GuestAgentError:
                 return
             self._connections.append(connection)
+        followups: _Followups = queue.SimpleQueue()
         for _number in range(count):
-            threading.Thread(target=self._work, args=(handles,), name="virtops-worker", daemon=True).start()
+            threading.Thread(target=self._work, args=(handles, followups), name="virtops-worker", daemon=True).start()
 
-    def _work(self, handles: dict[str, Domain] | None) -> None:
+    def _work(self, handles: dict[str, Domain] | None, followups: _Followups) -> None:
+        """Every domain's first step comes before any domain's second, so that the deadline finds something of everybody.
+
+        The second step stays on the connection of the first: its five lanes are for its five workers.
+        """
         while not self._deadline.expired():
             try:
-                summary = self._jobs.get_nowait()
+                self._begin(self._jobs.get_nowait(), handles, followups)
+                continue
+            except queue.Empty:
+                pass
+            try:
+                self._advance(*followups.get_nowait(), followups)
             except queue.Empty:
                 return
-            if handles is not None:
-                domain = handles.get(summary.domain.uuid, summary.domain)
-                summary = summary._replace(domain=domain)
-            self._one(summary)
 
-    def _one(self, summary: DomainSummary) -> None:
-        """Publishes the domain's record in two steps, so that the deadline finds at least the first."""
+    def _begin(self, summary: DomainSummary, handles: dict[str, Domain] | None, followups: _Followups) -> None:
+        if handles is not None:
+            summary = summary._replace(domain=handles.get(summary.domain.uuid, summary.domain))
+        steps = _steps(summary, self.uri, self._hostname, self._plan)
+        self._advance(summary.domain.uuid, steps, followups)
+
+    def _advance(self, uuid: str, steps: t.Iterator[_record.Record], followups: _Followups) -> None:
+        """Publish the domain's next record, if there is one."""
         try:
-            for record in _steps(summary, self.uri, self._hostname, self._plan):
-                with self._lock:
-                    self._records[summary.domain.uuid] = record
+            record = next(steps, None)
         except InvalidInput as error:
-            self._crash = error
+            self._crash, record = error, None
         except GuestAgentError:
-            pass  # the domain vanished before anything was known of it: it costs only itself
+            record = None  # the domain vanished before anything was known of it: it costs only itself
         except BaseException as error:  # raised again where somebody sees it, in records()
-            self._crash = error
-        finally:
-            with self._lock:
-                self._open -= 1
-                if self._open == 0:
-                    self._done.set()
+            self._crash, record = error, None
+        with self._lock:
+            if record is not None:
+                self._records[uuid] = record
+                followups.put((uuid, steps))
+                return
+            self._open -= 1
+            if self._open == 0:
+                self._done.set()
+
+
+_Followups = queue.SimpleQueue[tuple[str, t.Iterator[_record.Record]]]
 
 
 def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Iterator[_record.Record]:

@@ -28,7 +28,7 @@ def choose(record: Record, preference: t.Iterable[str], evaluate: t.Callable[[st
     """The first of the user's preferences that gives a name; the domain's name where none does.
 
     :param evaluate: the value of a Jinja expression over the record's host variables
-    :param taken: names that belong to somebody else already, such as hosts of other inventory sources
+    :param taken: names that belong to somebody already: hosts of other inventory sources, groups, and the domains' own names
     """
     libvirt = record["libvirt"]
     for source in preference:
@@ -40,8 +40,8 @@ def choose(record: Record, preference: t.Iterable[str], evaluate: t.Callable[[st
             value, guest_says = evaluate(source), True
         if not isinstance(value, str) or not value:
             continue
-        if not guest_says:
-            return Candidate(value, guest_says)
+        if not guest_says or value == libvirt["name"]:
+            return Candidate(str(value), False)
         if acceptable(value) and value not in taken:
             return Candidate(str(value), guest_says)
     return Candidate(libvirt["name"], False)

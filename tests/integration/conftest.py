@@ -1,0 +1,64 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One lab for the whole run. Debian guests are booted once, and each test leaves them as it found them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.ansible_cli import Ansible
+from tests.lab import Guest, Lab
+
+DEBIANS = ("debian12", "debian13")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    with Lab() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def debians(lab: Lab) -> dict[str, str]:
+    """Kind -> name of a guest of that kind."""
+    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests") for kind in DEBIANS]  # type: ignore[arg-type]
+    lab.start_all(guests, parallel=2)
+    return {guest.kind: guest.name for guest in guests}
+
+
+@pytest.fixture(params=DEBIANS)
+def debian(request: pytest.FixtureRequest, debians: dict[str, str]) -> str:
+    return debians[request.param]
+
+
+@pytest.fixture
+def start(lab: Lab) -> Iterator[Callable[..., str]]:
+    """Starts a tiny guest for one test: ``start(agent="stopped")``."""
+    started: list[str] = []
+    numbers = itertools.count(1)
+
+    def start_one(name: str = "", **options: object) -> str:
+        guest = Guest(name=name or f"it-tiny-{next(numbers)}", **options)  # type: ignore[arg-type]
+        started.extend(lab.start_all([guest]))
+        return guest.name
+
+    yield start_one
+    for name in started:
+        if name in lab.names():
+            lab.destroy(name)
+
+
+@pytest.fixture(scope="session")
+def ansible(tmp_path_factory: pytest.TempPathFactory) -> Ansible:
+    return Ansible(tmp_path_factory.mktemp("ansible"))
+
+
+@pytest.fixture
+def options_file(tmp_path: Path) -> Path:
+    return tmp_path / "it.libvirt.yml"
