@@ -1,0 +1,393 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory plugin as ansible-core runs it: a real loader, real inventory data, real files; only the records are made up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.errors import AnsibleParserError
+from ansible.inventory.data import InventoryData
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import inventory_loader
+from ansible.template import Templar
+from ansible.utils.display import Display
+
+from ansible_collections.virtops.guest_agent.plugins.inventory import libvirt as plugin_file
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import Gathered, Plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import untrusted
+from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
+
+NAME = "virtops.guest_agent.libvirt"
+TEMPLATE = "{{ lookup('ansible.builtin.pipe', 'touch EVIL') }}"
+
+
+class Shown:
+    """Where a plugin shows what it has to say."""
+
+    def __init__(self, warnings: list[str]) -> None:
+        self.warning = warnings.append
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(Display(), name)
+
+
+class World:
+    """What there is to gather; ``asked`` has every plan that it was asked with."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.records: list[Record] = [samples.record("web", 1, "10.0.0.5", os={"id": "debian"}, hostname="inside")]
+        self.failures: dict[str, _errors.GuestAgentError] = {}
+        self.asked: list[tuple[list[str], Plan]] = []
+        self.data = InventoryData()
+        self.warnings: list[str] = []
+
+    def gather(self, uris: t.Iterable[str], plan: Plan) -> Gathered:
+        self.asked.append((list(uris), plan))
+        return Gathered(json.loads(json.dumps(self.records)), self.failures)
+
+    def parse(self, name: str = "x.libvirt.yml", use_cache: bool = True, **options: t.Any) -> InventoryData:
+        path = self._directory / name
+        path.write_text(yaml.safe_dump({"plugin": NAME, **options}), encoding="utf-8")
+        plugin = inventory_loader.get(NAME)
+        assert plugin.verify_file(str(path))
+        plugin.display = Shown(self.warnings)
+        plugin.parse(self.data, DataLoader(), str(path), use_cache)
+        with contextlib.suppress(AttributeError):  # as ansible-core does it: there is no cache to update
+            plugin.update_cache_if_changed()
+        return self.data
+
+    def again(self, **options: t.Any) -> InventoryData:
+        self.data = InventoryData()
+        return self.parse(**options)
+
+    def cache(self) -> dict[str, t.Any]:
+        return {
+            "cache": True,
+            "cache_plugin": "ansible.builtin.jsonfile",
+            "cache_connection": str(self._directory / "cache"),
+            "cache_timeout": 600,
+        }
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[World]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
+    found = World(tmp_path)
+    monkeypatch.setattr(sys.modules[type(inventory_loader.get(NAME)).__module__], "gather", found.gather)
+    monkeypatch.setattr(plugin_file, "gather", found.gather)
+    yield found
+    assert not (tmp_path / "EVIL").exists()
+
+
+def _vars(data: InventoryData, name: str = "web") -> dict[str, t.Any]:
+    host = data.get_host(name)
+    assert host is not None
+    return t.cast("dict[str, t.Any]", host.get_vars())
+
+
+def _groups(data: InventoryData, name: str = "web") -> set[str]:
+    return {group.name for group in data.get_host(name).get_groups()} - {"all", "ungrouped"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        *[(f"x.{stem}.{ending}", True) for stem in ("libvirt", "guest_agent") for ending in ("yml", "yaml")],
+        *[(name, False) for name in ("libvirt.txt", "x.yml", "libvirt.yml.bak", "hosts")],
+    ],
+)
+def test_the_files_it_takes(name: str, fits: bool, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(f"plugin: {NAME}\n", encoding="utf-8")
+    assert inventory_loader.get(NAME).verify_file(str(path)) is fits
+
+
+def test_a_host_with_its_variables_and_groups(world: World) -> None:
+    data = world.parse()
+    found = _vars(data)
+    assert found["ansible_host"] == "10.0.0.5"
+    assert found["ansible_guest_agent_uri"] == samples.URI
+    assert found["ansible_guest_agent_domain"] == samples.uuid(1)
+    assert "ansible_connection" not in found
+    assert (found["libvirt_name"], found["guest_os"]["id"], found["guest_addresses"]) == ("web", "debian", ["10.0.0.5"])
+    assert _groups(data) == {"hypervisor_kvm1", "state_running", "os_debian", "agent_connected"}
+    uris, plan = world.asked[0]
+    assert uris == [""]
+    assert plan == Plan(select=plan.select)
+
+
+@pytest.mark.parametrize(
+    ("options", "uris"),
+    [({"uri": "qemu:///system"}, ["qemu:///system"]), ({"uri": ["test:///a", "test:///b"]}, ["test:///a", "test:///b"])],
+)
+def test_whom_it_asks(world: World, options: dict, uris: list) -> None:
+    world.parse(**options)
+    assert world.asked[0][0] == uris
+
+
+def test_the_environment_says_whom(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "test:///env")
+    world.parse()
+    assert world.asked[0][0] == ["test:///env"]
+
+
+def test_what_the_user_composes(world: World) -> None:
+    data = world.parse(
+        compose={"ansible_user": "'admin' if guest_os.id == 'debian' else 'root'"},
+        groups={"small": "libvirt_memory_mib < 1024", "big": "libvirt_memory_mib >= 1024"},
+        keyed_groups=[{"key": "guest_os.id", "prefix": "distro"}, {"key": "libvirt_name", "prefix": ""}],
+        group_by=[],
+    )
+    assert _vars(data)["ansible_user"] == "admin"
+    assert _groups(data) == {"small", "distro_debian", "_web"}
+
+
+def test_prefix_and_suffix(world: World) -> None:
+    found = _vars(world.parse(hostvars_prefix="x_", hostvars_suffix="_y"))
+    assert found["x_libvirt_name_y"] == "web"
+    assert "ansible_host" in found
+
+
+CONNECTIONS = [
+    # connection, an address, whether the agent may execute; ansible_host, ansible_connection
+    ("auto", True, True, "10.0.0.5", None),
+    ("auto", False, True, None, "ansible.builtin.local"),
+    ("auto", False, False, None, None),
+    ("agent", True, False, "10.0.0.5", "ansible.builtin.local"),
+    ("ssh", True, True, "10.0.0.5", "ssh"),
+    ("none", True, True, None, None),
+]
+
+
+@pytest.mark.parametrize(("connection", "address", "can_exec", "host", "plugin"), CONNECTIONS)
+def test_connections(
+    world: World, monkeypatch: pytest.MonkeyPatch, connection: str, address: bool, can_exec: bool, host: t.Any, plugin: t.Any
+) -> None:
+    monkeypatch.setattr(_hostvars, "AGENT_CONNECTION", "ansible.builtin.local")  # one that there is
+    world.records = [samples.record("web", 1, *(["10.0.0.5"] if address else []), agent={"can_exec": can_exec})]
+    found = _vars(world.parse(connection=connection))
+    assert (found.get("ansible_host"), found.get("ansible_connection")) == (host, plugin)
+    assert ("ansible_guest_agent_domain" in found) is (connection != "none")
+
+
+def test_auto_does_not_choose_a_plugin_that_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hostvars, "AGENT_CONNECTION", "virtops.guest_agent.none")
+    world.records = [samples.record("web", 1, agent={"can_exec": True})]
+    assert "ansible_connection" not in _vars(world.parse())
+    assert _vars(world.again(connection="agent"))["ansible_connection"] == "virtops.guest_agent.none"
+
+
+SELECTIONS = [
+    ({}, {"web", "db"}),
+    ({"include": ["libvirt.name=='web'"]}, {"web"}),
+    ({"include": ["hostname=='inside'"]}, {"web"}),
+    ({"exclude": ["hostname=='inside'"]}, {"db"}),
+    ({"include": ["`true`"], "exclude": ["libvirt.name=='db'"]}, {"web"}),
+]
+
+
+@pytest.mark.parametrize(("options", "hosts"), SELECTIONS)
+def test_selection(world: World, options: dict, hosts: set) -> None:
+    world.records.append(samples.record("db", 2))
+    assert set(world.parse(**options).hosts) == hosts
+    early = {"libvirt": samples.libvirt_part("web")}
+    assert world.asked[0][1].select(t.cast(Record, early)) is ("libvirt" not in str(options.get("exclude")) or "web" in hosts)
+
+
+ERRORS = [
+    ({"include": ["a b"]}, "include"),
+    ({"include": ["abs(hostname)"]}, "cannot be applied"),
+    ({"agent_timeout": 0}, "agent_timeout must be at least 1"),
+    ({"address_cidrs": ["x"]}, "address_cidrs"),
+    ({"probes": {"x": []}}, "probes: x"),
+    ({"hostnames": ["1 / 0"], "strict": True}, "hostnames"),
+    ({"compose": {"a": "nonsense"}, "strict": True}, "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), ERRORS)
+def test_errors_of_the_user(world: World, options: dict, words: str) -> None:
+    with pytest.raises(Exception, match=words) as caught:
+        world.parse(**options)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_hypervisor_that_is_down(world: World) -> None:
+    world.failures = {"test:///b": _errors.HypervisorUnreachable("test:///b: refused")}
+    with pytest.raises(AnsibleParserError, match="refused"):
+        world.parse()
+    assert set(world.again(on_unreachable="warn").hosts) == {"web"}
+    assert "refused" in world.warnings[-1]
+
+
+HOSTNAMES = [
+    (["name"], ["web", "db"]),
+    (["guest_hostname", "name"], ["inside", "db"]),
+    (["uuid"], [samples.uuid(1), samples.uuid(2)]),
+    (["libvirt_name ~ '.' ~ libvirt_hypervisor"], ["web.kvm1", "db.kvm1"]),
+    (["guest_hostname ~ '.lan'"], ["inside.lan", "db"]),
+    (["1 / 0"], ["web", "db"]),
+    (["'localhost'"], ["web", "db"]),
+]
+
+
+@pytest.mark.parametrize(("hostnames", "names"), HOSTNAMES)
+def test_host_names(world: World, hostnames: list, names: list) -> None:
+    world.records.append(samples.record("db", 2))
+    assert list(world.parse(hostnames=hostnames).hosts) == names
+    assert world.warnings == []
+
+
+def test_no_guest_takes_anothers_name(world: World) -> None:
+    world.records = [
+        samples.record("web", 1),
+        samples.record("evil", 2, hostname="web"),
+        samples.record("evil2", 3, hostname="router"),
+    ]
+    world.records.append(samples.record("evil4", 4, hostname=samples.uuid(1)))
+    world.data.add_host("router")
+    data = world.parse(hostnames=["guest_hostname", "name"])
+    own = {name: name for name in ("web", "evil", "evil2", "evil4")}
+    assert {name: _vars(data, name).get("libvirt_name") for name in data.hosts} == {"router": None, **own}
+    assert world.warnings == []
+
+
+def test_guests_that_call_themselves_alike_are_all_renamed(world: World) -> None:
+    world.records = [samples.record(f"d{number}", number, hostname="same") for number in (1, 2)]
+    assert set(world.parse(hostnames=["guest_hostname"]).hosts) == {"same-00000001", "same-00000002"}
+    assert len(world.warnings) == 2
+
+
+def test_no_guest_names_itself_like_a_group(world: World) -> None:
+    world.data.add_group("webservers")
+    world.records = [samples.record("x", 1, hostname="webservers")]
+    assert "x" in world.parse(hostnames=["guest_hostname"]).hosts
+
+
+def test_two_domains_of_one_name_stay_two(world: World) -> None:
+    world.records = [samples.record("web", number, libvirt={"uri": f"test:///{number}"}) for number in (1, 2)]
+    assert set(world.parse().hosts) == {"web-00000001", "web-00000002"}
+
+
+def test_no_guest_takes_anothers_address(world: World) -> None:
+    world.records = [
+        samples.record("web", 1, "10.0.0.5", candidate("10.0.0.5", "lease")),
+        samples.record("evil", 2, "10.0.0.5", "10.0.0.66"),
+        samples.record("evil2", 3, candidate("10.0.0.9", "agent_unverified")),
+    ]
+    data = world.parse()
+    assert [_vars(data, name).get("ansible_host") for name in ("web", "evil", "evil2")] == ["10.0.0.5", "10.0.0.66", None]
+
+
+def test_the_cache_saves_asking_and_not_grouping(world: World) -> None:
+    options = world.cache()
+    assert _groups(world.parse(group_by=["os"], **options)) == {"os_debian"}
+    world.records[0]["os"]["id"] = "ubuntu"
+    again = world.again(group_by=["state"], compose={"late": "libvirt_name"}, **options)
+    assert len(world.asked) == 1
+    assert _groups(again) == {"state_running"}
+    assert _vars(again)["late"] == "web"
+    assert _vars(again)["guest_os"]["id"] == "debian"
+    world.data = InventoryData()
+    world.parse(use_cache=False, **options)
+    assert len(world.asked) == 2
+
+
+def test_other_options_are_another_cache(world: World) -> None:
+    options = world.cache()
+    world.parse(**options)
+    for other in ({"states": ["all"]}, {"gather": []}, {"uri": "test:///x"}, {"max_items": 3}, {"exclude": ["os.id=='x'"]}):
+        before = len(world.asked)
+        world.again(**options, **other)
+        assert len(world.asked) == before + 1
+    before = len(world.asked)
+    world.again(**options, connection="ssh", address_cidrs=["10.0.0.0/8"])
+    assert len(world.asked) == before
+
+
+def test_a_failure_is_not_cached(world: World) -> None:
+    options = {**world.cache(), "on_unreachable": "warn"}
+    world.failures = {"test:///b": _errors.HypervisorUnreachable("refused")}
+    world.parse(**options)
+    world.failures = {}
+    world.again(**options)
+    assert len(world.asked) == 2
+
+
+def test_old_answers_of_silent_guests(world: World) -> None:
+    options = {**world.cache(), "cache": False, "stale": True}
+    world.parse(**options)
+    world.records = [
+        samples.record("web", 1, agent={"status": "unresponsive"}),
+        samples.record("db", 2, agent={"status": "unknown"}),
+    ]
+    data = world.again(**options)
+    found = _vars(data)
+    assert (found["guest_agent"]["stale"], found["guest_agent"]["status"]) == (True, "unresponsive")
+    assert (found["guest_hostname"], found["ansible_host"]) == ("inside", "10.0.0.5")
+    assert not _vars(data, "db")["guest_agent"]["stale"]
+    world.again(**{**options, "stale": False})
+    assert "guest_hostname" not in _vars(world.data)
+
+
+UNSAFE = [TEMPLATE, "{% if 1 %}x{% endif %}", "{# x #}", "}}", "#jinja2:variable_start_string:'[%'\n[% 1 %]", "#JINJA2: x"]
+
+
+@pytest.mark.parametrize("text", UNSAFE)
+def test_what_a_guest_says_is_never_a_template(world: World, text: str) -> None:
+    world.records = [samples.record("web", 1, hostname=text, os={"id": text, "name": "plain"}, libvirt={"title": text})]
+    data = world.parse(
+        hostnames=["guest_hostname", "title"],
+        compose={"copy": "guest_hostname", "joined": "guest_hostname ~ '!'"},
+        keyed_groups=[{"key": "guest_os.id"}],
+    )
+    found = _vars(data, next(iter(data.hosts)))
+    templar = Templar(loader=DataLoader(), variables=found)
+    for name in ("guest_hostname", "copy", "libvirt_title"):
+        assert templar.template(found[name]) == text
+    assert templar.template(found["joined"]) == f"{text}!"
+    assert templar.template(found["guest_os"]) == {"id": text, "name": "plain"}
+
+
+@pytest.mark.parametrize("text", ["plain", "", "with 'quotes' and \\ and $x", "ü 漢", "a: b", "[%x%]"])
+def test_plain_text_is_exported_plain(text: str) -> None:
+    """As ansible-inventory --list --export writes it, and AWX reads it."""
+    assert _exported(untrusted({"b": [text]})) == {"b": [text]}
+
+
+@pytest.mark.parametrize("text", UNSAFE)
+def test_what_may_be_a_template_is_exported_as_unsafe(text: str) -> None:
+    assert _exported(untrusted({"b": [text]})) == {"b": [{"__ansible_unsafe": text}]}
+
+
+def _exported(value: t.Any) -> t.Any:
+    """A host's variable after what InventoryCLI.dump() does for JSON, which differs between the versions of ansible-core."""
+    inventory = {"_meta": {"hostvars": {"web": {"variable": value}}}}
+    try:
+        from ansible._internal._json._profiles import _inventory_legacy
+    except ImportError:
+        from ansible.parsing.ajson import AnsibleJSONEncoder
+
+        text = json.dumps(inventory, cls=AnsibleJSONEncoder, preprocess_unsafe=True)
+    else:
+        text = json.dumps(inventory, cls=_inventory_legacy.Encoder)
+    return json.loads(text)["_meta"]["hostvars"]["web"]["variable"]
+
+
+@pytest.mark.parametrize("value", [None, True, 5, 1.5])
+def test_what_is_no_text_stays_itself(value: t.Any) -> None:
+    assert untrusted({"a": [value, (value,)], 5: value}) == {"a": [value, [value]], "5": value}

@@ -1,0 +1,376 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules from their arguments to their result, over libvirt and guests in memory."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power, _watchdog
+from ansible_collections.virtops.guest_agent.plugins.modules import agent_info, facts, fsfreeze, guest_info, shutdown
+from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
+from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+
+Run = t.Callable[..., dict[str, t.Any]]
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
+    hypervisor = Hypervisor(Domain(guest=FakeGuest()))
+    install(monkeypatch, default=hypervisor)
+    yield hypervisor
+    assert all(handle.closed for handle in hypervisor.handles)
+    let_go(hypervisor)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_power, "_LOOK_SECONDS", 0.05)
+
+
+@pytest.fixture
+def guest(host: Hypervisor) -> FakeGuest:
+    assert host.domains[0].guest
+    return host.domains[0].guest
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_it(module: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
+        given = {"domain": "web", "uri": samples.URI, **arguments}
+        return run_module(module.main, capsys, **{name: value for name, value in given.items() if value is not None})
+
+    return run_it
+
+
+def test_agent_info(host: Hypervisor, run: Run) -> None:
+    result = run(agent_info)
+    assert result["agent"]["status"] == "connected"
+    assert result["commands"]["guest-ping"] is True
+    assert result["latency_ms"] >= 0
+    assert result["libvirt"] == {"name": "web", "uuid": samples.uuid(1), "state": "running"}
+    assert result["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("xml", "state", "status"),
+    [
+        ({"channel": None}, 1, "not_configured"),
+        ({"channel": "disconnected"}, 1, "disconnected"),
+        ({}, 5, "not_running"),
+        ({}, 3, "not_running"),
+    ],
+)
+def test_agent_info_without_an_agent(host: Hypervisor, run: Run, xml: dict, state: int, status: str) -> None:
+    host.domains = [Domain(guest=FakeGuest(), state=state, **xml)]
+    result = run(agent_info)
+    assert (result["agent"]["status"], result["commands"], result["latency_ms"]) == (status, {}, None)
+    assert result["agent"]["hint"]
+
+
+def test_agent_info_of_a_silent_agent(guest: FakeGuest, run: Run) -> None:
+    guest.silent.add("guest-info")
+    result = run(agent_info)
+    assert (result["agent"]["status"], result["latency_ms"]) == ("unresponsive", None)
+    assert guest.sent == ["guest-info"]
+
+
+@pytest.mark.parametrize(("arguments", "kind"), [({"domain": "none"}, "domain_not_found"), ({"agent_timeout": 0}, "invalid_input")])
+@pytest.mark.parametrize("module", [agent_info, facts, fsfreeze, shutdown])
+def test_wrong_arguments(host: Hypervisor, run: Run, module: t.Any, arguments: dict, kind: str) -> None:
+    extra = {"state": "thawed"} if module is fsfreeze else {}
+    assert run(module, **extra, **arguments)["failure"]["kind"] == kind
+
+
+ROUTE = b"Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t00000000\t010200C0\t3\t0\t0\t5\t00000000\n"
+STAT = ("stat", "-f", "-c", "%S %b %n", "--", "/")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_facts(version: str, host: Hypervisor, run: Run) -> None:
+    files = {"/etc/debian_version": b"12.5\n", "/proc/net/route": ROUTE}
+    guest = FakeGuest(version, files=files, programs={STAT: Program(0, b"4096 1000 /\n")})
+    host.domains[0].guest = guest
+    result = run(facts)
+    found = result["ansible_facts"]
+    assert (found["ansible_distribution"], found["ansible_distribution_version"]) == ("Debian", "12.5")
+    assert (found["ansible_hostname"], found["ansible_domain"]) == ("guest", "example.com")
+    assert found["ansible_mounts"][0]["mount"] == "/"
+    assert found["guest_agent"]["status"] == "connected"
+    assert found["guest_timezone"]["name"] == "UTC"
+    assert guest.open_handles == 0
+    if version == "7.2":  # no command for routes, no total with root's part
+        assert found["ansible_mounts"][0]["size_total"] == 4096000
+    else:
+        assert found["ansible_default_ipv4"]["gateway"] == "10.0.2.2"
+
+
+def test_facts_of_a_guest_that_refuses_the_extras(host: Hypervisor, run: Run) -> None:
+    guest = FakeGuest("7.2", block=["guest-exec", "guest-file-open"])
+    host.domains[0].guest = guest
+    found = run(facts)["ansible_facts"]
+    assert found["ansible_distribution_version"] == "12"
+    assert found["ansible_mounts"][0]["size_total"]
+    assert "gateway" not in found["ansible_default_ipv4"]
+
+
+def test_facts_of_some_subsets(guest: FakeGuest, run: Run) -> None:
+    found = run(facts, gather=["hostname"])["ansible_facts"]
+    assert set(found) == {"ansible_hostname", "ansible_nodename", "ansible_fqdn", "ansible_domain", "guest_agent"}
+    assert guest.sent == ["guest-info", "guest-get-host-name"]
+
+
+def test_facts_without_an_agent(host: Hypervisor, run: Run) -> None:
+    host.domains = [Domain(channel="disconnected")]
+    result = run(facts)
+    assert set(result["ansible_facts"]) == {"guest_agent"}
+    assert "nobody in the guest listens" in result["warned"]
+
+
+def test_guest_info(host: Hypervisor, run: Run) -> None:
+    host.domains.append(Domain("db", 2, FakeGuest(), state=5))
+    both = run(guest_info, domain=None, domains=["db", samples.uuid(1)])
+    assert [guest["libvirt"]["name"] for guest in both["guests"]] == ["db", "web"]
+    running = run(guest_info, domain=None, query="[].hostname")
+    assert running["query_result"] == ["guest.example.com"]
+    assert [guest["libvirt"]["name"] for guest in running["guests"]] == ["web"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        ({"domain": "none"}, "domain_not_found", "Domain none: no domain"),
+        ({"concurrency": 0}, "invalid_input", "concurrency"),
+        ({"max_items": -1}, "invalid_input", "max_items"),
+        ({"timeout": 0}, "invalid_input", "timeout"),
+        ({"query": "a b"}, "invalid_input", "query"),
+        ({"query": "abs('a')"}, "invalid_input", "cannot be applied"),
+    ],
+)
+def test_guest_info_fails(host: Hypervisor, run: Run, arguments: dict, kind: str, words: str) -> None:
+    result = run(guest_info, **arguments)
+    assert result["failure"]["kind"] == kind
+    assert words in result["msg"]
+
+
+def test_guest_info_of_a_hypervisor_that_is_down(host: Hypervisor, run: Run) -> None:
+    host.raises["open"] = Error(38, "Connection refused")
+    assert run(guest_info)["failure"]["kind"] == "hypervisor_unreachable"
+
+
+def test_guest_info_with_states_minds_no_missing_domain(host: Hypervisor, run: Run) -> None:
+    assert run(guest_info, domain="none", states=["running"])["guests"] == []
+
+
+class Hatched:
+    """The watchdog of a module under test: it writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[t.Any] = []
+        self.error: _errors.GuestAgentError | None = None
+
+    def arm(self, order: _watchdog.Order) -> int:
+        self.told.append(order)
+        if self.error:
+            raise self.error
+        return 77
+
+    def tell(self, order: str) -> None:
+        self.told.append(order)
+
+    def leave(self) -> None:
+        self.told.append("left")
+
+
+@pytest.fixture
+def watchdog(monkeypatch: pytest.MonkeyPatch) -> Hatched:
+    hatched = Hatched()
+    monkeypatch.setattr(_watchdog, "hatch", lambda: hatched)
+    return hatched
+
+
+ORDER = _watchdog.Order(samples.URI, samples.uuid(1), 60, 5)
+FREEZES = [
+    # frozen before, arguments, the result, what the watchdog hears
+    (False, {}, {"changed": True, "status": "frozen", "filesystems": 2, "watchdog_pid": 77}, [ORDER, "freezing", "frozen", "left"]),
+    (
+        False,
+        {"max_seconds": 0},
+        {"changed": True, "watchdog_pid": None},
+        [ORDER._replace(max_seconds=0), "freezing", "frozen", "left"],
+    ),
+    (False, {"mountpoints": ["/", "/"]}, {"changed": True, "filesystems": 1}, [ORDER, "freezing", "frozen", "left"]),
+    (
+        False,
+        {"check": True, "diff": True},
+        {"changed": True, "diff": {"before": {"status": "thawed"}, "after": {"status": "frozen"}}},
+        [],
+    ),
+    (True, {}, {"failed": True}, ["left"]),
+    (True, {"check": True}, {"failed": True}, []),
+    (True, {"force": True}, {"changed": False, "filesystems": None, "watchdog_pid": 77}, [ORDER, "freezing", "frozen", "left"]),
+    (False, {"mountpoints": []}, {"failed": True}, []),
+    (False, {"mountpoints": ["/none"]}, {"failed": True}, ["left"]),
+    (False, {"max_seconds": -1}, {"failed": True}, []),
+    (False, {"timeout": 0}, {"failed": True}, []),
+]
+
+
+@pytest.mark.parametrize(("frozen", "arguments", "expected", "told"), FREEZES, ids=range(len(FREEZES)))
+def test_fsfreeze_frozen(
+    guest: FakeGuest, watchdog: Hatched, run: Run, frozen: bool, arguments: dict, expected: dict, told: list
+) -> None:
+    guest.frozen = frozen
+    result = run(fsfreeze, state="frozen", **arguments)
+    assert {key: result.get(key) for key in expected} == expected
+    assert watchdog.told == told
+    assert guest.frozen is (frozen or (not arguments.get("check") and not result.get("failed")))
+
+
+def test_nothing_is_frozen_unwatched(guest: FakeGuest, watchdog: Hatched, run: Run) -> None:
+    watchdog.error = _errors.LibvirtFailure("the watchdog could not be armed", command="watchdog")
+    assert run(fsfreeze, state="frozen")["failure"]["kind"] == "libvirt_error"
+    assert not any(command.startswith("guest-fsfreeze-freeze") for command in guest.sent)
+
+
+def test_nothing_is_frozen_that_cannot_be_thawed(guest: FakeGuest, watchdog: Hatched, run: Run) -> None:
+    guest.blocked.add("guest-fsfreeze-thaw")
+    assert run(fsfreeze, state="frozen")["failure"]["command"] == "guest-fsfreeze-thaw"
+    assert not any(command.startswith("guest-fsfreeze-freeze") for command in guest.sent)
+
+
+@pytest.mark.parametrize(("seconds", "timeout", "asked"), [(60, 30, 30), (10, 30, 10), (0, 40, 40)])
+def test_a_freeze_is_not_waited_for_longer_than_its_watchdog(
+    guest: FakeGuest, watchdog: Hatched, run: Run, seconds: int, timeout: int, asked: int
+) -> None:
+    run(fsfreeze, state="frozen", max_seconds=seconds, timeout=timeout)
+    assert guest.timeouts[guest.sent.index("guest-fsfreeze-freeze")] == asked
+
+
+THAWS = [
+    (True, {}, {"changed": True, "status": "thawed", "filesystems": 2}),
+    (False, {}, {"changed": False, "status": "thawed", "filesystems": None}),
+    (False, {"force": True}, {"changed": False, "filesystems": 0}),
+    (True, {"check": True}, {"changed": True, "filesystems": None}),
+    (False, {"check": True}, {"changed": False}),
+]
+
+
+@pytest.mark.parametrize(("frozen", "arguments", "expected"), THAWS)
+def test_fsfreeze_thawed(guest: FakeGuest, run: Run, frozen: bool, arguments: dict, expected: dict) -> None:
+    guest.frozen = frozen
+    result = run(fsfreeze, state="thawed", **arguments)
+    assert {key: result[key] for key in expected} == expected
+    assert guest.frozen is (frozen and bool(arguments.get("check")))
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "failed"),
+    [
+        (None, _errors.CommandFailed("couldn't hold writes"), True),
+        (0, None, True),
+    ],
+)
+def test_a_thaw_that_does_not_thaw(guest: FakeGuest, run: Run, reply: t.Any, error: t.Any, failed: bool) -> None:
+    guest.frozen = True
+    if error:
+        guest.raises["guest-fsfreeze-thaw"] = error
+    else:
+        guest.replies["guest-fsfreeze-thaw"] = reply
+    result = run(fsfreeze, state="thawed", timeout=1)
+    assert result.get("failed", False) is failed
+
+
+def _stays(domain: Domain, flags: int) -> None:
+    """It is asked, and does nothing."""
+
+
+def _vanishes(host: Hypervisor) -> t.Callable[[Domain, int], None]:
+    return lambda domain, flags: host.domains.clear()
+
+
+SHUTDOWNS = [
+    # arguments, blocked commands, the domain's state, method, outcome, what libvirt was told
+    ({}, (), 1, "agent", "off", ["shutdownFlags 2"]),
+    ({"mode": "acpi"}, (), 1, "acpi", "off", ["shutdownFlags 1"]),
+    ({"mode": "agent"}, (), 1, "agent", "off", ["shutdownFlags 2"]),
+    ({}, ("guest-shutdown",), 1, "acpi", "off", ["shutdownFlags 1"]),
+    ({"mode": "agent"}, ("guest-shutdown",), 1, None, None, []),
+    ({"wait": False}, (), 1, "agent", "requested", ["shutdownFlags 2"]),
+    ({"check": True}, (), 1, "agent", "requested", []),
+    ({}, (), 5, "none", "off", []),
+    ({}, (), 3, None, None, []),
+    ({"force_after": -1}, (), 1, None, None, []),
+    ({"force_after": 1, "wait": False}, (), 1, None, None, []),
+]
+
+
+@pytest.mark.parametrize(("arguments", "block", "state", "method", "outcome", "told"), SHUTDOWNS, ids=range(len(SHUTDOWNS)))
+def test_shutdown(
+    host: Hypervisor,
+    guest: FakeGuest,
+    run: Run,
+    arguments: dict,
+    block: tuple,
+    state: int,
+    method: t.Any,
+    outcome: t.Any,
+    told: list,
+) -> None:
+    guest.blocked |= set(block)
+    host.domains[0].current = state
+    domain = host.domains[0]
+    result = run(shutdown, **arguments)
+    assert (result.get("method"), result.get("outcome")) == (method, outcome)
+    assert result.get("failed", False) is (method is None)
+    assert [what for what in domain.did if what.startswith(("shutdown", "destroy"))] == told
+    if method:
+        assert result["changed"] is (state != 5)
+
+
+def test_a_transient_domain_is_gone(host: Hypervisor, run: Run) -> None:
+    host.domains[0].flags = 0
+    result = run(shutdown)
+    assert (result["outcome"], result["changed"]) == ("gone", True)
+
+
+def test_a_frozen_guest_is_not_shut_down_behind_its_back(guest: FakeGuest, run: Run) -> None:
+    guest.frozen = True
+    assert run(shutdown)["failure"]["kind"] == "guest_frozen"
+
+
+def test_a_guest_that_stays_on(host: Hypervisor, run: Run) -> None:
+    host.domains[0].on_shutdown = _stays
+    assert run(shutdown, timeout=1)["failure"]["kind"] == "still_on"
+    assert "destroy" not in host.domains[0].did
+    result = run(shutdown, timeout=30, force_after=0)
+    assert (result["method"], result["outcome"]) == ("forced", "off")
+
+
+@pytest.mark.parametrize(
+    ("error", "method"),
+    [
+        (Error(112, "guest agent command timed out"), "agent"),
+        (Error(55, "domain is not running"), "agent"),
+        (Error(1, "unable to execute QEMU agent command 'guest-shutdown': no /sbin/shutdown"), "acpi"),
+    ],
+)
+def test_what_the_request_may_end_in(host: Hypervisor, run: Run, error: Error, method: str) -> None:
+    domain = host.domains[0]
+    domain.raises["shutdownFlags 2"] = error
+    domain.on_shutdown = lambda found, flags: setattr(found, "current", 5)
+    seen = []
+
+    def state(_flags: int) -> list[int]:
+        seen.append(1)
+        return [5 if len(seen) > 3 else domain.current, 0]
+
+    domain.state = state  # type: ignore[method-assign]
+    assert run(shutdown)["method"] == method

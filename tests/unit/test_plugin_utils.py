@@ -1,0 +1,283 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, variables, groups, options and old answers: what the inventory is made of."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
+from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars, _names, _options, _stale
+from ansible_collections.virtops.guest_agent.tests.unit import samples
+
+
+def _none(_expression: str) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("name", "acceptable"),
+    [
+        *[(name, True) for name in ("web", "WEB", "web-1", "web_1", "web.example.com", "1web", "a", "x" * 253, "localhosts")],
+        *[(name, False) for name in ("localhost", "LocalHost", "localhost.localdomain", "localhost4.x"[:9], "all", "ungrouped")],
+        *[(name, False) for name in ("10.0.0.1", "127.0.0.1", "255.255.255.255", "::1", "2001:db8::1", "fe80::1%eth0")],
+        *[
+            (name, False)
+            for name in ("", "-web", "web-", ".web", "web.", "a b", "a/b", "../a", "a:b", "a\n", "a\x00", "ä", "x" * 254)
+        ],
+        *[(name, False) for name in ("{{ evil }}", "a[1:3]", "a,b", "~a", "!a", "a;b", "$(a)", "\u202eweb")],
+    ],
+)
+def test_what_a_guest_may_call_itself(name: str, acceptable: bool) -> None:
+    assert _names.acceptable(name) is acceptable
+
+
+RECORD = samples.record("web", hostname="inside", libvirt={"title": "The Web"})
+CHOICES: list[tuple[Record, list[str], t.Any, set[str], tuple[str, bool]]] = [
+    (RECORD, ["name"], None, set(), ("web", False)),
+    (RECORD, ["uuid"], None, set(), (samples.uuid(1), False)),
+    (RECORD, ["title", "name"], None, set(), ("The Web", False)),
+    (RECORD, ["guest_hostname"], None, set(), ("inside", True)),
+    (RECORD, ["guest_hostname", "name"], None, {"inside"}, ("web", False)),  # taken already
+    (RECORD, [], None, set(), ("web", False)),
+    (samples.record("web"), ["title", "guest_hostname"], None, set(), ("web", False)),
+    (samples.record("web", hostname="localhost"), ["guest_hostname"], None, set(), ("web", False)),
+    (samples.record("web", hostname="127.0.0.1"), ["guest_hostname"], None, set(), ("web", False)),
+    (RECORD, ["guest_hostname ~ '-x'"], "inside-x", set(), ("inside-x", True)),
+    (RECORD, ["1 / 0", "name"], None, set(), ("web", False)),
+    (RECORD, ["5", "name"], 5, set(), ("web", False)),
+    (RECORD, ["''", "name"], "", set(), ("web", False)),
+    (RECORD, ["x"], "localhost", set(), ("web", False)),
+    (RECORD, ["x"], "taken", {"taken"}, ("web", False)),
+    (samples.record("web", hostname="web"), ["guest_hostname"], None, {"web"}, ("web", False)),
+    (RECORD, ["name"], None, {"web"}, ("web", False)),  # what libvirt says is merged with the user's other sources
+]
+
+
+@pytest.mark.parametrize(("record", "preference", "value", "taken", "chosen"), CHOICES)
+def test_choosing(record: Record, preference: list, value: t.Any, taken: set, chosen: tuple) -> None:
+    assert tuple(_names.choose(record, preference, lambda expression: value, taken)) == chosen
+
+
+def _distinct(*wanted: tuple[str, bool], **libvirt: t.Any) -> tuple[list[str], list[str]]:
+    records = [samples.record(f"d{number}", number, libvirt=libvirt) for number in range(len(wanted))]
+    return _names.distinct(records, [_names.Candidate(*candidate) for candidate in wanted])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ([("a", False), ("b", True)], ["a", "b"]),
+        ([("a", False), ("a", False)], ["a-00000000", "a-00000001"]),
+        ([("a", True), ("a", True)], ["a-00000000", "a-00000001"]),
+        ([("a", False), ("a", True)], ["a", "a-00000001"]),
+        ([("a", True), ("a", False)], ["a-00000000", "a"]),
+        ([("a", True), ("a", False), ("a", False)], ["a-00000000", "a-00000001", "a-00000002"]),
+        ([("a", True), ("a", False), ("a", True)], ["a-00000000", "a", "a-00000002"]),
+    ],
+)
+def test_collisions(wanted: list, names: list) -> None:
+    found, sentences = _distinct(*wanted)
+    assert found == names
+    renamed = [name for name, (original, _guest) in zip(names, wanted) if name != original]
+    assert len(sentences) == len(renamed)
+    assert all(name in sentence for name, sentence in zip(renamed, sentences))
+
+
+@pytest.mark.parametrize(
+    "wanted", list(itertools.product([("a", True), ("a", False), ("a-00000001", True), ("b", False)], repeat=3))
+)
+def test_no_two_domains_are_one_host(wanted: t.Any) -> None:
+    names, _sentences = _distinct(*wanted)
+    assert len(set(names)) == len(names)
+    for name, (original, guest_says) in zip(names, wanted):
+        if not guest_says and [w[0] for w in wanted if not w[1]].count(original) == 1:
+            assert name == original  # what libvirt alone says, no guest takes away
+
+
+def test_the_same_uuid_on_two_hypervisors() -> None:
+    records = [
+        samples.record("a", 1, libvirt={"uri": uri, "hypervisor": host}) for uri, host in (("u1", "k1"), ("u2", "k2"), ("u3", "k2"))
+    ]
+    names, _sentences = _names.distinct(records, [_names.Candidate("a", False)] * 3)
+    assert len(set(names)) == 3
+
+
+ADDRESS = "10.0.0.5"
+CONNECTIONS = [
+    # connection, addresses, whether the agent may execute, the variables beside those that say where
+    ("none", [ADDRESS], True, None),
+    ("auto", [ADDRESS, "10.0.0.6"], True, {"ansible_host": ADDRESS}),
+    ("auto", [], True, {"ansible_connection": "virtops.guest_agent.agent"}),
+    ("auto", [], False, {}),
+    ("agent", [ADDRESS], False, {"ansible_host": ADDRESS, "ansible_connection": "virtops.guest_agent.agent"}),
+    ("agent", [], True, {"ansible_connection": "virtops.guest_agent.agent"}),
+    ("ssh", [ADDRESS], True, {"ansible_host": ADDRESS, "ansible_connection": "ssh"}),
+    ("ssh", [], True, {"ansible_connection": "ssh"}),
+]
+
+
+@pytest.mark.parametrize(("connection", "addresses", "can_exec", "expected"), CONNECTIONS)
+def test_how_to_reach_the_guest(connection: str, addresses: list, can_exec: bool, expected: dict | None) -> None:
+    record = samples.record(agent={"can_exec": can_exec})
+    where = {"ansible_guest_agent_uri": samples.URI, "ansible_guest_agent_domain": samples.uuid(1)}
+    found = _hostvars.connection_vars(record, addresses, connection, has_agent_plugin=True)
+    assert found == ({} if expected is None else {**where, **expected})
+
+
+@pytest.mark.parametrize(
+    ("connection", "plugin"), [("auto", None), ("agent", "virtops.guest_agent.agent"), ("ssh", "ssh"), ("none", None)]
+)
+def test_without_a_plugin_for_the_agent(connection: str, plugin: str | None) -> None:
+    found = _hostvars.connection_vars(samples.record(agent={"can_exec": True}), [], connection, has_agent_plugin=False)
+    assert found.get("ansible_connection") == plugin
+
+
+@pytest.mark.parametrize(("prefix", "suffix"), [("", ""), ("x_", ""), ("", "_y"), ("x_", "_y")])
+def test_host_variables(prefix: str, suffix: str) -> None:
+    record = samples.record("web", 1, ADDRESS, hostname="inside", os={"id": "debian"}, users=[], users_total=0)
+    found = _hostvars.host_vars(record, [ADDRESS], prefix, suffix)
+    named = {name.removeprefix(prefix).removesuffix(suffix): value for name, value in found.items()}
+    assert len(named) == len(found)
+    assert named["libvirt_name"] == "web"
+    assert named["guest_hostname"] == "inside"
+    assert named["guest_addresses"] == [ADDRESS]
+    assert named["guest_agent"]["status"] == "connected"
+    assert named["guest_users_total"] == 0
+    assert "guest_timezone" not in named
+    assert all(name.startswith(prefix) and name.endswith(suffix) for name in found)
+
+
+@pytest.mark.parametrize(
+    ("record", "group_by", "names"),
+    [
+        (
+            samples.record(os={"id": "debian"}),
+            list(_hostvars.GROUPINGS),
+            ["hypervisor_kvm1", "state_running", "os_debian", "agent_connected"],
+        ),
+        (samples.record(), ["os"], []),
+        (samples.record(os={"id": None}), ["os"], []),
+        (samples.record(os={"id": "opensuse-leap"}), ["os"], ["os_opensuse_leap"]),
+        (samples.record(os={"id": "{{ lookup('pipe', 'x') }}"}), ["os"], ["os____lookup__pipe____x_____"]),
+        (samples.record(os={"id": "x" * 255}), ["os"], ["os_" + "x" * 97]),
+        (samples.record(os={"id": "ä\n"}), ["os"], ["os___"]),
+        (samples.record(libvirt={"hypervisor": "kvm1.example.com"}), ["hypervisor"], ["hypervisor_kvm1_example_com"]),
+        (samples.record(), [], []),
+    ],
+)
+def test_groups(record: Record, group_by: list, names: list) -> None:
+    assert _hostvars.group_names(record, group_by) == names
+
+
+DEFAULTS: dict[str, t.Any] = {
+    "agent_timeout": 5,
+    "timeout": 30.0,
+    "concurrency": 10,
+    "max_items": 10,
+    "states": ["running"],
+    "gather": ["os"],
+    "probes": {},
+    "address_families": ["ipv6"],
+    "address_cidrs": ["10.0.0.0/8"],
+    "address_exclude_cidrs": [],
+    "address_networks": ["default"],
+    "address_sources": ["agent"],
+}
+
+
+def _plan(**options: t.Any) -> t.Any:
+    return _options.plan(lambda name: {**DEFAULTS, **options}[name], Selection([], []))
+
+
+def test_options_become_a_plan() -> None:
+    plan = _plan()
+    assert (plan.subsets, plan.states, plan.agent_timeout, plan.timeout, plan.concurrency) == (("os",), ("running",), 5, 30.0, 10)
+    assert (plan.policy.families, plan.policy.networks, plan.policy.sources) == (("ipv6",), ("default",), ("agent",))
+    assert str(plan.policy.cidrs[0]) == "10.0.0.0/8"
+    assert _plan(states=["running", "all"]).states == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"agent_timeout": 0}, "agent_timeout must be at least 1"),
+        ({"timeout": 0.5}, "timeout must be at least 1, and is 0.5"),
+        ({"concurrency": 0}, "concurrency must be at least 1"),
+        ({"max_items": -1}, "max_items must be at least 0"),
+        ({"address_cidrs": ["x"]}, "address_cidrs"),
+        ({"address_exclude_cidrs": ["10.0.0.0/99"]}, "address_exclude_cidrs"),
+        *[
+            ({"probes": {"load": probe}}, "probes: load must be")
+            for probe in ("", [], {}, {"timeout": 5}, {"command": "x", "shell": 1}, {"command": ""}, 5, None, [[]], [{}])
+        ],
+    ],
+)
+def test_options_that_cannot_be(options: dict, words: str) -> None:
+    with pytest.raises(_errors.InvalidInput, match=words):
+        _plan(**options)
+
+
+@pytest.mark.parametrize(
+    ("value", "probe"),
+    [
+        ("cat /proc/loadavg", Probe(("/bin/sh", "-c", "cat /proc/loadavg"), 5.0)),
+        (["/bin/echo", 5, 1.5], Probe(("/bin/echo", "5", "1.5"), 5.0)),
+        ({"command": "x", "timeout": 2}, Probe(("/bin/sh", "-c", "x"), 2.0)),
+        ({"command": ["x"]}, Probe(("x",), 5.0)),
+    ],
+)
+def test_probes(value: t.Any, probe: Probe) -> None:
+    assert _plan(probes={"load": value}).probes == {"load": probe}
+
+
+KNOWN = samples.record("web", 1, ADDRESS, hostname="old", agent={"last_probe_time": "then", "can_exec": True})
+
+
+@pytest.mark.parametrize(
+    ("status", "filled"),
+    [
+        ("unresponsive", True),
+        ("unknown", True),
+        ("frozen", True),
+        ("broken", True),
+        ("disconnected", True),
+        ("connected", False),
+        ("restricted", False),
+        ("not_running", False),
+        ("not_configured", False),
+    ],
+)
+def test_old_answers_of_silent_guests(status: str, filled: bool) -> None:
+    record = samples.record("web", 1, agent={"status": status, "version": None, "can_exec": False}, libvirt={"state": "new"})
+    _stale.fill([record], {_stale.key(KNOWN): KNOWN})
+    assert record["agent"]["stale"] is filled
+    assert record["agent"]["status"] == status
+    assert record.get("hostname") == ("old" if filled else None)
+    assert bool(record["addresses"]) is filled
+    assert record["agent"]["can_exec"] is filled
+    assert record["agent"]["last_probe_time"] == ("then" if filled else None)
+    assert record["libvirt"]["state"] == "new"
+
+
+def test_another_domains_answers_are_not_used() -> None:
+    for other in (
+        samples.record("web", 2, agent={"status": "unknown"}),
+        samples.record("web", 1, libvirt={"uri": "x"}, agent={"status": "unknown"}),
+    ):
+        _stale.fill([other], {_stale.key(KNOWN): KNOWN})
+        assert "hostname" not in other
+
+
+def test_only_answers_are_remembered() -> None:
+    silent = samples.record("web", 1, agent={"status": "unresponsive"})
+    limited = samples.record("db", 2, agent={"status": "restricted"})
+    last = _stale.remember([silent, limited], {_stale.key(KNOWN): KNOWN})
+    assert last == {_stale.key(KNOWN): KNOWN, _stale.key(limited): limited}
