@@ -19,7 +19,7 @@ SCRIPTS := .ci/run $(shell grep -rlE '^\#!.*\bbash' tests/tools)
 
 .PHONY: demo
 demo: system venv-run collections ## boot a few real guests and show the collection at work (installs what is missing)
-	$(RUN) tests/lab/demo
+	$(RUN) python -m tests.lab.demo
 
 # Cheap checks first, so that a typing error does not cost the minutes that guests take to boot. One after the
 # other, also under -j: the output of each must be readable, and guests and linters share few cores.

@@ -22,7 +22,7 @@ from ._client import GuestAgent
 from ._commands.exec import Probe
 from ._deadline import Deadline
 from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
-from ._hypervisor import Connection, Domain, DomainSummary, connect
+from ._hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
 from ._lanes import LANES_PER_CONNECTION
 from ._transport import LibvirtTransport
 
@@ -95,7 +95,7 @@ class _Sweep:
     def wait(self) -> None:
         """Until all domains have answered or the deadline has come."""
         if not self._done.wait(self._deadline.remaining()) and not self._connections:
-            self.failure = HypervisorUnreachable(f"{self.uri or 'the default hypervisor'} did not answer in time")
+            self.failure = HypervisorUnreachable(f"{self.uri or DEFAULT_HYPERVISOR} did not answer in time")
 
     def records(self) -> list[_record.Record]:
         """What is known by now.
@@ -123,6 +123,7 @@ class _Sweep:
     def _list(self) -> None:
         try:
             first = connect(self.uri, self._deadline.remaining())
+            self.uri = first.uri
             self._hostname = first.hostname()
             wanted = [summary for summary in first.list_domains() if self._wanted(summary)]
         except GuestAgentError as error:

@@ -33,6 +33,8 @@ else:
 
 T = t.TypeVar("T")
 
+#: What errors call the hypervisor that libvirt itself chooses when it is given no URI.
+DEFAULT_HYPERVISOR: t.Final = "libvirt's default hypervisor"
 #: virDomainState
 STATES: t.Final = {
     0: "nostate",
@@ -50,7 +52,7 @@ _LIST_AUTOSTART: t.Final = 1024
 #: virDomainInterfaceAddressesSource
 _ADDRESS_SOURCES: t.Final = {"lease": 0, "arp": 2}
 #: virDomainShutdownFlagValues
-_SHUTDOWN_FLAGS: t.Final = {"acpi": 1, "agent": 2}
+_SHUTDOWN_ACPI: t.Final = 1
 #: virDomainStatsTypes: state needs neither the agent nor QEMU's monitor
 _STATS_STATE: t.Final = 1
 #: virDomainEventID, and the virDomainEventType values that end or change a run of the domain
@@ -130,13 +132,9 @@ class Domain:
             for nic in raw.values()
         }
 
-    def shutdown(self, mode: str, seconds: float) -> None:
-        """Ask for a shutdown: ``agent`` or ``acpi`` (virDomainShutdownFlags, 0.9.10).
-
-        libvirt itself waits up to 60 s for a sign that the agent does it; the caller waits ``seconds``.
-        """
-        command = "guest-shutdown" if mode == "agent" else ""
-        self._call(lambda: self._handle.shutdownFlags(_SHUTDOWN_FLAGS[mode]), seconds, command)
+    def press_power_button(self) -> None:
+        """Ask the guest by ACPI to shut down (virDomainShutdownFlags, 0.9.10)."""
+        self._call(lambda: self._handle.shutdownFlags(_SHUTDOWN_ACPI))
 
     def lifecycle(self) -> LifecycleWatch:
         """The domain's lifecycle events from now on; the connection must have been made with ``events``."""
@@ -154,12 +152,14 @@ class Connection:
     """One connection to a hypervisor; at most five requests are in flight on it."""
 
     def __init__(self, uri: str, timeout: float, events: bool = False) -> None:
-        self.uri = uri
+        self.uri = uri or DEFAULT_HYPERVISOR
         self._timeout = timeout
         self._lanes = Lanes()
         if events:
             _start_event_loop()
         self.handle: t.Any = self.call(lambda: _open(uri))
+        if not uri:
+            self.uri = t.cast(str, self.call(self.handle.getURI))
 
     def hostname(self) -> str:
         return t.cast(str, self.call(self.handle.getHostname))
@@ -222,7 +222,7 @@ class Connection:
 
     def _translated(self, error: t.Any, domain: str, command: str) -> GuestAgentError:
         if not domain:
-            return HypervisorUnreachable(f"{self.uri}: {_first_line(error)}")
+            return HypervisorUnreachable(f"{self.uri} cannot be reached: {_first_line(error)}")
         if not _alive(self.handle):
             lost = UnknownOutcome if command else HypervisorUnreachable
             return lost(f"the connection to {self.uri} was lost", domain=domain, command=command)

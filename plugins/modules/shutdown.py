@@ -164,20 +164,23 @@ def _choose(mode: str, guest: Guest) -> str:
 
 
 def _request(guest: Guest, method: str, params: t.Mapping[str, t.Any], deadline: Deadline) -> str:
-    """Ask, and say how: an agent that refuses gives way to the power button in mode auto."""
-    limits = [deadline.remaining(), params["agent_timeout"] if not params["wait"] else params["force_after"] or 3600]
-    try:
-        guest.domain.shutdown(method, max(min(limits), 1))
-    except UnknownOutcome:
-        pass  # no reply is what a shutdown looks like; the domain's state will tell
-    except DomainNotRunning:
-        pass  # it was faster than the reply
-    except CommandRefused:
-        if params["mode"] != "auto" or method == "acpi":
-            raise
-        guest.domain.shutdown("acpi", deadline.remaining())
-        return "acpi"
-    return method
+    """Ask, and say how: an agent that refuses gives way to the power button in mode auto.
+
+    The agent is asked by its own command, not by virDomainShutdownFlags: that one would hold the agent for 60 s when the guest
+    does nothing, so that nobody could ask it why.
+    """
+    if method == "agent":
+        try:
+            guest.agent.call(
+                COMMAND, {"mode": "powerdown"}, timeout=max(1, min(params["agent_timeout"], int(deadline.remaining())))
+            )
+        except (UnknownOutcome, DomainNotRunning):
+            return method  # no reply is what a shutdown looks like; the domain's state will tell
+        except CommandRefused:
+            if params["mode"] == "agent":
+                raise
+    guest.domain.press_power_button()
+    return "acpi"
 
 
 def main() -> None:
