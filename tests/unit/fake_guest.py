@@ -18,7 +18,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED, GuestAgent
-from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentTimeout, GuestAgentError
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout, GuestAgentError
 from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
 
 VERSIONS = ("7.2", "10.0")
@@ -32,6 +32,7 @@ _ARGUMENTS: dict[str, dict[str, tuple[type, str, bool]]] = {
         "input-data": (str, "string", False),
         "capture-output": (bool, "boolean", False),
     },
+    "guest-shutdown": {"mode": (str, "string", False)},
     "guest-exec-status": {"pid": (int, "integer", True)},
     "guest-file-open": {"path": (str, "string", True), "mode": (str, "string", False)},
     "guest-file-read": {"handle": (int, "integer", True), "count": (int, "integer", False)},
@@ -86,6 +87,8 @@ class FakeGuest:
         #: a freeze times out, the agent is deaf for so many requests more, and then it is frozen
         self.freezes_late: int | None = None
         self.busy = 0
+        #: what a shutdown does, beside ending the agent without a reply
+        self.on_shutdown: t.Callable[[], None] = lambda: None
         self.sent: list[str] = []
         self.timeouts: list[int] = []
         self._programs = programs if callable(programs) else (programs or {}).get
@@ -165,6 +168,10 @@ class FakeGuest:
             if entry["name"] in self.blocked or (self.frozen and entry["name"] not in FREEZE_ALLOWED):
                 entry["enabled"] = False
         return info
+
+    def _shutdown(self, mode: str = "powerdown") -> t.NoReturn:
+        self.on_shutdown()
+        raise AgentDisappeared(f"the agent ended with the guest ({mode})")
 
     def _fsfreeze_status(self) -> str:
         return "frozen" if self.frozen else "thawed"

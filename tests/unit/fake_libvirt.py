@@ -51,7 +51,9 @@ class Domain:
         self.did: list[str] = []
         self.gate = threading.Event()
         self.pause = 0.0
-        self.on_shutdown: t.Callable[[Domain, int], None] = lambda domain, flags: setattr(domain, "current", 5)
+        self.obeys = True
+        if guest is not None:
+            guest.on_shutdown = self._go_off
 
     def _do(self, what: str) -> None:
         self.did.append(what)
@@ -89,8 +91,12 @@ class Domain:
 
     def shutdownFlags(self, flags: int) -> int:
         self._do(f"shutdownFlags {flags}")
-        self.on_shutdown(self, flags)
+        self._go_off()
         return 0
+
+    def _go_off(self) -> None:
+        if self.obeys:
+            self.current = 5
 
     def destroy(self) -> int:
         self._do("destroy")
@@ -163,6 +169,9 @@ class Handle:
         finally:
             with self._hypervisor.lock:
                 self.flying -= 1
+
+    def getURI(self) -> str:
+        return samples.URI
 
     def getHostname(self) -> str:
         self._hypervisor.happen("getHostname")

@@ -48,21 +48,22 @@ def test_system(guest: FakeGuest) -> None:
 def test_filesystems(guest: FakeGuest) -> None:
     root = filesystems.filesystems(guest.agent())[0]
     assert (root["mount_point"], root["disk_name"], root["file_system_type"]) == ("/", "vda", "ext4")
-    assert root["disks"][0]["pci"] == (0, 0, root["disks"][0]["pci"][2], 0) if root["disks"][0]["pci"] else False
+    slot = {"7.2.22": 2, "10.0.13": 4}[guest.agent().capabilities().version]
+    assert root["disks"][0]["pci"] == (0, 0, slot, 0)
     assert root["total_bytes"]
 
 
 def test_filesystems_come_in_mount_order_and_without_what_the_agent_does_not_know(guest: FakeGuest) -> None:
     unknown = {"bus-type": "scsi", "pci-controller": {"domain": -1, "bus": -1, "slot": -1, "function": -1}}
     guest.replies["guest-get-fsinfo"] = [
-        {"name": "b", "mountpoint": "/b", "type": "xfs", "disk": [unknown]},
-        {"name": "a", "mountpoint": "/", "type": "ext4"},
+        {"name": "b", "mountpoint": "/b", "type": "xfs", "disk": [unknown, {"bus-type": "sata"}]},
+        {"name": "a", "mountpoint": "/", "type": "ext4", "disk": None},
     ]
     found = filesystems.filesystems(guest.agent())
     assert [entry["mount_point"] for entry in found] == ["/", "/b"]
     assert (found[0]["disks"], found[0]["total_bytes"]) == ([], None)
-    disk = found[1]["disks"][0]
-    assert (disk["pci"], disk["bus_number"], disk["target_number"], disk["unit"]) == (None, -1, -1, -1)
+    for disk in found[1]["disks"]:
+        assert (disk["pci"], disk["bus_number"], disk["target_number"], disk["unit"]) == (None, -1, -1, -1)
 
 
 def test_interfaces(guest: FakeGuest) -> None:
@@ -255,6 +256,7 @@ def _probe_guest(program: Program | None) -> FakeGuest:
         (Program(0, b"\xff", b"99999\n"), {"rc": None, "output": "\N{REPLACEMENT CHARACTER}", "json": None, "error": None}),
         (Program(0, b'{"a\\u001b": ["\\u202e"]}', b"0"), {"json": {"a\N{REPLACEMENT CHARACTER}": ["\N{REPLACEMENT CHARACTER}"]}}),
         (Program(0, b"[" * 9 + b"1" + b"]" * 9, b"0"), {"json": [[[[[[[[None]]]]]]]]}),
+        (Program(0, b'{"a":' * 9 + b"1" + b"}" * 9, b"0"), {"json": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": None}}}}}}}}}),
         (Program(0, b"[" * 60000, b"0"), {"json": None}),
     ],
 )

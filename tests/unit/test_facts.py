@@ -90,7 +90,17 @@ def test_an_interface_is_a_fact(name: str, fact: str) -> None:
     "name",
     [
         *("", "user", "password", "host", "connection", "become", "facts", "port", "default_ipv4", "all_ipv4_addresses"),
-        *("python3_interpreter", "ssh_common_args", "shell_executable", "0eth", "a b0", "{{x}}0", "e" * 20 + "0", "eth0\n"),
+        *(
+            "py3_interpreter",
+            "python3_interpreter",
+            "ssh_common_args",
+            "shell_executable",
+            "0eth",
+            "a b0",
+            "{{x}}0",
+            "e" * 20 + "0",
+            "eth0\n",
+        ),
     ],
 )
 def test_an_interface_cannot_name_itself_after_something_else(name: str) -> None:

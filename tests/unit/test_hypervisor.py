@@ -66,11 +66,14 @@ def test_a_domain(host: Hypervisor) -> None:
     assert domain.state() == "running"
     assert domain.persistent() is True
     assert '"id": 5' in domain.agent_command("guest-ping", REQUEST, 1)
-    domain.shutdown("acpi", 5)
+    domain.press_power_button()
     domain.destroy()
     assert host.domains[0].did[-2:] == ["shutdownFlags 1", "destroy"]
-    _connect().domain("web").shutdown("agent", 5)
-    assert host.domains[0].did[-1] == "shutdownFlags 2"
+
+
+@pytest.mark.parametrize("uri", [None, "", samples.URI])
+def test_libvirts_own_default_gets_its_name(host: Hypervisor, uri: str | None) -> None:
+    assert _hypervisor.connect(uri, 5).uri == samples.URI
 
 
 @pytest.mark.parametrize(
@@ -116,8 +119,13 @@ def test_no_addresses_at_all(host: Hypervisor, monkeypatch: pytest.MonkeyPatch) 
 
 
 CONNECTING = [
-    ("open", Error(38, "Failed to connect\nsocket\x1b"), _errors.HypervisorUnreachable, "test:///default: Failed to connect"),
-    ("getHostname", Error(1, "internal error"), _errors.HypervisorUnreachable, "test:///default: internal error"),
+    (
+        "open",
+        Error(38, "Failed to connect\nsocket\x1b"),
+        _errors.HypervisorUnreachable,
+        "test:///default cannot be reached: Failed to connect",
+    ),
+    ("getHostname", Error(1, "internal error"), _errors.HypervisorUnreachable, "test:///default cannot be reached: internal error"),
 ]
 
 

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power, _watchdog
+from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.modules import agent_info, facts, fsfreeze, guest_info, shutdown
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
@@ -288,22 +289,14 @@ def test_a_thaw_that_does_not_thaw(guest: FakeGuest, run: Run, reply: t.Any, err
     assert result.get("failed", False) is failed
 
 
-def _stays(domain: Domain, flags: int) -> None:
-    """It is asked, and does nothing."""
-
-
-def _vanishes(host: Hypervisor) -> t.Callable[[Domain, int], None]:
-    return lambda domain, flags: host.domains.clear()
-
-
 SHUTDOWNS = [
-    # arguments, blocked commands, the domain's state, method, outcome, what libvirt was told
-    ({}, (), 1, "agent", "off", ["shutdownFlags 2"]),
+    # arguments, blocked commands, the domain's state, method, outcome, what was asked for it
+    ({}, (), 1, "agent", "off", ["guest-shutdown"]),
     ({"mode": "acpi"}, (), 1, "acpi", "off", ["shutdownFlags 1"]),
-    ({"mode": "agent"}, (), 1, "agent", "off", ["shutdownFlags 2"]),
+    ({"mode": "agent"}, (), 1, "agent", "off", ["guest-shutdown"]),
     ({}, ("guest-shutdown",), 1, "acpi", "off", ["shutdownFlags 1"]),
     ({"mode": "agent"}, ("guest-shutdown",), 1, None, None, []),
-    ({"wait": False}, (), 1, "agent", "requested", ["shutdownFlags 2"]),
+    ({"wait": False}, (), 1, "agent", "requested", ["guest-shutdown"]),
     ({"check": True}, (), 1, "agent", "requested", []),
     ({}, (), 5, "none", "off", []),
     ({}, (), 3, None, None, []),
@@ -330,7 +323,8 @@ def test_shutdown(
     result = run(shutdown, **arguments)
     assert (result.get("method"), result.get("outcome")) == (method, outcome)
     assert result.get("failed", False) is (method is None)
-    assert [what for what in domain.did if what.startswith(("shutdown", "destroy"))] == told
+    asked = [what for what in [*guest.sent, *domain.did] if what.startswith(("guest-shutdown", "shutdown", "destroy"))]
+    assert asked == told
     if method:
         assert result["changed"] is (state != 5)
 
@@ -347,7 +341,7 @@ def test_a_frozen_guest_is_not_shut_down_behind_its_back(guest: FakeGuest, run: 
 
 
 def test_a_guest_that_stays_on(host: Hypervisor, run: Run) -> None:
-    host.domains[0].on_shutdown = _stays
+    host.domains[0].obeys = False
     assert run(shutdown, timeout=1)["failure"]["kind"] == "still_on"
     assert "destroy" not in host.domains[0].did
     result = run(shutdown, timeout=30, force_after=0)
@@ -355,22 +349,69 @@ def test_a_guest_that_stays_on(host: Hypervisor, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "method"),
+    ("error", "mode", "method"),
     [
-        (Error(112, "guest agent command timed out"), "agent"),
-        (Error(55, "domain is not running"), "agent"),
-        (Error(1, "unable to execute QEMU agent command 'guest-shutdown': no /sbin/shutdown"), "acpi"),
+        (_errors.AgentTimeout("no reply"), "auto", "agent"),
+        (_errors.AgentDisappeared("gone"), "agent", "agent"),
+        (_errors.CommandFailed("no /sbin/shutdown"), "auto", "acpi"),
+        (_errors.CommandFailed("no /sbin/shutdown"), "agent", None),
     ],
 )
-def test_what_the_request_may_end_in(host: Hypervisor, run: Run, error: Error, method: str) -> None:
-    domain = host.domains[0]
-    domain.raises["shutdownFlags 2"] = error
-    domain.on_shutdown = lambda found, flags: setattr(found, "current", 5)
-    seen = []
+def test_what_the_request_may_end_in(
+    host: Hypervisor, guest: FakeGuest, run: Run, error: _errors.GuestAgentError, mode: str, method: str | None
+) -> None:
+    ended = guest.on_shutdown
 
-    def state(_flags: int) -> list[int]:
-        seen.append(1)
-        return [5 if len(seen) > 3 else domain.current, 0]
+    def asked() -> None:
+        if isinstance(error, _errors.UnknownOutcome):
+            ended()
+        raise error
 
-    domain.state = state  # type: ignore[method-assign]
-    assert run(shutdown)["method"] == method
+    guest.on_shutdown = asked
+    result = run(shutdown, mode=mode)
+    assert result.get("method") == method
+    assert result.get("failed", False) is (method is None)
+
+
+@pytest.mark.parametrize(
+    ("xml", "state", "kind"),
+    [
+        ({"channel": None}, 1, "agent_not_configured"),
+        ({"channel": "disconnected"}, 1, "agent_disconnected"),
+        ({}, 3, "domain_not_running"),
+    ],
+)
+@pytest.mark.parametrize("state_wanted", ["frozen", "thawed"])
+def test_what_needs_an_agent_says_why_there_is_none(
+    host: Hypervisor, watchdog: Hatched, run: Run, xml: dict, state: int, kind: str, state_wanted: str
+) -> None:
+    host.domains = [Domain(guest=FakeGuest(), state=state, **xml)]
+    failure = run(fsfreeze, state=state_wanted)["failure"]
+    assert (failure["kind"], failure["domain"]) == (kind, "web")
+    assert failure["hint"]
+
+
+def test_the_watchdogs_own_link(host: Hypervisor, guest: FakeGuest) -> None:
+    """It keeps its connection, and makes a new one after a failure."""
+    link = _watchdog._GuestLink(ORDER)
+    assert [link.ask(GuestAgent.frozen) for _time in range(3)] == [False] * 3
+    assert (len(host.handles), link.name) == (1, "web")
+    guest.silent.add("guest-fsfreeze-status")
+    with pytest.raises(_errors.AgentTimeout):
+        link.ask(GuestAgent.frozen)
+    guest.silent.clear()
+    guest.frozen = True
+    assert link.ask(GuestAgent.frozen) is True
+    assert len(host.handles) == 2
+    link._drop()
+    for state, words in ((3, "the domain is paused"), (5, "the domain is shutoff")):
+        host.domains[0].current = state
+        with pytest.raises(_errors.DomainNotRunning, match=words) as caught:
+            link.ask(GuestAgent.frozen)
+        assert _watchdog._gone(caught.value) is (state == 5)
+    host.domains.clear()
+    with pytest.raises(_errors.DomainNotFound):
+        link.ask(GuestAgent.frozen)
+    host.raises["open"] = Error(38, "Connection refused")
+    with pytest.raises(_errors.HypervisorUnreachable):
+        link.ask(GuestAgent.frozen)
