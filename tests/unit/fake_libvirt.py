@@ -26,10 +26,10 @@ PERSISTENT, AUTOSTART = 4, 1024
 
 
 class Error(libvirt.libvirtError):  # type: ignore[misc]
-    """libvirt's constructor would read the library's own last error."""
+    """Its base has read the library's own last error, which is none."""
 
     def __init__(self, code: int, text: str) -> None:
-        Exception.__init__(self, text)
+        super().__init__(text)
         self.err = (code, 0, text, 2, None, None, None, 0, 0)
 
 

@@ -84,14 +84,14 @@ def _guest(kind: str, directory: Path, frozen: bool = False) -> t.Iterator[Trans
 
 @pytest.fixture(scope="module", params=[*VERSIONS, "real"])
 def transport(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Transport]:
-    with _guest(request.param, tmp_path_factory.mktemp("agent")) as guest:
-        yield guest
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(_guest(request.param, tmp_path_factory.mktemp("agent")))
 
 
 @pytest.fixture(scope="module", params=[*VERSIONS, "real"])
 def frozen_transport(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Transport]:
-    with _guest(request.param, tmp_path_factory.mktemp("agent"), frozen=True) as guest:
-        yield guest
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(_guest(request.param, tmp_path_factory.mktemp("agent"), frozen=True))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_refusals_have_their_class(agent: GuestAgent, command: str, arguments: t
         agent.capabilities()
     with pytest.raises(_errors.CommandRefused) as caught:
         agent.call(command, arguments)
-    assert type(caught.value) is kind
+    assert caught.value.__class__ is kind
     assert (caught.value.command, caught.value.domain) == (command, agent.name)
 
 

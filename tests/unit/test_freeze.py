@@ -108,7 +108,7 @@ def test_a_freeze_that_fails(
     guest = FakeGuest(version)
     happens(guest)
     error, told = _freeze(guest, mountpoints)
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert told == [("freezing", frozen), (last, frozen)]
     assert guest.frozen is frozen
     if not frozen and kind not in (_errors.CommandBlocked, _errors.CommandUnknown):
@@ -130,14 +130,14 @@ def test_an_agent_that_never_thaws_is_left_to_the_watchdog(clock: FakeClock) -> 
 def test_a_watchdog_that_died_means_no_freeze(clock: FakeClock) -> None:
     guest = FakeGuest()
     error, told = _freeze(guest, dies_at="freezing")
-    assert type(error) is _errors.LibvirtFailure
+    assert error.__class__ is _errors.LibvirtFailure
     assert guest.sent == told == []
     error, told = _freeze(guest, dies_at="frozen")
-    assert type(error) is _errors.LibvirtFailure
+    assert error.__class__ is _errors.LibvirtFailure
     assert not guest.frozen
     guest = FakeGuest()
     _no_filesystems(guest)
-    assert type(_freeze(guest, dies_at="release")[0]) is _errors.CommandFailed
+    assert _freeze(guest, dies_at="release")[0].__class__ is _errors.CommandFailed
 
 
 def _with_fsinfo(*mountpoints: str, block: t.Iterable[str] = ()) -> FakeGuest:
@@ -169,7 +169,7 @@ def test_what_can_be_known_before_a_freeze(block: t.Any, mountpoints: t.Any, kin
         _guarded_freeze.check_freezable(agent, mountpoints)
     except _errors.GuestAgentError as error:
         said = str(error)
-        found: type | None = type(error)
+        found: type | None = error.__class__
     else:
         found = None
     assert found is kind

@@ -179,7 +179,7 @@ def test_a_hypervisor_that_hangs(hosts: tuple[Hypervisor, Hypervisor], what: str
     found = gather([A, B], PLAN._replace(timeout=0.3))
     assert time.monotonic() - started < 2
     assert _statuses(found.records) == {"d01": "connected"}
-    assert type(found.failures[B]) is _errors.HypervisorUnreachable
+    assert found.failures[B].__class__ is _errors.HypervisorUnreachable
 
 
 @pytest.mark.parametrize(("concurrency", "connections", "most"), [(1, 1, 1), (5, 1, 5), (7, 2, 5), (10, 2, 5), (50, 3, 5)])

@@ -184,7 +184,7 @@ def test_errors_are_translated(host: Hypervisor, error: Exception, alive: bool, 
     for kind, ask in ((agent, lambda: domain.agent_command("guest-ping", REQUEST, 1)), (other, domain.state)):
         with pytest.raises(_errors.GuestAgentError) as caught:
             ask()
-        assert type(caught.value) is kind
+        assert caught.value.__class__ is kind
         assert caught.value.domain == "web"
 
 

@@ -43,7 +43,7 @@ TABLE = [
 @pytest.mark.parametrize(("code", "text", "kind"), TABLE)
 def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
     error = _libvirt_errors.translate(code, text, "web", "guest-x")
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert (error.domain, error.command) == ("web", "guest-x")
 
 
@@ -58,6 +58,6 @@ def test_the_agents_own_words_arrive_and_are_cleaned(code: int) -> None:
 
 def test_an_internal_error_without_a_command_is_libvirts_own() -> None:
     error = _libvirt_errors.translate(1, "internal error: something\n\x1bbroke", "web")
-    assert type(error) is _errors.LibvirtFailure
+    assert error.__class__ is _errors.LibvirtFailure
     assert "something" in str(error)
     assert str(error).isprintable()

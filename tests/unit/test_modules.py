@@ -175,12 +175,12 @@ class Hatched:
 
     def __init__(self) -> None:
         self.told: list[t.Any] = []
-        self.error: _errors.GuestAgentError | None = None
+        self.errors: list[_errors.GuestAgentError] = []
 
     def arm(self, order: _watchdog.Order) -> int:
         self.told.append(order)
-        if self.error:
-            raise self.error
+        for error in self.errors:
+            raise error
         return 77
 
     def tell(self, order: str) -> None:
@@ -236,7 +236,7 @@ def test_fsfreeze_frozen(
 
 
 def test_nothing_is_frozen_unwatched(guest: FakeGuest, watchdog: Hatched, run: Run) -> None:
-    watchdog.error = _errors.LibvirtFailure("the watchdog could not be armed", command="watchdog")
+    watchdog.errors.append(_errors.LibvirtFailure("the watchdog could not be armed", command="watchdog"))
     assert run(fsfreeze, state="frozen")["failure"]["kind"] == "libvirt_error"
     assert not any(command.startswith("guest-fsfreeze-freeze") for command in guest.sent)
 

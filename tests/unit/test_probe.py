@@ -40,7 +40,7 @@ ALL = tuple(SUBSETS)
 )
 def test_preflight(state: str, channel: str | None, kind: str, error: type | None) -> None:
     found = _probe.preflight(state, _domain_xml.parse(samples.domain_xml(channel=channel, kind=kind)))
-    assert type(found) is (error or type(None))
+    assert found.__class__ is (error or type(None))
     assert found is None or found.hint
 
 

@@ -141,7 +141,7 @@ def test_a_boolean_is_no_number(number: int, reply: str) -> None:
 def test_refusals(error: t.Any, kind: type, words: str) -> None:
     with pytest.raises(_errors.CommandRefused, match=words) as caught:
         _protocol.parse(REQUEST, json.dumps({"error": error, "return": {}, "id": 7}))
-    assert type(caught.value) is kind
+    assert caught.value.__class__ is kind
     assert len(str(caught.value)) < 700
     assert str(caught.value).isprintable()
 
