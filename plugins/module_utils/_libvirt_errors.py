@@ -14,6 +14,7 @@ from . import _errors, _protocol, _untrusted
 
 INTERNAL_ERROR = 1
 OPERATION_DENIED = 29
+SYSTEM_ERROR = 38
 NO_DOMAIN = 42
 OPERATION_INVALID = 55
 OPERATION_TIMEOUT = 68
@@ -23,6 +24,8 @@ ACCESS_DENIED = 88
 AGENT_COMMAND_TIMEOUT = 112
 AGENT_COMMAND_FAILED = 113
 
+#: Texts of code 1 when the agent's end of the channel went away (qemuAgentIO, qemuAgentCommandFull).
+_ENDED = ("Missing agent reply", "End of file from agent", "Invalid file descriptor", "Unhandled event", "processing agent IO")
 _REFUSED = "unable to execute QEMU agent command"
 
 #: Codes that mean the same whatever the text is.
@@ -62,8 +65,8 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
         return _errors.AgentTimeout("the agent did not answer in time")
     if code == AGENT_COMMAND_FAILED or (code == INTERNAL_ERROR and _REFUSED in text):
         return _protocol.refusal(command, text.split(": ", 1)[-1] if _REFUSED in text else text)
-    if code == INTERNAL_ERROR and command and "Missing agent reply" in text:
+    if command and (code == SYSTEM_ERROR or (code == INTERNAL_ERROR and any(end in text for end in _ENDED))):
         return _errors.AgentDisappeared("the agent ended the conversation without a reply")
     if code == INTERNAL_ERROR and command:
-        return _errors.ProtocolError("libvirt could not read the agent's reply")
+        return _errors.ProtocolError(f"libvirt could not read the agent's reply ({_untrusted.clean(text, 200)})")
     return _errors.LibvirtFailure(f"libvirt says: {_untrusted.clean(text, 300)}")

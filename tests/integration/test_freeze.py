@@ -221,6 +221,18 @@ def test_fewer_frozen_than_wanted_ends_thawed(lab: Lab, ansible: Ansible, start:
         assert agent.commands().count("guest-fsfreeze-freeze-list") == 1
 
 
+def test_freeze_without_reply_is_sent_once_and_thawed(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
+    name = start(agent="relay")
+    commands = [f"guest-{command}" for command in ("ping", "info", "fsfreeze-status", "fsfreeze-freeze", "fsfreeze-thaw")]
+    replies = {"guest-info": agent_info(commands), "guest-fsfreeze-freeze": None, "guest-fsfreeze-thaw": 0}
+    with ScriptedAgent(lab.relay(name), replies) as agent:
+        failed = ansible.module("fsfreeze", state="frozen", timeout=2, agent_timeout=2, domain=name, uri=lab.uri)
+        assert failed["failure"]["kind"] == "agent_timeout"
+        assert "the guest is thawed" in failed["msg"]
+        assert agent.commands().count("guest-fsfreeze-freeze") == 1
+        assert "guest-fsfreeze-thaw" in agent.commands()
+
+
 def test_agent_that_cannot_say_whether_it_is_frozen(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
     name = start(agent="relay")
     replies = {"guest-info": agent_info(["guest-ping", "guest-info"]), "guest-fsfreeze-status": "melting"}

@@ -1,3 +1,7 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """Write an initramfs archive: no root and no cpio program are needed to own files or make device nodes."""
 
 from __future__ import annotations

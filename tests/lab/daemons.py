@@ -1,3 +1,7 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """The libvirt daemons of the lab: the one that runs is used, else one of our own is started and later stopped.
 
 A daemon of ours leaves the system's libvirt setup alone: root's runs in a mount namespace in which its configuration

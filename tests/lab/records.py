@@ -1,3 +1,7 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """The lab's memory on disk: one directory per guest and per daemon, each with a small JSON file."""
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
 #!/bin/sh
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # mmdebstrap runs this before the kernel is installed: an initrd with only what these guests need
 # is half the boot under emulation.
 set -eu

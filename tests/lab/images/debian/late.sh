@@ -1,4 +1,7 @@
 #!/bin/sh
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 # mmdebstrap runs this on the finished tree: late.sh ROOT PUBLIC-KEY
 set -eu
 root=$1
