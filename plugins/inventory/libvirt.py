@@ -270,7 +270,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             except KeyError:
                 pass
         gathered = self._gathered(path, selection)
-        if not gathered.failures:
+        complete = not any(record["agent"]["status"] == "unknown" for record in gathered.records)
+        if complete and not gathered.failures:
             self._cache[cache_key] = gathered.records
         return gathered.records
 
@@ -322,7 +323,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:
         taken = {record["libvirt"][what] for record in records for what in ("name", "uuid")}
-        taken |= {*self.inventory.hosts, *self.inventory.groups}
+        groups = {*self.inventory.groups, *self.get_option("groups")}
+        groups |= {group for record in records for group in _hostvars.group_names(record, self.get_option("group_by"))}
+        taken |= {*self.inventory.hosts, *groups}
         preference = self.get_option("hostnames")
         candidates = []
         for record, host_vars in zip(records, variables):
@@ -336,7 +339,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                     return None
 
             candidates.append(_names.choose(record, preference, evaluate, taken))
-        names, sentences = _names.distinct(records, candidates)
+        names, sentences = _names.distinct(records, candidates, groups)
         for sentence in sentences:
             self.display.warning(sentence)
         return names
@@ -344,7 +347,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _add_host(self, name: str, record: Record, host_vars: dict[str, t.Any]) -> None:
         self.inventory.add_host(name)
         for group in _hostvars.group_names(record, self.get_option("group_by")):
-            self.inventory.add_child(self.inventory.add_group(group), name)
+            self.inventory.add_group(group)
+            self.inventory.add_host(name, group=group)
         for variable, value in host_vars.items():
             self.inventory.set_variable(name, variable, value)
         strict = self.get_option("strict")

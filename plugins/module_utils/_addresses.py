@@ -19,6 +19,9 @@ _VERIFIED: t.Final = frozenset({"lease", "arp"})
 _Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
+_Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
 class Candidate(t.TypedDict):
     address: str
     prefix: int
@@ -58,7 +61,15 @@ def assign(claims: t.Mapping[_K, t.Sequence[Candidate]], policy: AddressPolicy) 
     allowed = {key: usable(candidates, policy) for key, candidates in claims.items()}
     known = {key: [c for c in candidates if c["source"] in _VERIFIED] for key, candidates in claims.items()}
     foreign = contested({key: [*candidates, *known[key]] for key, candidates in allowed.items()})
-    return {key: [c["address"] for c in candidates if (key, c["address"]) not in foreign] for key, candidates in allowed.items()}
+    return {
+        key: [c["address"] for c in candidates if (key, canonical(c["address"])) not in foreign]
+        for key, candidates in allowed.items()
+    }
+
+
+def canonical(text: str) -> str:
+    """One text for one address: an IPv4 address that is written as IPv6 (::ffff:10.0.0.5) is that IPv4 address."""
+    return str(_address(text) or text)
 
 
 def usable(candidates: t.Sequence[Candidate], policy: AddressPolicy) -> list[Candidate]:
@@ -80,17 +91,17 @@ def contested(claims: t.Mapping[_K, t.Sequence[Candidate]]) -> set[tuple[_K, str
     confirmed: dict[str, set[_K]] = collections.defaultdict(set)
     for key, candidates in claims.items():
         for candidate in candidates:
-            claimants[candidate["address"]].add(key)
+            address = canonical(candidate["address"])
+            claimants[address].add(key)
             if candidate["source"] in _VERIFIED:
-                confirmed[candidate["address"]].add(key)
+                confirmed[address].add(key)
     return {(key, address) for address, keys in claimants.items() if len(keys) > 1 for key in keys if confirmed[address] != {key}}
 
 
 def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None:
     """Smaller is better; None is not allowed."""
-    try:
-        address = ipaddress.ip_address(candidate["address"])
-    except ValueError:
+    address = _address(candidate["address"])
+    if address is None:
         return None
     family = f"ipv{address.version}"
     cidr = _position(policy.cidrs, lambda network: address.version == network.version and address in network)
@@ -104,7 +115,17 @@ def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None
     return (policy.sources.index(candidate["source"]), cidr, network, policy.families.index(family))
 
 
-def _never_a_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _address(text: str) -> _Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _never_a_host(address: _Address) -> bool:
+    if address.is_reserved or (address.version == 4 and int(address) < 2**24):  # 240.0.0.0/4 and its like, 0.0.0.0/8
+        return True
     site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local  # deprecated by RFC 3879
     return address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified or site_local
 

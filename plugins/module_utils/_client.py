@@ -82,8 +82,8 @@ class GuestAgent:
         if self._silent is not None:
             raise self._silent
         self._check_enabled(command)
-        request = _protocol.build(command, arguments)
         try:
+            request = _protocol.build(command, arguments)
             with self._lock:
                 self.round_trips += 1
                 reply = self._transport.exchange(request, timeout or self.timeout)
@@ -150,9 +150,15 @@ class GuestAgent:
         if enabled is None:
             version = self._capabilities.version
             raise CommandUnknown(f"qemu-ga {version} has no such command", domain=self.name, command=command)
-        if not enabled:
-            blocked = CommandBlocked("the agent's configuration blocks this command")
-            raise self._frozen_or(blocked, command) if self._capabilities.looks_frozen() else _about(blocked, self, command)
+        if enabled:
+            return
+        if self._capabilities.looks_frozen():
+            if self.frozen():
+                raise _about(GuestFrozen("the guest's filesystems are frozen"), self, command)
+            self._capabilities = None  # what it could do when it was frozen
+            if self.capabilities().commands.get(command):
+                return
+        raise _about(CommandBlocked("the agent's configuration blocks this command"), self, command)
 
     def _frozen_or(self, blocked: CommandBlocked, command: str) -> CommandRefused:
         """A frozen agent says of a command what a blocking one says; only its freeze status tells them apart."""

@@ -36,7 +36,7 @@ _DISTRIBUTIONS: t.Final = {
     "ubuntu": ("Ubuntu", "Debian"),
 }
 #: A fact named after an interface must look like one: nothing else that starts with ansible_ has a digit in that place.
-_INTERFACE: t.Final = re.compile(r"(?=.*\d)(?!.*(ipv[46]|_interpreter))[A-Za-z][A-Za-z0-9_.@-]{0,14}|lo")
+_INTERFACE: t.Final = re.compile(r"(?=.*\d)(?!.*(ipv[46]|_interpreter))[A-Za-z][A-Za-z0-9_]{0,14}|lo")
 
 
 def os_facts(os: OsInfo, debian_version: str | None) -> dict[str, t.Any]:
@@ -72,8 +72,9 @@ def hostname_facts(hostname: str) -> dict[str, t.Any]:
 def interface_facts(interfaces: t.Sequence[GuestInterface], route: DefaultRoute | None) -> dict[str, t.Any]:
     facts: dict[str, t.Any] = {}
     for interface in interfaces:
-        if _INTERFACE.fullmatch(interface["interface_name"]):
-            facts[re.sub(r"[-:.@]", "_", interface["interface_name"])] = _one_interface(interface)
+        name = re.sub(r"[-:.@]", "_", interface["interface_name"])
+        if _INTERFACE.fullmatch(name):
+            facts[name] = _one_interface(interface)
     everywhere = [ipaddress.ip_interface(text) for interface in interfaces for text in interface["ip_addresses"]]
     outside = [address for address in everywhere if not address.is_loopback]
     return {

@@ -63,7 +63,8 @@ def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:
     for sweep in sweeps:
         sweep.wait()
     try:
-        records = [record for sweep in sweeps for record in sweep.records()]
+        # One hypervisor may have been named twice, by its URI and as libvirt's default.
+        records = list({_record.key(record): record for sweep in sweeps for record in sweep.records()}.values())
         _confirm_contested(sweeps, records, plan.policy)
     finally:
         for sweep in sweeps:
@@ -86,6 +87,7 @@ class _Sweep:
         self._jobs: queue.SimpleQueue[DomainSummary] = queue.SimpleQueue()
         self._records: dict[str, _record.Record] = {}
         self._open = 0
+        self._listed = False
         self._hostname = ""
         self._connections: list[Connection] = []
 
@@ -94,7 +96,7 @@ class _Sweep:
 
     def wait(self) -> None:
         """Until all domains have answered or the deadline has come."""
-        if not self._done.wait(self._deadline.remaining()) and not self._connections:
+        if not self._done.wait(self._deadline.remaining()) and not self._listed:
             self.failure = HypervisorUnreachable(f"{self.uri or DEFAULT_HYPERVISOR} did not answer in time")
 
     def records(self) -> list[_record.Record]:
@@ -114,6 +116,8 @@ class _Sweep:
     def confirm(self, record: _record.Record) -> None:
         """Add what the hypervisor itself knows of the domain's addresses."""
         for source in ("lease", "arp"):
+            if self._deadline.expired():
+                return
             try:
                 domain = self._connections[0].domain(record["libvirt"]["uuid"])
                 record["addresses"] += _known_addresses(domain, record["interfaces"], source)
@@ -122,7 +126,8 @@ class _Sweep:
 
     def _list(self) -> None:
         try:
-            first = connect(self.uri, self._deadline.remaining())
+            first = connect(self.uri, self._deadline.remaining(), deadline=self._deadline)
+            self._connections.append(first)
             self.uri = first.uri
             self._hostname = first.hostname()
             wanted = [summary for summary in first.list_domains() if self._wanted(summary)]
@@ -130,8 +135,8 @@ class _Sweep:
             self.failure = error
             self._done.set()
             return
-        self._connections.append(first)
         self._open = len(wanted)
+        self._listed = True
         for summary in wanted:
             self._jobs.put(summary)
         if not wanted:
@@ -151,11 +156,11 @@ class _Sweep:
         handles: dict[str, Domain] | None = None
         if connection is None:
             try:
-                connection = connect(self.uri, self._deadline.remaining())
+                connection = connect(self.uri, self._deadline.remaining(), deadline=self._deadline)
+                self._connections.append(connection)
                 handles = connection.domains()
             except GuestAgentError:
                 return
-            self._connections.append(connection)
         followups: _Followups = queue.SimpleQueue()
         for _number in range(count):
             threading.Thread(target=self._work, args=(handles, followups), name="virtops-worker", daemon=True).start()

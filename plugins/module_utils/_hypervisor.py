@@ -13,6 +13,7 @@ import typing as t
 import uuid
 
 from . import _libvirt_errors
+from ._deadline import Deadline
 from ._errors import (
     AgentTimeout,
     DomainNotFound,
@@ -151,9 +152,11 @@ class Domain:
 class Connection:
     """One connection to a hypervisor; at most five requests are in flight on it."""
 
-    def __init__(self, uri: str, timeout: float, events: bool = False) -> None:
+    def __init__(self, uri: str, timeout: float, events: bool = False, deadline: Deadline | None = None) -> None:
+        """``timeout`` is for each request that is given no time of its own; ``deadline`` ends all of them but agent commands."""
         self.uri = uri or DEFAULT_HYPERVISOR
         self._timeout = timeout
+        self._deadline = deadline
         self._lanes = Lanes()
         if events:
             _start_event_loop()
@@ -165,7 +168,7 @@ class Connection:
         return t.cast(str, self.call(self.handle.getHostname))
 
     def list_domains(self) -> list[DomainSummary]:
-        """All domains, in four requests whatever their number is (two where the daemon knows no such filter)."""
+        """All domains, in four requests whatever their number is."""
         handles = self.call(lambda: self.handle.listAllDomains(0))
         states = {
             handle.UUIDString(): STATES.get(stats.get("state.state"), "nostate")
@@ -207,6 +210,8 @@ class Connection:
     def call(self, function: t.Callable[[], T], seconds: float | None = None, domain: str = "", command: str = "") -> T:
         """``function()`` within ``seconds`` (the connection's own timeout when not given), its errors translated."""
         limit = self._timeout if seconds is None else seconds
+        if self._deadline is not None and not command:
+            limit = min(limit, self._deadline.remaining())
         try:
             return self._lanes.call(function, limit)
         except LaneTimeout:
@@ -255,7 +260,7 @@ class LifecycleWatch:
         self._events.put(_LIFECYCLE_EVENTS.get(event, "unknown"))
 
 
-def connect(uri: str | None, timeout: float, events: bool = False) -> Connection:
+def connect(uri: str | None, timeout: float, events: bool = False, deadline: Deadline | None = None) -> Connection:
     """Connect to ``uri`` (libvirt's own default when empty) within ``timeout`` seconds.
 
     With ``events`` a thread of this process serves libvirt's events; it must be asked for before the first connection.
@@ -268,7 +273,7 @@ def connect(uri: str | None, timeout: float, events: bool = False) -> Connection
             "the Python that runs this has no libvirt-python",
             hint="install libvirt-python for it (Debian: python3-libvirt, Fedora: python3-libvirt, or pip install libvirt-python)",
         )
-    return Connection(uri or "", timeout, events)
+    return Connection(uri or "", timeout, events, deadline)
 
 
 def _open(uri: str) -> t.Any:

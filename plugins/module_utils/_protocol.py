@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import typing as t
 
 from . import _untrusted
@@ -19,6 +20,10 @@ REQUEST_MAX = 128 * 1024
 REPLY_MAX = 4 * 1024 * 1024
 #: No honest number of this protocol is longer; unbounded digits cost quadratic time to read.
 _DIGITS_MAX = 24
+
+#: The agent's own words, from the first version on; never translated. What else it says is about the command's arguments.
+_UNKNOWN: t.Final = re.compile(r"The command \S+ has not been found")
+_DISABLED: t.Final = re.compile(r"(The command|Command) \S+ has been disabled")
 
 _numbers = itertools.count(1)
 
@@ -68,9 +73,9 @@ def parse(request: Request, reply: str) -> t.Any:
 def refusal(command: str, description: str) -> CommandRefused:
     """The error class for an agent's own words; qemu-ga never translates them."""
     detail = _untrusted.clean(description, 300)
-    if "has not been found" in detail:
+    if _UNKNOWN.match(detail):
         return CommandUnknown("the agent does not know this command", command=command)
-    if "has been disabled" in detail:
+    if _DISABLED.match(detail):
         return CommandBlocked("the agent refuses this command", command=command)
     return CommandFailed(f"the agent says: {detail}", command=command)
 
@@ -91,7 +96,7 @@ def _refusal(request: Request, error: object) -> CommandRefused:
     described = error if isinstance(error, dict) else {}
     description = described.get("desc")
     text = description if isinstance(description, str) else "no reason given"
-    if described.get("class") == "CommandNotFound" and "has not been found" not in text:
+    if described.get("class") == "CommandNotFound" and not _UNKNOWN.match(text):
         return CommandBlocked("the agent refuses this command", command=request.command)
     return refusal(request.command, text)
 

@@ -160,7 +160,7 @@ def merge_interfaces(nics: t.Sequence[Nic], guest: t.Sequence[GuestInterface] | 
 
     A bridge or VLAN in the guest carries its NIC's MAC, so several guest interfaces may belong to one NIC.
     """
-    by_mac = {nic.mac: nic for nic in nics}
+    by_mac = {nic.mac: nic for nic in nics if nic.mac}
     seen: set[str] = set()
     both: list[Interface] = []
     only_guest: list[Interface] = []

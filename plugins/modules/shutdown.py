@@ -174,13 +174,15 @@ def _request(guest: Guest, method: str, params: t.Mapping[str, t.Any], deadline:
             guest.agent.call(
                 COMMAND, {"mode": "powerdown"}, timeout=max(1, min(params["agent_timeout"], int(deadline.remaining())))
             )
-        except (UnknownOutcome, DomainNotRunning):
-            return method  # no reply is what a shutdown looks like; the domain's state will tell
-        except CommandRefused:
+        except (UnknownOutcome, ProtocolError, DomainNotRunning):
+            pass  # no reply is what a shutdown looks like; the domain's state will tell
+        except (AgentUnavailable, CommandRefused):
             if params["mode"] == "agent":
                 raise
-    guest.domain.press_power_button()
-    return "acpi"
+            method = "acpi"
+    if method == "acpi":
+        guest.domain.press_power_button()
+    return method
 
 
 def main() -> None:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import collections
-import ipaddress
 import re
 import typing as t
 
@@ -16,6 +15,10 @@ from ..module_utils._record import Record
 #: Entries of the option ``hostnames`` with a meaning of their own; all others are Jinja expressions.
 SOURCES: t.Final = ("name", "uuid", "title", "guest_hostname")
 _HOST_NAME: t.Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
+
+#: A name that ends in a number is an address to the resolver, whatever else is in it: 127.1, 2130706433, 0x7f000001.
+_NUMBER: t.Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_LOOPBACK: t.Final = re.compile(r"(ip6-)?(localhost|loopback)[0-9]*(-.*)?|localdomain")
 
 
 class Candidate(t.NamedTuple):
@@ -49,17 +52,16 @@ def choose(record: Record, preference: t.Iterable[str], evaluate: t.Callable[[st
 
 def acceptable(name: str) -> bool:
     """Whether a guest may call itself so: a host name, no address, and not the controller itself."""
-    if not _HOST_NAME.fullmatch(name) or name.lower().split(".")[0] == "localhost" or name in ("all", "ungrouped"):
+    labels = name.lower().rstrip(".").split(".")
+    if not _HOST_NAME.fullmatch(name) or name in ("all", "ungrouped"):
         return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return True
-    return False
+    return not _NUMBER.fullmatch(labels[-1]) and not any(_LOOPBACK.fullmatch(label) for label in labels)
 
 
-def distinct(records: t.Sequence[Record], candidates: t.Sequence[Candidate]) -> tuple[list[str], list[str]]:
-    """A name of its own for each record, and a sentence for each that had to be renamed.
+def distinct(
+    records: t.Sequence[Record], candidates: t.Sequence[Candidate], groups: t.Container[str] = ()
+) -> tuple[list[str], list[str]]:
+    """A name of its own for each record, and a sentence for each that had to be renamed. No host is called like one of ``groups``.
 
     Where several want one name, it belongs to the only one that has it from libvirt; else all of them are renamed, so that
     it does not depend on the order, or on which hypervisor is up, whose it is.
@@ -68,22 +70,25 @@ def distinct(records: t.Sequence[Record], candidates: t.Sequence[Candidate]) -> 
     by_libvirt = collections.Counter(candidate.name for candidate in candidates if not candidate.guest_says)
     names: list[str] = []
     sentences: list[str] = []
+    spoken_for = {*wanting, *(record["libvirt"]["name"] for record in records)}
     for record, (name, guest_says) in zip(records, candidates):
         owner = wanting[name] == 1 or (not guest_says and by_libvirt[name] == 1)
-        final = name if owner and name not in names else _renamed(name, record, names)
+        final = name if owner and name not in groups else _renamed(name, record, spoken_for)
+        spoken_for.add(final)
         if final != name:
-            sentences.append(f"Several domains want to be the host {name}; {_who(record)} is {final}.")
+            why = "There is a group called" if name in groups else "Several domains want to be the host"
+            sentences.append(f"{why} {name}; {_who(record)} is {final}.")
         names.append(final)
     return names, sentences
 
 
-def _renamed(name: str, record: Record, names: t.Sequence[str]) -> str:
-    part = record["libvirt"]["uuid"].split("-")[0]
-    hypervisor = record["libvirt"]["hypervisor"]
-    for suffix in (part, f"{part}-{hypervisor}"):
-        if f"{name}-{suffix}" not in names:
+def _renamed(name: str, record: Record, spoken_for: t.Container[str]) -> str:
+    uuid, hypervisor = record["libvirt"]["uuid"], record["libvirt"]["hypervisor"]
+    part = uuid.split("-")[0]
+    for suffix in (part, f"{part}-{hypervisor}", uuid):
+        if f"{name}-{suffix}" not in spoken_for:
             return f"{name}-{suffix}"
-    return f"{name}-{part}-{hypervisor}-{len(names)}"
+    return f"{name}-{uuid}-{record['libvirt']['uri']}"
 
 
 def _who(record: Record) -> str:

@@ -69,9 +69,19 @@ def _probe(name: str, value: object) -> Probe:
         unknown = set(value) - {"command", "timeout"}
         if unknown or "command" not in value:
             raise InvalidInput(f"probes: {name} must be a command, or a mapping with command and timeout")
-        timeout, value = float(value.get("timeout", timeout)), value["command"]
+        timeout, value = _seconds(name, value.get("timeout", timeout)), value["command"]
     if isinstance(value, str) and value:
         return Probe(("/bin/sh", "-c", value), timeout)
     if isinstance(value, list) and value and all(isinstance(part, (str, int, float)) for part in value):
         return Probe(tuple(str(part) for part in value), timeout)
     raise InvalidInput(f"probes: {name} must be a command line or a list of a program and its arguments")
+
+
+def _seconds(name: str, value: t.Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise InvalidInput(f"probes: the timeout of {name} must be a number of seconds above 0, and at most 3600")
+    return seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import typing as t
 
 from .. import _untrusted
@@ -102,8 +103,12 @@ def _plain(value: t.Any, depth: int) -> t.Any:
     """Guest JSON with every text cleaned; what is nested deeper than ``depth`` is left out."""
     if isinstance(value, str):
         return _untrusted.clean(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_untrusted.clean(k, 255): _plain(v, depth - 1) for k, v in value.items()} if depth else None
+        # Keys of that prefix have a meaning of their own to ansible-core's JSON.
+        found = {_untrusted.clean(k, 255): v for k, v in value.items() if not k.startswith("__ansible")}
+        return {k: _plain(v, depth - 1) for k, v in found.items()} if depth else None
     if isinstance(value, list):
         return [_plain(member, depth - 1) for member in value] if depth else None
     return value
