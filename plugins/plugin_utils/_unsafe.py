@@ -16,8 +16,8 @@ import re
 import typing as t
 
 import jinja2
-import jinja2.nodes as nodes
 from ansible.release import __version__ as core_version
+from jinja2 import nodes
 
 #: Jinja2 needs a brace, unless a header has given it other delimiters.
 _TEMPLATE: t.Final = re.compile(r"[{}]|#jinja2", re.IGNORECASE)

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _wanted(text: str) -> tuple[Kind, int]:
-    kind, _, count = text.partition("=")
+    kind, _sign, count = text.partition("=")
     for known in KINDS:
         if kind == known and re.fullmatch(r"[0-9]{1,3}", count or "1"):
             return known, int(count or "1")
@@ -75,7 +75,7 @@ def _commands(text: str) -> str | tuple[str, ...]:
 
 
 def _up(options: argparse.Namespace) -> int:
-    kinds = [kind for kind, count in options.guests for _ in range(count)]
+    kinds = [kind for kind, count in options.guests for _number in range(count)]
     guests = []
     for number, kind in enumerate(kinds, 1):
         name = f"{options.name}-{number}" if options.name and len(kinds) > 1 else options.name or ""

@@ -39,7 +39,7 @@ def run_on_socket(path: Path, command: str, timeout: float) -> Completed:
             if left <= 0:
                 raise LabError(f"no answer to {command!r} from the guest's serial shell in {timeout:g} seconds")
             received += _receive(connection, left)
-    output, _, status = received.decode(errors="replace").replace("\r\n", "\n").partition(mark)
+    output, _mark, status = received.decode(errors="replace").replace("\r\n", "\n").partition(mark)
     return Completed(int(status), output)
 
 

@@ -34,6 +34,7 @@ def run(
             extra_groups=[] if user else None,
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            check=False,
             text=True,
             errors="replace",
         )

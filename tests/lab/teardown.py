@@ -39,7 +39,7 @@ def remove_guest(record: GuestRecord, connection: Any | None) -> None:
 def remove_guests(records: Iterable[GuestRecord], connection: Any | None) -> None:
     """Remove many guests: each QEMU takes its time to end, so several end at once."""
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        for _ in pool.map(lambda record: remove_guest(record, connection), records):
+        for _done in pool.map(lambda record: remove_guest(record, connection), records):
             pass
 
 
