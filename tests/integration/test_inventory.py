@@ -166,7 +166,7 @@ def test_forty_guests_of_which_some_are_odd(lab: Lab, ansible: Ansible, options_
     assert {status[guest.name]["status"] for guest in hung} == {"unresponsive"}
     assert (status["it-plain"]["status"], status["it-paused"]["status"]) == ("not_configured", "not_running")
     assert status["it-doomed"]["status"] == "not_running"
-    assert found["it-doomed"]["libvirt_state"] == "shutoff"
+    assert found["it-doomed"]["libvirt_state"] in ("shutdown", "shutoff")  # on its way, or there
     assert all(how["reason"] and how["hint"] for how in status.values())
     assert set(listed["agent_unresponsive"]["hosts"]) == {guest.name for guest in hung}
 
