@@ -57,7 +57,12 @@ def test_the_policy(policy: dict, addresses: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "::1", "169.254.1.1", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "no address", ""]
+    "address",
+    [
+        *("127.0.0.1", "::1", "169.254.1.1", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "no address", ""),
+        *("::ffff:127.0.0.1", "::ffff:169.254.1.1", "::ffff:0.0.0.0", "::ffff:224.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1"),
+        *("0.0.0.5", "0.255.255.255", "240.0.0.1", "255.255.255.255", "fec0::1"),
+    ],
 )
 def test_what_is_never_a_host(address: str) -> None:
     assert _addresses.usable([candidate(address)], AddressPolicy()) == []
@@ -68,6 +73,35 @@ def test_each_address_once_from_its_best_source() -> None:
         [candidate("10.0.0.5", "arp"), candidate("10.0.0.5", "agent"), candidate("10.0.0.5", "lease")], AddressPolicy()
     )
     assert [(c["address"], c["source"]) for c in found] == [("10.0.0.5", "agent")]
+
+
+@pytest.mark.parametrize(
+    ("address", "canonical"),
+    [
+        ("10.0.0.5", "10.0.0.5"),
+        ("::ffff:10.0.0.5", "10.0.0.5"),
+        ("::FFFF:a00:5", "10.0.0.5"),
+        ("2001:DB8:0::5", "2001:db8::5"),
+        ("no address", "no address"),
+    ],
+)
+def test_one_text_for_one_address(address: str, canonical: str) -> None:
+    assert _addresses.canonical(address) == canonical
+
+
+@pytest.mark.parametrize(
+    ("policy", "usable"),
+    [
+        ({}, True),
+        ({"families": ("ipv4",)}, True),
+        ({"families": ("ipv6",)}, False),
+        ({"cidrs": _cidrs("10.0.0.0/8")}, True),
+        ({"cidrs": _cidrs("::/0")}, False),
+        ({"exclude_cidrs": _cidrs("10.0.0.0/8")}, False),
+    ],
+)
+def test_ipv4_in_ipv6_is_ipv4_to_the_policy(policy: dict, usable: bool) -> None:
+    assert bool(_addresses.usable([candidate("::ffff:10.0.0.5")], AddressPolicy(**policy))) is usable
 
 
 def test_equals_keep_their_order() -> None:
@@ -99,6 +133,10 @@ CLAIMS: list[tuple[dict, dict]] = [
     # loopback is everybody's, and nobody's host
     ({"a": [candidate("127.0.0.1")], "b": [candidate("127.0.0.1")]}, {"a": [], "b": []}),
     ({"a": [candidate(X)] * 3}, {"a": [X]}),
+    # the same address in other clothes is the same address
+    ({"a": [candidate(X)], "b": [candidate(f"::ffff:{X}")]}, {"a": [], "b": []}),
+    ({"a": [candidate(X), candidate(X, "lease")], "b": [candidate(f"::ffff:{X}")]}, {"a": [X], "b": []}),
+    ({"a": [candidate("2001:db8::5")], "b": [candidate("2001:DB8:0::5")]}, {"a": [], "b": []}),
 ]
 
 

@@ -79,6 +79,43 @@ def test_frozen_is_told_from_blocked(version: str, knows: bool, frozen: bool, co
     assert (caught.value.command, caught.value.domain) == (command, "fake")
 
 
+@pytest.mark.parametrize("block", [[], ["guest-set-time"]])
+def test_what_a_frozen_agent_could_do_is_forgotten_after_the_thaw(version: str, block: list) -> None:
+    guest = FakeGuest(version, block=block)
+    guest.frozen = True
+    agent = guest.agent()
+    assert not agent.can("guest-get-osinfo")
+    guest.frozen = False
+    sent = len(guest.sent)
+    assert agent.call("guest-get-osinfo")
+    assert guest.sent[sent:] == ["guest-fsfreeze-status", "guest-info", "guest-get-osinfo"]
+    assert agent.capabilities().blocked == FakeGuest(version, block=block).agent().capabilities().blocked
+    if block:
+        with pytest.raises(_errors.CommandBlocked):
+            agent.call("guest-set-time")
+    assert agent.call("guest-get-osinfo")
+    assert guest.sent.count("guest-info") == 2
+
+
+@pytest.mark.parametrize("command", ["guest-get-osinfo", "guest-nonsense"])
+def test_thawed_and_still_refused(version: str, command: str) -> None:
+    guest = FakeGuest(version, block=["guest-get-osinfo"])
+    guest.frozen = True
+    agent = guest.agent()
+    agent.capabilities()
+    guest.frozen = False
+    with pytest.raises(_errors.CommandUnknown if command == "guest-nonsense" else _errors.CommandBlocked) as caught:
+        agent.call(command)
+    assert (caught.value.command, caught.value.domain) == (command, "fake")
+    assert command not in guest.sent
+
+
+def test_a_handle_that_is_not_found_is_no_unknown_command(version: str) -> None:
+    with pytest.raises(_errors.CommandRefused) as caught:
+        FakeGuest(version).agent().call("guest-file-read", {"handle": 99})
+    assert caught.value.__class__ is _errors.CommandFailed
+
+
 def test_all_blocked_is_not_frozen(version: str) -> None:
     everything = FakeGuest(version).agent().capabilities().commands.keys() - FREEZE_ALLOWED
     agent = FakeGuest(version, block=everything).agent()
@@ -208,7 +245,7 @@ def test_a_false_reply_is_an_error_that_says_whose(reply: str) -> None:
 def test_a_request_that_is_too_long_is_not_sent() -> None:
     guest = FakeGuest()
     agent = guest.agent()
-    with pytest.raises(_errors.InvalidInput, match="most that is safe"):
+    with pytest.raises(_errors.InvalidInput, match=r"Domain fake: guest-exec: .* most that is safe"):
         agent.call("guest-exec", {"path": "x" * _protocol.REQUEST_MAX})
     assert guest.sent == []
     assert agent.call("guest-ping") == {}

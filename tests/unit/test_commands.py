@@ -258,6 +258,14 @@ def _probe_guest(program: Program | None) -> FakeGuest:
         (Program(0, b"[" * 9 + b"1" + b"]" * 9, b"0"), {"json": [[[[[[[[None]]]]]]]]}),
         (Program(0, b'{"a":' * 9 + b"1" + b"}" * 9, b"0"), {"json": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": None}}}}}}}}}),
         (Program(0, b"[" * 60000, b"0"), {"json": None}),
+        *[(Program(0, text, b"0"), {"json": None}) for text in (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999")],
+        (Program(0, b'[NaN, {"a": Infinity, "b": 1e999}, 1.5, 7]', b"0"), {"json": [None, {"a": None, "b": None}, 1.5, 7]}),
+        (Program(0, b'{"__ansible_unsafe": "x"}', b"0"), {"json": {}}),
+        (Program(0, b'[{"a": {"__ansible_vault": 1, "__ansible_type": 2, "b": 3}}]', b"0"), {"json": [{"a": {"b": 3}}]}),
+        (
+            Program(0, b'{"\\u005f_ansible_type": 1, "x__ansible": 2, "_ansible": 3}', b"0"),
+            {"json": {"x__ansible": 2, "_ansible": 3}},
+        ),
     ],
 )
 def test_probes(program: Program, result: dict) -> None:

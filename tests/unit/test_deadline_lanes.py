@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 import time
 import typing as t
 
 import pytest
 
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _lanes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import SYSTEM_CLOCK, Deadline
 from ansible_collections.virtops.guest_agent.plugins.module_utils._lanes import LANES_PER_CONNECTION, Lanes, LaneTimeout
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
@@ -113,6 +115,30 @@ def test_five_at_once_and_no_more(gate: threading.Event) -> None:
         thread.join()
     assert most == [LANES_PER_CONNECTION] == [5]
     assert lanes.close()
+
+
+class _AtTheLastMoment(concurrent.futures.Future):  # type: ignore[type-arg]
+    """Is done just when nobody waits any longer."""
+
+    def __init__(self, outcome: t.Callable[[], int]) -> None:
+        super().__init__()
+        self._outcome = outcome
+
+    def result(self, timeout: float | None = None) -> t.Any:
+        if self.done():
+            return super().result(timeout)
+        try:
+            self.set_result(self._outcome())
+        except ValueError as error:
+            self.set_exception(error)
+        raise concurrent.futures.TimeoutError
+
+
+def test_a_call_that_ends_at_the_last_moment_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lanes._Lane, "start", lambda lane, function: _AtTheLastMoment(function))
+    assert Lanes(1).call(lambda: 5, 1) == 5
+    with pytest.raises(ValueError, match="ten"):
+        Lanes(1).call(lambda: int("ten"), 1)
 
 
 def test_closed_lanes_leave_no_thread() -> None:

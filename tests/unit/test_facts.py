@@ -92,6 +92,10 @@ def test_an_interface_is_a_fact(name: str, fact: str) -> None:
         *("", "user", "password", "host", "connection", "become", "facts", "port", "default_ipv4", "all_ipv4_addresses"),
         *(
             "py3_interpreter",
+            "py3-interpreter",
+            "python3.interpreter",
+            "py3@interpreter",
+            "py3:interpreter",
             "python3_interpreter",
             "ssh_common_args",
             "shell_executable",

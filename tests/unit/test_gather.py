@@ -171,6 +171,45 @@ def test_a_hypervisor_that_is_down(hosts: tuple[Hypervisor, Hypervisor]) -> None
     assert "Connection refused" in str(found.failures[B])
 
 
+@pytest.mark.parametrize("what", ["getHostname", "listAllDomains", "getAllDomainStats"])
+def test_a_hypervisor_that_fails_after_all_leaves_no_connection(hosts: tuple[Hypervisor, Hypervisor], what: str) -> None:
+    hosts[1].raises[what] = Error(38, "x")
+    assert list(gather([B], PLAN).failures) == [B]
+    assert [handle.closed for handle in hosts[1].handles] == [True]
+
+
+def test_a_second_connection_that_cannot_list_is_closed(
+    hosts: tuple[Hypervisor, Hypervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts[0].domains = [_domain(number) for number in range(1, 9)]
+    for domain in hosts[0].domains:
+        domain.pause = 0.02
+    happen, listings = hosts[0].happen, []
+
+    def fail_on_the_second(what: str) -> None:
+        if what == "listAllDomains 0":
+            listings.append(what)
+            if len(listings) == 2:
+                raise Error(38, "x")
+        happen(what)
+
+    monkeypatch.setattr(hosts[0], "happen", fail_on_the_second)
+    found = gather([A], PLAN)
+    assert (len(found.records), found.failures) == (8, {})
+    assert [handle.closed for handle in hosts[0].handles] == [True, True]
+
+
+def test_a_hypervisor_that_is_named_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its URI, and as libvirt's own default."""
+    host = Hypervisor(_domain(1, "10.0.0.5"))
+    install(monkeypatch, default=host)
+    found = gather(["", samples.URI], PLAN)
+    assert _addresses(found.records) == {"d01": [("10.0.0.5", "agent")]}
+    assert (len(found.records), found.failures) == (1, {})
+    assert len(host.handles) == 2
+    assert all(handle.closed for handle in host.handles)
+
+
 @pytest.mark.parametrize("what", ["open", "getHostname", "listAllDomains", "getAllDomainStats"])
 def test_a_hypervisor_that_hangs(hosts: tuple[Hypervisor, Hypervisor], what: str) -> None:
     hosts[0].domains = [_domain(1)]
@@ -275,3 +314,32 @@ def test_a_contested_address_is_confirmed(hosts: tuple[Hypervisor, Hypervisor]) 
         "d03": [(Y, "agent")],
     }
     assert not [what for what in other.did if "Addresses" in what]
+
+
+@pytest.mark.parametrize("hanging", [1, 5], ids=["a lane hangs", "every lane hangs"])
+def test_after_the_deadline_nothing_is_confirmed(
+    hosts: tuple[Hypervisor, Hypervisor], monkeypatch: pytest.MonkeyPatch, hanging: int
+) -> None:
+    hosts[0].domains = [_domain(1, X), _domain(2, X), *(_domain(number) for number in range(3, 3 + hanging))]
+    for domain in hosts[0].domains[2:]:
+        domain.hangs.add("agent")
+    asked: list[str] = []
+    monkeypatch.setattr(hosts[0], "happen", asked.append)
+    started = time.monotonic()
+    found = gather([A], PLAN._replace(agent_timeout=30, timeout=1, concurrency=5))
+    assert time.monotonic() - started < 2
+    assert _statuses(found.records)["d01"] == _statuses(found.records)["d02"] == "connected"
+    assert "lookup" not in asked
+
+
+def test_the_confirmation_has_only_the_time_that_is_left(hosts: tuple[Hypervisor, Hypervisor]) -> None:
+    owner, thief, slow = _domain(1, X), _domain(2, X), _domain(3)
+    slow.pause = 0.15  # for each of its five requests
+    for domain in (owner, thief):
+        domain.hangs.add("interfaceAddresses 0")
+    hosts[0].domains = [owner, thief, slow]
+    started = time.monotonic()
+    found = gather([A], PLAN._replace(timeout=1.2, policy=AddressPolicy(sources=("agent",))))
+    assert time.monotonic() - started < 1.7
+    assert set(_statuses(found.records).values()) == {"connected"}
+    assert _addresses(found.records)["d01"] == [(X, "agent")]

@@ -13,7 +13,9 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import (
     AUTOSTART,
@@ -166,6 +168,52 @@ def test_another_request_that_hangs(host: Hypervisor) -> None:
     assert caught.value.domain == "web"
 
 
+REQUESTS: list[tuple[str, t.Callable[[_hypervisor.Connection], t.Any]]] = [
+    ("getHostname", _hypervisor.Connection.hostname),
+    ("listAllDomains", _hypervisor.Connection.domains),
+    ("getAllDomainStats", _hypervisor.Connection.list_domains),
+    ("lookup", lambda connection: connection.domain("web")),
+]
+
+
+@pytest.mark.parametrize(("what", "ask"), REQUESTS)
+def test_a_deadline_ends_every_request(host: Hypervisor, what: str, ask: t.Callable[[_hypervisor.Connection], t.Any]) -> None:
+    connection = _hypervisor.connect(samples.URI, 5, deadline=Deadline(0.2))
+    host.hangs.add(what)
+    started = time.monotonic()
+    with pytest.raises(_errors.HypervisorUnreachable, match="did not answer within 0"):
+        ask(connection)
+    assert time.monotonic() - started < 1
+
+
+def test_a_deadline_ends_the_opening_too(host: Hypervisor) -> None:
+    host.hangs.add("open")
+    started = time.monotonic()
+    with pytest.raises(_errors.HypervisorUnreachable):
+        _hypervisor.connect(samples.URI, 5, deadline=Deadline(0.1))
+    assert time.monotonic() - started < 1
+
+
+def test_a_deadline_gives_no_request_more_than_its_own_time(host: Hypervisor) -> None:
+    connection = _hypervisor.connect(samples.URI, 0.1, deadline=Deadline(60))
+    host.hangs.add("getHostname")
+    with pytest.raises(_errors.HypervisorUnreachable, match=r"within 0\.1 s"):
+        connection.hostname()
+
+
+def test_an_agent_command_has_its_own_time_and_no_deadline(host: Hypervisor) -> None:
+    """What has been sent to an agent is waited for: to give up early is an unknown outcome, and costs the other commands."""
+    clock = FakeClock()
+    connection = _hypervisor.connect(samples.URI, 5, deadline=Deadline(10, clock))
+    domain = connection.domain("web")
+    clock.sleep(60)
+    host.domains[0].hangs.add("state")
+    with pytest.raises(_errors.HypervisorUnreachable, match="within 0 s"):
+        domain.state()
+    host.domains[0].pause = 0.02
+    assert '"id": 5' in domain.agent_command("guest-ping", REQUEST, 5)
+
+
 @pytest.mark.parametrize(
     ("error", "alive", "agent", "other"),
     [
@@ -174,6 +222,8 @@ def test_another_request_that_hangs(host: Hypervisor) -> None:
         (Error(42, "Domain not found"), True, _errors.DomainNotFound, _errors.DomainNotFound),
         (Error(1, "internal error: garbage"), True, _errors.ProtocolError, _errors.LibvirtFailure),
         (Error(38, "end of file"), False, _errors.UnknownOutcome, _errors.HypervisorUnreachable),
+        (Error(38, "cannot write to the agent's channel"), True, _errors.AgentDisappeared, _errors.LibvirtFailure),
+        (Error(1, "internal error: End of file from agent socket"), True, _errors.AgentDisappeared, _errors.LibvirtFailure),
         (UnicodeDecodeError("utf-8", b"\xed", 0, 1, "x"), True, _errors.ProtocolError, _errors.ProtocolError),
     ],
 )

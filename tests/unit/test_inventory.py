@@ -278,6 +278,24 @@ def test_no_guest_names_itself_like_a_group(world: World) -> None:
     assert "x" in world.parse(hostnames=["guest_hostname"]).hosts
 
 
+@pytest.mark.parametrize("hostname", ["state_running", "agent_connected", "hypervisor_kvm1", "users_own"])
+def test_no_guest_names_itself_like_a_group_of_this_run(world: World, hostname: str) -> None:
+    world.records = [samples.record("x", 1, hostname=hostname), samples.record("y", 2)]
+    data = world.parse(hostnames=["guest_hostname", "name"], groups={"users_own": "true"})
+    assert set(data.hosts) == {"x", "y"}
+    assert hostname in _groups(data, "y")
+    assert not set(data.hosts) & set(data.groups)
+
+
+@pytest.mark.parametrize("name", ["state_running", "users_own"])
+def test_a_domain_that_is_called_like_a_group_is_renamed(world: World, name: str) -> None:
+    world.records = [samples.record(name, 1), samples.record("y", 2)]
+    data = world.parse(groups={"users_own": "true"})
+    assert set(data.hosts) == {f"{name}-00000001", "y"}
+    assert name in _groups(data, f"{name}-00000001") & _groups(data, "y")
+    assert f"There is a group called {name}" in world.warnings[0]
+
+
 def test_two_domains_of_one_name_stay_two(world: World) -> None:
     world.records = [samples.record("web", number, libvirt={"uri": f"test:///{number}"}) for number in (1, 2)]
     assert set(world.parse().hosts) == {"web-00000001", "web-00000002"}
@@ -328,6 +346,16 @@ def test_a_failure_is_not_cached(world: World) -> None:
     assert len(world.asked) == 2
 
 
+def test_what_was_not_asked_is_not_cached(world: World) -> None:
+    options = world.cache()
+    world.records.append(samples.record("late", 2, agent={"status": "unknown"}))
+    world.parse(**options)
+    world.records[1] = samples.record("late", 2, hostname="answers")
+    assert _vars(world.again(**options), "late")["guest_hostname"] == "answers"
+    world.again(**options)
+    assert len(world.asked) == 2
+
+
 def test_old_answers_of_silent_guests(world: World) -> None:
     options = {**world.cache(), "cache": False, "stale": True}
     world.parse(**options)
@@ -345,6 +373,7 @@ def test_old_answers_of_silent_guests(world: World) -> None:
 
 
 UNSAFE = [TEMPLATE, "{% if 1 %}x{% endif %}", "{# x #}", "}}", "#jinja2:variable_start_string:'[%'\n[% 1 %]", "#JINJA2: x"]
+UNSAFE += [TEMPLATE[3:-3], "'a' | upper", "9**9**9", "'/etc/shadow' is file"]  # nothing to a template, something to a conditional
 
 
 @pytest.mark.parametrize("text", UNSAFE)
@@ -363,7 +392,9 @@ def test_what_a_guest_says_is_never_a_template(world: World, text: str) -> None:
     assert templar.template(found["guest_os"]) == {"id": text, "name": "plain"}
 
 
-@pytest.mark.parametrize("text", ["plain", "", "with 'quotes' and \\ and $x", "ü 漢", "a: b", "[%x%]"])
+@pytest.mark.parametrize(
+    "text", ["plain", "", "with 'quotes' and \\ and $x", "ü 漢", "a: b", "[%x%]", "Debian GNU/Linux 12 (bookworm)"]
+)
 def test_plain_text_is_exported_plain(text: str) -> None:
     """As ansible-inventory --list --export writes it, and AWX reads it."""
     assert _exported(untrusted({"b": [text]})) == {"b": [text]}

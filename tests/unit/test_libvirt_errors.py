@@ -29,6 +29,13 @@ TABLE = [
     (1, f"{UNABLE}Command guest-x has been disabled: the agent is in frozen state", _errors.CommandBlocked),
     (1, f"{UNABLE}no such file", _errors.CommandFailed),
     (1, "internal error: Missing agent reply object", _errors.AgentDisappeared),
+    (1, "internal error: End of file from agent socket", _errors.AgentDisappeared),
+    (1, "internal error: Invalid file descriptor while waiting for agent", _errors.AgentDisappeared),
+    (1, "internal error: Unhandled event 16 for agent monitor", _errors.AgentDisappeared),
+    (1, "internal error: Error while processing agent IO", _errors.AgentDisappeared),
+    (38, "Unable to write to agent: Broken pipe", _errors.AgentDisappeared),
+    (38, "Unable to read from agent: Connection reset by peer", _errors.AgentDisappeared),
+    (1, f"{UNABLE}End of file from agent", _errors.CommandFailed),  # the agent's own words are no end of it
     (1, "internal error: cannot parse json: garbage", _errors.ProtocolError),
     (1, "internal error: agent command 'guest-x' returned neither error nor success", _errors.ProtocolError),
     (68, "Timed out during operation: cannot acquire state change lock (held by agent=x)", _errors.AgentBusy),
@@ -54,6 +61,29 @@ def test_the_agents_own_words_arrive_and_are_cleaned(code: int) -> None:
     assert "no\N{REPLACEMENT CHARACTER}[2J such file" in error.detail
     assert len(str(error)) < 700
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(("code", "prefix"), [(1, UNABLE), (113, f"guest agent command failed: {UNABLE_NEW}")])
+@pytest.mark.parametrize("words", ["no such file", "failed to open file '/x': No such file", "a: b: c"])
+def test_only_the_agents_own_words_are_shown(code: int, prefix: str, words: str) -> None:
+    detail = _libvirt_errors.translate(code, prefix + words, "web", "guest-x").detail
+    assert detail.startswith("the agent says: ")
+    assert "unable to execute" not in detail
+    assert "guest-x" not in detail
+    if "'" not in words:
+        assert detail == f"the agent says: {words}"
+
+
+def test_a_reply_that_libvirt_cannot_read_is_said_with_its_words() -> None:
+    error = _libvirt_errors.translate(1, "internal error: cannot parse\x1b json" + "x" * 999, "web", "guest-x")
+    assert "cannot parse\N{REPLACEMENT CHARACTER} json" in error.detail
+    assert len(error.detail) < 300
+
+
+@pytest.mark.parametrize("text", ["internal error: End of file from agent socket", "Unable to write to agent: Broken pipe"])
+@pytest.mark.parametrize("code", [1, 38])
+def test_without_a_command_no_agent_has_disappeared(code: int, text: str) -> None:
+    assert _libvirt_errors.translate(code, text, "web").__class__ is _errors.LibvirtFailure
 
 
 def test_an_internal_error_without_a_command_is_libvirts_own() -> None:

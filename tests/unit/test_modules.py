@@ -355,6 +355,8 @@ def test_a_guest_that_stays_on(host: Hypervisor, run: Run) -> None:
         (_errors.AgentDisappeared("gone"), "agent", "agent"),
         (_errors.CommandFailed("no /sbin/shutdown"), "auto", "acpi"),
         (_errors.CommandFailed("no /sbin/shutdown"), "agent", None),
+        (_errors.AgentDisconnected("nobody listens"), "auto", "acpi"),
+        (_errors.AgentDisconnected("nobody listens"), "agent", None),
     ],
 )
 def test_what_the_request_may_end_in(
@@ -371,6 +373,35 @@ def test_what_the_request_may_end_in(
     result = run(shutdown, mode=mode)
     assert result.get("method") == method
     assert result.get("failed", False) is (method is None)
+
+
+@pytest.mark.parametrize("mode", ["auto", "agent"])
+def test_an_agent_that_answers_a_shutdown_has_been_asked(host: Hypervisor, guest: FakeGuest, run: Run, mode: str) -> None:
+    guest.replies["guest-shutdown"] = {}
+    result = run(shutdown, mode=mode, wait=False)
+    assert (result.get("method"), result.get("outcome")) == ("agent", "requested")
+    assert "shutdownFlags 1" not in host.domains[0].did
+
+
+@pytest.mark.parametrize("mode", ["auto", "agent"])
+@pytest.mark.parametrize("obeys", [True, False])
+def test_after_an_unreadable_reply_the_outcome_is_unknown_and_no_button_is_pressed(
+    host: Hypervisor, guest: FakeGuest, run: Run, mode: str, obeys: bool
+) -> None:
+    host.domains[0].obeys = obeys
+    ended = guest.on_shutdown
+
+    def asked() -> None:
+        ended()
+        raise _errors.ProtocolError("half a reply")
+
+    guest.on_shutdown = asked
+    result = run(shutdown, mode=mode, timeout=1)
+    assert "shutdownFlags 1" not in host.domains[0].did
+    if obeys:
+        assert (result["method"], result["outcome"]) == ("agent", "off")
+    else:
+        assert result["failure"]["kind"] == "still_on"
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import typing as t
+from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars, _names, _options, _stale
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import is_plain, untrusted
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 
@@ -32,6 +38,16 @@ def _none(_expression: str) -> None:
             (name, False)
             for name in ("", "-web", "web-", ".web", "web.", "a b", "a/b", "../a", "a:b", "a\n", "a\x00", "ä", "x" * 254)
         ],
+        # an address to the resolver, however it is written
+        *[
+            (name, False)
+            for name in ("127.1", "127.0.1", "2130706433", "0x7f000001", "0X7F000001", "0177.0.0.1", "0x", "web.5", "5")
+        ],
+        *[(name, True) for name in ("web5", "5.example.com", "127.1.example.com", "0x7g", "0x7f.example.com", "1e3")],
+        # loopback, wherever the label stands
+        *[(name, False) for name in ("localhost4", "localhost6", "LOCALHOST4", "loopback", "ip6-localhost", "ip6-loopback")],
+        *[(name, False) for name in ("x.localhost", "a.localhost6.b", "localhost4.localdomain4", "x.localdomain", "localhost-x")],
+        *[(name, True) for name in ("my-localhost", "ip6-web", "loopbacks", "localdomains")],
         *[(name, False) for name in ("{{ evil }}", "a[1:3]", "a,b", "~a", "!a", "a;b", "$(a)", "\u202eweb")],
     ],
 )
@@ -66,9 +82,9 @@ def test_choosing(record: Record, preference: list, value: t.Any, taken: set, ch
     assert tuple(_names.choose(record, preference, lambda expression: value, taken)) == chosen
 
 
-def _distinct(*wanted: tuple[str, bool], **libvirt: t.Any) -> tuple[list[str], list[str]]:
-    records = [samples.record(f"d{number}", number, libvirt=libvirt) for number in range(len(wanted))]
-    return _names.distinct(records, [_names.Candidate(*candidate) for candidate in wanted])
+def _distinct(*wanted: tuple[str, bool], groups: t.Container[str] = ()) -> tuple[list[str], list[str]]:
+    records = [samples.record(f"d{number}", number) for number in range(len(wanted))]
+    return _names.distinct(records, [_names.Candidate(*candidate) for candidate in wanted], groups)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +116,33 @@ def test_no_two_domains_are_one_host(wanted: t.Any) -> None:
     for name, (original, guest_says) in zip(names, wanted):
         if not guest_says and [w[0] for w in wanted if not w[1]].count(original) == 1:
             assert name == original  # what libvirt alone says, no guest takes away
+
+
+@pytest.mark.parametrize(
+    ("wanted", "groups", "names", "words"),
+    [
+        ([("a", False), ("b", False)], {"a"}, ["a-00000000", "b"], ["There is a group called a; "]),
+        ([("a", True), ("b", False)], {"a", "b"}, ["a-00000000", "b-00000001"], ["group called a; ", "group called b; "]),
+        ([("a", False), ("a", True)], {"a"}, ["a-00000000", "a-00000001"], ["group called a; "] * 2),
+        ([("a", False), ("b", False)], {"c"}, ["a", "b"], []),
+    ],
+)
+def test_no_host_is_called_like_a_group(wanted: list, groups: set, names: list, words: list) -> None:
+    found, sentences = _distinct(*wanted, groups=groups)
+    assert found == names
+    assert len(sentences) == len(words)
+    assert all(word in sentence for word, sentence in zip(words, sentences))
+
+
+@pytest.mark.parametrize("owner", ["same-00000001", "d2"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_who_is_renamed_takes_no_name_that_is_anothers(owner: str, backwards: bool) -> None:
+    """Neither the name that another host gets, nor the name of a domain whose host is called otherwise."""
+    records = [samples.record("d1", 1), samples.record("d2", 2), samples.record("same-00000001", 3)]
+    candidates = [_names.Candidate("same", True), _names.Candidate("same", True), _names.Candidate(owner, False)]
+    step = -1 if backwards else 1
+    names, _sentences = _names.distinct(records[::step], candidates[::step])
+    assert names[::step] == [f"same-00000001-{'kvm1'}", "same-00000002", owner]
 
 
 def test_the_same_uuid_on_two_hypervisors() -> None:
@@ -218,6 +261,10 @@ def test_options_become_a_plan() -> None:
             ({"probes": {"load": probe}}, "probes: load must be")
             for probe in ("", [], {}, {"timeout": 5}, {"command": "x", "shell": 1}, {"command": ""}, 5, None, [[]], [{}])
         ],
+        *[
+            ({"probes": {"load": {"command": "x", "timeout": timeout}}}, "probes: the timeout of load must be a number of seconds")
+            for timeout in ("fast", "", None, [], {}, -1, 0, "0", float("nan"), "nan", float("inf"), 3600.1)
+        ],
     ],
 )
 def test_options_that_cannot_be(options: dict, words: str) -> None:
@@ -232,6 +279,8 @@ def test_options_that_cannot_be(options: dict, words: str) -> None:
         (["/bin/echo", 5, 1.5], Probe(("/bin/echo", "5", "1.5"), 5.0)),
         ({"command": "x", "timeout": 2}, Probe(("/bin/sh", "-c", "x"), 2.0)),
         ({"command": ["x"]}, Probe(("x",), 5.0)),
+        ({"command": ["x"], "timeout": "2.5"}, Probe(("x",), 2.5)),
+        ({"command": ["x"], "timeout": 3600}, Probe(("x",), 3600.0)),
     ],
 )
 def test_probes(value: t.Any, probe: Probe) -> None:
@@ -281,3 +330,101 @@ def test_only_answers_are_remembered() -> None:
     limited = samples.record("db", 2, agent={"status": "restricted"})
     last = _stale.remember([silent, limited], {_stale.key(KNOWN): KNOWN})
     assert last == {_stale.key(KNOWN): KNOWN, _stale.key(limited): limited}
+
+
+PLAIN = [
+    "",
+    "Debian GNU/Linux 12 (bookworm)",
+    "Ubuntu 24.04.1 LTS (Noble Numbat)",
+    "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-2 (2026-11-16)",
+    "5.14.0-427.el9.x86_64 (mockbuild@x86-64) | gcc (GCC) 11.4.1",
+    "52:54:00:12:34:56",
+    "10.0.2.15/24",
+    "2001:db8::5/64",
+    "db-1.example.com",
+    "100 % of it",
+    "(bookworm)",
+    "'a', 'b' (c",
+    "x\\y $HOME `id`",
+    "lookup",
+]
+LOOKUPS = [
+    "lookup('ansible.builtin.pipe', 'touch EVIL')",
+    'lookup("ansible.builtin.pipe", "touch EVIL")',
+    "query('ansible.builtin.pipe', 'touch EVIL')",
+    "q('ansible.builtin.pipe', 'touch EVIL')",
+    "  lookup ( 'ansible.builtin.pipe' , 'touch EVIL' )  ",
+    "lookup('ansible.builtin.pipe',\n'touch EVIL')",
+    "((lookup('ansible.builtin.pipe', 'touch EVIL')))",
+    "x, lookup('ansible.builtin.pipe', 'touch EVIL')",
+    "[lookup('ansible.builtin.pipe', 'touch EVIL')]",
+    "false or lookup('ansible.builtin.pipe', 'touch EVIL')",
+    "'a' ~ lookup('ansible.builtin.pipe', 'touch EVIL')",
+    "not lookup('ansible.builtin.pipe', 'touch EVIL')",
+    "'touch EVIL' | map('upper') | list or lookup('ansible.builtin.pipe', 'touch EVIL')",
+]
+NOT_PLAIN = [
+    *LOOKUPS,
+    "range(999999999)",
+    "vault_password.encode()",
+    "vault_password | b64encode",
+    "'a'|upper",
+    "'/etc/shadow' is file",
+    "x is file",
+    "x is not defined",
+    "9**9**9",
+    "'x' * 999999999",
+    "'%999999999d' % 1",
+    "{",
+    "}",
+    "{{ x }}",
+    "{% if x %}",
+    "{# x #}",
+    "#jinja2:variable_start_string:'[%'\n[% 1 %]",
+    "#JINJA2: x",
+]
+
+
+@pytest.mark.parametrize(("text", "plain"), [*((text, True) for text in PLAIN), *((text, False) for text in NOT_PLAIN)])
+def test_what_is_plain(text: str, plain: bool) -> None:
+    assert is_plain(text) is plain
+
+
+def _evaluate(conditional: str, text: t.Any) -> None:
+    """``when: conditional`` as the running core evaluates it with ``guest_text``; what comes out of it does not matter."""
+    variables = {"guest_text": text}
+    templar = Templar(loader=DataLoader(), variables=variables)
+    try:
+        from ansible.template import trust_as_template
+    except ImportError:  # ansible-core before 2.19
+        from ansible.playbook.conditional import Conditional
+
+        asked = Conditional(loader=DataLoader())
+        asked.when = [conditional]
+        with contextlib.suppress(AnsibleError):
+            asked.evaluate_conditional(templar, variables)
+    else:
+        with contextlib.suppress(AnsibleError):
+            templar.evaluate_conditional(trust_as_template(conditional))
+
+
+@pytest.mark.parametrize("conditional", ["{{ guest_text }}", "guest_text", "{{ guest_text }} and true", "not {{ guest_text }}"])
+@pytest.mark.parametrize("text", LOOKUPS)
+def test_no_conditional_runs_what_a_guest_says(
+    text: str, conditional: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _evaluate(conditional, untrusted([{"text": text}])[0]["text"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_such_a_conditional_runs_what_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test above would see if the text were marked as plain."""
+    monkeypatch.chdir(tmp_path)
+    text: t.Any = LOOKUPS[0]
+    with contextlib.suppress(ImportError):
+        from ansible.template import trust_as_template
+
+        text = trust_as_template(text)
+    _evaluate("{{ guest_text }}", text)
+    assert [path.name for path in tmp_path.iterdir()] == ["EVIL"]

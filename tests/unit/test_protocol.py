@@ -130,6 +130,20 @@ def test_a_boolean_is_no_number(number: int, reply: str) -> None:
         ({"class": "CommandNotFound", "desc": "Befehl unbekannt"}, _errors.CommandBlocked, "refuses"),
         ({"class": "CommandNotFound"}, _errors.CommandBlocked, "refuses"),
         ({"class": "GenericError", "desc": "no such file"}, _errors.CommandFailed, "the agent says: no such file"),
+        # words of the command's own, or of its arguments
+        ({"class": "GenericError", "desc": "handle '99' has not been found"}, _errors.CommandFailed, "handle '99' has"),
+        (
+            {"class": "GenericError", "desc": "failed to open file '/x has been disabled' (mode: 'r'): No such file"},
+            _errors.CommandFailed,
+            "the agent says: failed to open",
+        ),
+        ({"class": "GenericError", "desc": "x: The command y has not been found"}, _errors.CommandFailed, "the agent says: x"),
+        ({"class": "CommandNotFound", "desc": "x has not been found"}, _errors.CommandBlocked, "refuses"),
+        (
+            {"class": "CommandNotFound", "desc": "The command x has been disabled for this instance"},
+            _errors.CommandBlocked,
+            "refuses",
+        ),
         ({"class": "GenericError", "desc": "a\x1b[31m\nb\u202e" + "x" * 999}, _errors.CommandFailed, "the agent says: a"),
         ({"class": "GenericError"}, _errors.CommandFailed, "no reason given"),
         ({"desc": 5}, _errors.CommandFailed, "no reason given"),

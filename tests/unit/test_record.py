@@ -57,6 +57,26 @@ def test_interfaces_are_joined_by_mac(guest: t.Any, merged: list) -> None:
     assert _short(_record.merge_interfaces(NICS, guest)) == merged
 
 
+def test_a_nic_without_a_mac_is_no_interface_without_one() -> None:
+    """A passed-through device may have no MAC in the domain, and a tunnel has none in the guest: they are not the same."""
+    merged = _record.merge_interfaces(
+        [Nic("", "hostdev", None)], [_nic("tun0", None, "10.8.0.1/24"), _nic("tap0", "", "10.9.0.1/24")]
+    )
+    assert [(i["interface_name"], i["info_source"]) for i in merged] == [
+        (None, "domain"),
+        ("tun0", "guest-agent"),
+        ("tap0", "guest-agent"),
+    ]
+    record = _record.build(
+        samples.libvirt_part(),
+        DomainXml("web", "u", "kvm", None, None, {}, 1, 512, "connected", (Nic("", "hostdev", None),), ()),
+        samples.agent_part(),
+        {"interfaces": [_nic("tun0", None, "10.8.0.1/24")]},
+        10,
+    )
+    assert [(c["address"], c["source"]) for c in record["addresses"]] == [("10.8.0.1", "agent_unverified")]
+
+
 def _build(parts: t.Any, max_items: int = 10, disks: tuple[Disk, ...] = ()) -> _record.Record:
     domain = DomainXml("web", "u", "kvm", None, None, {}, 1, 512, "connected", NICS, disks)
     return _record.build(samples.libvirt_part(), domain, samples.agent_part(), parts, max_items)
