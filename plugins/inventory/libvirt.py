@@ -125,7 +125,7 @@ options:
       - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
         you (SSH, if you say nothing). Where there is no address, and the agent may execute commands, it chooses the connection
         plugin C(virtops.guest_agent.agent), if this version of the collection has it.
-      - V(agent) always chooses that connection plugin.
+      - V(agent) always chooses that connection plugin, whether this version has it or not.
       - V(ssh) always uses SSH. V(none) sets nothing.
     type: str
     choices: [auto, agent, ssh, none]
@@ -253,8 +253,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._read_config_data(path)
         try:
             selection = Selection(self.get_option("include"), self.get_option("exclude"))
-            records = [record for record in self._records(path, cache, selection) if selection.after_agent(record)]
-            self._populate(records)
+            self._populate(self._records(path, cache, selection), selection)
         except GuestAgentError as error:
             raise AnsibleParserError(str(error)) from error
 
@@ -282,6 +281,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise error
             self.display.warning(f"{self.NAME}: {error}")
         if self.get_option("stale"):
+            if self.get_option("cache_plugin") in ("memory", "ansible.builtin.memory"):
+                self.display.warning(f"{self.NAME}: stale needs a cache_plugin that outlives the run, such as jsonfile.")
             self._fill_from_last(path, gathered.records)
         return gathered
 
@@ -306,9 +307,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
         return f"{self.get_cache_key(path)}_{digest[:8]}"
 
-    def _populate(self, records: list[Record]) -> None:
-        claims = {key(record): record["addresses"] for record in records}
+    def _populate(self, gathered: list[Record], selection: Selection) -> None:
+        # A guest that is left out keeps its address all the same.
+        claims = {key(record): record["addresses"] for record in gathered}
         addresses = assign(claims, _options.address_policy(self.get_option))
+        records = [record for record in gathered if selection.after_agent(record)]
         variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
@@ -339,10 +342,17 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                     return None
 
             candidates.append(_names.choose(record, preference, evaluate, taken))
-        names, sentences = _names.distinct(records, candidates, groups)
+        names, sentences = _names.distinct(records, candidates, {*groups, *self._foreign(records)})
         for sentence in sentences:
             self.display.warning(sentence)
         return names
+
+    def _foreign(self, records: list[Record]) -> set[str]:
+        """Hosts that another source of this plugin has made of other domains."""
+        ours = {record["libvirt"]["uuid"] for record in records}
+        variable = f"{self.get_option('hostvars_prefix')}libvirt_uuid{self.get_option('hostvars_suffix')}"
+        known = {name: host.get_vars().get(variable) for name, host in self.inventory.hosts.items()}
+        return {name for name, uuid in known.items() if uuid is not None and uuid not in ours}
 
     def _add_host(self, name: str, record: Record, host_vars: dict[str, t.Any]) -> None:
         self.inventory.add_host(name)

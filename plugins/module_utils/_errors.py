@@ -146,6 +146,18 @@ class AgentTimeout(UnknownOutcome):
     default_hint = "the guest or its agent hangs or is overloaded; look at the guest, restart qemu-guest-agent there"
 
 
+class StillInFlight(AgentTimeout):
+    """Nobody waits for the reply any more, but libvirt may not even have sent the command yet: it can run at any time."""
+
+
+class ConnectionLost(UnknownOutcome):
+    """The connection to libvirt broke while the command was under way."""
+
+    kind = "connection_lost"
+    status = "unknown"
+    default_hint = "check that the libvirt daemon still runs, and look at the guest before you try again"
+
+
 class AgentDisappeared(UnknownOutcome):
     kind = "agent_disappeared"
     status = "disconnected"

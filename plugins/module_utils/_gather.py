@@ -131,8 +131,16 @@ class _Sweep:
             self.uri = first.uri
             self._hostname = first.hostname()
             wanted = [summary for summary in first.list_domains() if self._wanted(summary)]
+        except InvalidInput as error:
+            self._crash = error
+            self._done.set()
+            return
         except GuestAgentError as error:
             self.failure = error
+            self._done.set()
+            return
+        except BaseException as error:  # raised again where somebody sees it, in records()
+            self._crash = error
             self._done.set()
             return
         self._open = len(wanted)

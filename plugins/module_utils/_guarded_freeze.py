@@ -12,14 +12,18 @@ import typing as t
 from ._client import GuestAgent
 from ._commands import filesystems, freeze
 from ._errors import (
+    AgentUnavailable,
     CommandBlocked,
     CommandFailed,
-    CommandRefused,
     CommandUnknown,
+    ConnectionLost,
     GuestAgentError,
     GuestFrozen,
+    HypervisorUnreachable,
     InvalidInput,
     LibvirtFailure,
+    PermissionDenied,
+    StillInFlight,
 )
 from ._watchdog import Watchdog
 
@@ -54,8 +58,8 @@ def guarded_freeze(agent: GuestAgent, mountpoints: t.Sequence[str] | None, secon
     watchdog.tell("freezing")
     try:
         count = freeze.freeze(agent, mountpoints, seconds)
-    except (CommandBlocked, CommandUnknown, GuestFrozen):
-        watchdog.tell("release")  # not ours: somebody else was faster
+    except (CommandBlocked, CommandUnknown, GuestFrozen, AgentUnavailable, PermissionDenied):
+        watchdog.tell("release")  # nothing was frozen, or not by us: somebody else was faster
         raise
     except GuestAgentError as error:
         raise _undone(agent, error, seconds, watchdog) from error
@@ -65,7 +69,7 @@ def guarded_freeze(agent: GuestAgent, mountpoints: t.Sequence[str] | None, secon
         short = CommandFailed(detail, domain=agent.name, command="guest-fsfreeze-freeze")
         raise _undone(agent, short, seconds, watchdog)
     try:
-        watchdog.tell("frozen")
+        watchdog.hold()
     except LibvirtFailure as error:
         raise _undone(agent, error, seconds, watchdog) from error
     return count
@@ -74,7 +78,9 @@ def guarded_freeze(agent: GuestAgent, mountpoints: t.Sequence[str] | None, secon
 def _undone(agent: GuestAgent, error: GuestAgentError, seconds: int, watchdog: Watchdog) -> GuestAgentError:
     """Thaw whatever the failed freeze froze, or may still freeze, and say in its error how that went."""
     trouble = freeze.thaw_until_thawed(agent, seconds)
-    certain = isinstance(error, CommandRefused) and trouble is None
+    # The agent does one thing after the other: what it says after the freeze was given to it is the last word. Only a freeze
+    # that libvirt may not have sent yet can still come.
+    certain = trouble is None and not isinstance(error, (StillInFlight, ConnectionLost, HypervisorUnreachable))
     with contextlib.suppress(LibvirtFailure):
         watchdog.tell("release" if certain else "failed")
     outcome = "the guest is thawed" if trouble is None else "the watchdog goes on trying to thaw the guest"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import threading
@@ -15,14 +16,15 @@ import uuid
 from . import _libvirt_errors
 from ._deadline import Deadline
 from ._errors import (
-    AgentTimeout,
+    AgentBusy,
+    ConnectionLost,
     DomainNotFound,
     GuestAgentError,
     HypervisorUnreachable,
     InvalidInput,
-    UnknownOutcome,
+    StillInFlight,
 )
-from ._lanes import Lanes, LaneTimeout
+from ._lanes import Lanes, LaneTimeout, NoFreeLane
 
 try:
     import libvirt
@@ -71,6 +73,10 @@ _LIFECYCLE_EVENTS: t.Final = {
 }
 #: What a reply may need on its way from the daemon to us, on top of what the daemon waits for the agent.
 _GRACE_SECONDS: t.Final = 1.0
+
+
+#: A daemon that hangs is not waited for when all that is left is to say goodbye.
+_CLOSE_SECONDS: t.Final = 2.0
 
 
 class Address(t.TypedDict):
@@ -204,8 +210,12 @@ class Connection:
     def close(self) -> None:
         """Give the connection back. One with a request that never returned is left to the end of the process."""
         handle, self.handle = self.handle, None
-        if self._lanes.close() and handle is not None:
-            handle.close()
+        if handle is None:
+            return
+        if self._lanes.idle():
+            with contextlib.suppress(LaneTimeout, libvirt.libvirtError):
+                self._lanes.call(handle.close, _CLOSE_SECONDS)
+        self._lanes.close()
 
     def call(self, function: t.Callable[[], T], seconds: float | None = None, domain: str = "", command: str = "") -> T:
         """``function()`` within ``seconds`` (the connection's own timeout when not given), its errors translated."""
@@ -214,9 +224,12 @@ class Connection:
             limit = min(limit, self._deadline.remaining())
         try:
             return self._lanes.call(function, limit)
+        except NoFreeLane:
+            detail = f"all requests that libvirt at {self.uri} takes at a time are held up by other guests"
+            raise (AgentBusy if command else HypervisorUnreachable)(detail, domain=domain, command=command) from None
         except LaneTimeout:
             if command:
-                raise AgentTimeout("the agent did not answer in time", domain=domain, command=command) from None
+                raise StillInFlight("the agent did not answer in time", domain=domain, command=command) from None
             raise HypervisorUnreachable(f"libvirt at {self.uri} did not answer within {limit:g} s", domain=domain) from None
         except libvirt.libvirtError as error:
             raise self._translated(error, domain, command) from error
@@ -229,7 +242,7 @@ class Connection:
         if not domain:
             return HypervisorUnreachable(f"{self.uri} cannot be reached: {_first_line(error)}")
         if not _alive(self.handle):
-            lost = UnknownOutcome if command else HypervisorUnreachable
+            lost = ConnectionLost if command else HypervisorUnreachable
             return lost(f"the connection to {self.uri} was lost", domain=domain, command=command)
         return _libvirt_errors.translate(error.get_error_code(), error.get_error_message() or "", domain, command)
 

@@ -26,7 +26,11 @@ LANES_PER_CONNECTION: t.Final = 5
 
 
 class LaneTimeout(Exception):
-    """The call, or the wait for a free lane, took longer than the caller would wait."""
+    """The call took longer than the caller would wait. It is still running."""
+
+
+class NoFreeLane(LaneTimeout):
+    """All lanes were occupied for longer than the caller would wait. The call was never made."""
 
 
 class Lanes:
@@ -35,8 +39,9 @@ class Lanes:
     def __init__(self, size: int = LANES_PER_CONNECTION) -> None:
         self._size = size
         self._free: queue.LifoQueue[_Lane] = queue.LifoQueue()
+        self._closed = threading.Event()
         for _number in range(size):
-            self._free.put(_Lane(self._free))
+            self._free.put(_Lane(self._free, self._closed))
 
     def call(self, function: t.Callable[[], T], seconds: float) -> T:
         """The value of ``function()``, or what it raises.
@@ -47,7 +52,7 @@ class Lanes:
         try:
             lane = self._free.get(timeout=deadline.remaining())
         except queue.Empty:
-            raise LaneTimeout from None
+            raise NoFreeLane from None
         future = lane.start(function)
         try:
             return t.cast(T, future.result(timeout=deadline.remaining()))
@@ -56,8 +61,13 @@ class Lanes:
                 return t.cast(T, future.result())
             raise LaneTimeout from None
 
+    def idle(self) -> bool:
+        """Whether no call is running, also none that nobody waits for any more."""
+        return self._free.qsize() == self._size
+
     def close(self) -> bool:
-        """End the threads of the free lanes. False when a call that nobody waits for is still running."""
+        """End the threads of the lanes, of occupied ones when they return. False when there are such."""
+        self._closed.set()
         freed = 0
         while True:
             try:
@@ -68,8 +78,9 @@ class Lanes:
 
 
 class _Lane:
-    def __init__(self, free: queue.LifoQueue[_Lane]) -> None:
+    def __init__(self, free: queue.LifoQueue[_Lane], closed: threading.Event) -> None:
         self._free = free
+        self._closed = closed
         self._jobs: queue.SimpleQueue[tuple[concurrent.futures.Future[t.Any], t.Callable[[], t.Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -99,3 +110,5 @@ class _Lane:
                 self._free.put(self)
                 future.set_result(value)
             del job, future, function
+            if self._closed.is_set():
+                return

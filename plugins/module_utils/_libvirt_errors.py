@@ -65,6 +65,8 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
         return _errors.AgentTimeout("the agent did not answer in time")
     if code == AGENT_COMMAND_FAILED or (code == INTERNAL_ERROR and _REFUSED in text):
         return _protocol.refusal(command, text.split("': ", 1)[-1] if _REFUSED in text else text)
+    if code == INTERNAL_ERROR and command and _protocol.is_refusal(text.split("': ", 1)[-1]):
+        return _protocol.refusal(command, text.split("': ", 1)[-1])  # a daemon that speaks another language than the agent
     if command and (code == SYSTEM_ERROR or (code == INTERNAL_ERROR and any(end in text for end in _ENDED))):
         return _errors.AgentDisappeared("the agent ended the conversation without a reply")
     if code == INTERNAL_ERROR and command:

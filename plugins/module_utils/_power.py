@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ._deadline import Deadline
-from ._errors import DomainNotFound, DomainStillOn
+from ._errors import DomainNotFound, DomainNotRunning, DomainStillOn
 from ._hypervisor import Domain, LifecycleWatch
 
 #: Between two looks at the domain's state, should an event be lost (seconds).
@@ -26,11 +27,13 @@ def wait_until_off(domain: Domain, watch: LifecycleWatch, deadline: Deadline, fo
         if deadline.expired():
             raise DomainStillOn(f"still on {deadline.seconds:g} s after it was asked to shut down", domain=domain.name)
         limit = deadline.remaining()
-        if force_after is not None and not forced:
+        if force_after is not None:
             limit = force_after - deadline.elapsed()
             if limit <= 0:
-                domain.destroy()
-                forced = True
+                with contextlib.suppress(DomainNotFound, DomainNotRunning):  # it was faster
+                    domain.destroy()
+                    forced = True
+                force_after = None
                 continue
         watch.next(min(limit, _LOOK_SECONDS))
     return forced

@@ -70,6 +70,11 @@ def parse(request: Request, reply: str) -> t.Any:
     return body["return"]
 
 
+def is_refusal(description: str) -> bool:
+    """Whether these are an agent's words about a command that it does not accept."""
+    return bool(_UNKNOWN.match(description) or _DISABLED.match(description))
+
+
 def refusal(command: str, description: str) -> CommandRefused:
     """The error class for an agent's own words; qemu-ga never translates them."""
     detail = _untrusted.clean(description, 300)

@@ -109,6 +109,12 @@ libvirt:
       description: State of the domain, such as V(running), V(paused) or V(shutoff).
       type: str
       sample: running
+failure:
+  description:
+    - What went wrong. Its C(kind) is a stable word such as V(domain_not_found), V(hypervisor_unreachable) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample: {kind: domain_not_found, domain: web9, command: "", detail: no domain of this name or UUID, hint: check the name}
 """
 
 import datetime

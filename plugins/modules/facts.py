@@ -95,6 +95,12 @@ ansible_facts:
       type: list
       elements: dict
       sample: [{user_name: root, domain: null, login_time: 1735689600.25}]
+failure:
+  description:
+    - What went wrong. Its C(kind) is a stable word such as V(domain_not_found), V(hypervisor_unreachable) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample: {kind: domain_not_found, domain: web9, command: "", detail: no domain of this name or UUID, hint: check the name}
 """
 
 import datetime
@@ -102,7 +108,7 @@ import datetime
 from ..module_utils import _argspec, _domain_xml, _probe, _record
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
-from ..module_utils._errors import AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome, WaitTimeout
+from ..module_utils._errors import AgentUnavailable, CommandRefused, InvalidInput, ProtocolError, UnknownOutcome, WaitTimeout
 from ..module_utils._facts import hostname_facts, interface_facts, mount_facts, os_facts
 from ..module_utils._guest import Guest, open_guest
 from ..module_utils._subsets import SUBSETS
@@ -171,7 +177,7 @@ def _totals(agent: GuestAgent, found: list) -> dict:
         return {}
     try:
         return filesystems.privileged_totals(agent, incomplete)
-    except UNANSWERED:
+    except (*UNANSWERED, InvalidInput):  # more mount points than one request can carry
         return {}
 
 

@@ -15,9 +15,12 @@ description:
     backup or a storage snapshot is taken. The agent runs its freeze hooks, if it has any.
   - A freeze is always guarded by a watchdog, a process of its own where the module runs. It is armed before the freeze, having
     proved that it reaches the agent, and thaws the guest after O(max_seconds) even if the task, the playbook or the connection
-    were killed meanwhile. It ends when it sees that the guest was thawed, so that it never thaws what somebody else froze later.
+    were killed meanwhile. It ends within a second when the guest is thawed by somebody else, and at once when this module thaws the
+    guest or freezes it anew on the same host.
   - The watchdog lives on the host that executes the module. Run the module on the hypervisor (with C(delegate_to)) where the
     guest must be thawed even when the controller itself is lost.
+  - Where the end of a login session ends all its processes (C(KillUserProcesses=yes) of systemd-logind) it thaws the guest at once
+    and ends with them. A container that is removed takes it along, so do not freeze from one.
   - A freeze whose outcome is unknown, since the agent did not answer in time, is thawed again and the task fails.
 options:
   state:
@@ -121,6 +124,7 @@ from ..module_utils._errors import CommandFailed, GuestAgentError, GuestFrozen, 
 from ..module_utils._guarded_freeze import check_freezable, guarded_freeze
 from ..module_utils._guest import Guest, open_guest
 from ..module_utils._task import Outcome, Task, run
+from ..module_utils._watchdog_registry import dismiss
 
 SPEC = _argspec.Spec(
     {
@@ -141,7 +145,7 @@ def ensure(task: Task) -> Outcome:
         raise InvalidInput("mountpoints is empty, which would freeze nothing; leave it out to freeze all filesystems")
     if task.params["state"] == "thawed":
         with open_guest(task.params) as guest:
-            return _thaw(task, guest.require_agent())
+            return _thaw(task, guest.require_agent(), guest.domain.uuid)
     # Forked while this process still has neither threads nor connections.
     watchdog = None if task.check_mode else _watchdog.hatch()
     try:
@@ -168,18 +172,20 @@ def _freeze(task: Task, guest: Guest, watchdog: _watchdog.Watchdog | None) -> Ou
     before, after = {"status": "frozen" if frozen else "thawed"}, {"status": "frozen"}
     if watchdog is None:
         return Outcome({**before, "filesystems": None, "watchdog_pid": None}, before, after)
-    seconds = task.params["max_seconds"]
-    pid = watchdog.arm(_watchdog.Order(task.params["uri"], guest.domain.uuid, seconds, task.params["agent_timeout"]))
+    seconds, uuid = task.params["max_seconds"], guest.domain.uuid
+    timeout = min(task.params["timeout"], seconds or task.params["timeout"])
+    pid = watchdog.arm(_watchdog.Order(task.params["uri"], uuid, seconds, timeout, task.params["agent_timeout"]))
+    dismiss(uuid, but=pid)
     if frozen:
         count = None
         watchdog.tell("freezing")
-        watchdog.tell("frozen")
+        watchdog.hold()
     else:
-        count = guarded_freeze(agent, mountpoints, min(task.params["timeout"], seconds or task.params["timeout"]), watchdog)
+        count = guarded_freeze(agent, mountpoints, timeout, watchdog)
     return Outcome({**after, "filesystems": count, "watchdog_pid": pid if seconds else None}, before, after)
 
 
-def _thaw(task: Task, agent: GuestAgent) -> Outcome:
+def _thaw(task: Task, agent: GuestAgent, uuid: str) -> Outcome:
     before = {"status": "frozen" if agent.frozen() else "thawed"}
     needed = before["status"] == "frozen" or task.params["force"]
     if not needed or task.check_mode:
@@ -193,6 +199,7 @@ def _thaw(task: Task, agent: GuestAgent) -> Outcome:
         count = None
     if agent.frozen():
         raise CommandFailed("the guest is still frozen", domain=agent.name, command="guest-fsfreeze-thaw")
+    dismiss(uuid)
     after = {"status": "thawed"}
     return Outcome({**after, "filesystems": count, "watchdog_pid": None}, before, after)
 

@@ -18,7 +18,7 @@ description:
 options:
   domains:
     description:
-      - Names or UUIDs of the domains to ask. Without it all domains in one of O(states) are asked.
+      - Names or UUIDs of the domains to ask. Without it all domains in one of O(states) are asked, with an empty list none.
     type: list
     elements: str
     aliases: [domain]
@@ -189,6 +189,12 @@ query_result:
   description: What O(query) found in RV(guests).
   returned: when O(query) is given
   type: raw
+failure:
+  description:
+    - What went wrong. Its C(kind) is a stable word such as V(domain_not_found), V(hypervisor_unreachable) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample: {kind: domain_not_found, domain: web9, command: "", detail: no domain of this name or UUID, hint: check the name}
 """
 
 from ..module_utils import _argspec
@@ -230,7 +236,8 @@ def gather(task: Task) -> Outcome:
     )
     if plan.concurrency < 1 or plan.max_items < 0:
         raise InvalidInput("concurrency must be at least 1, and max_items at least 0")
-    gathered = gather_records([uri], plan)
+    nobody = params["domains"] is not None and not named
+    gathered = gather_records([] if nobody else [uri], plan)
     for error in gathered.failures.values():
         raise error
     result: dict = {"guests": gathered.records}

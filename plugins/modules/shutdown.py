@@ -35,7 +35,8 @@ options:
     default: 120
   force_after:
     description:
-      - After how many seconds of waiting the domain is destroyed, as if its plug were pulled. Never, when it is not given.
+      - After how many seconds of waiting the domain is destroyed, as if its plug were pulled. Never, when it is not given. It must
+        be less than O(timeout).
     type: int
 extends_documentation_fragment:
   - virtops.guest_agent._guest
@@ -72,7 +73,7 @@ outcome:
   type: str
   sample: "off"
 method:
-  description: What was done, V(agent), V(acpi), V(forced), or V(none) for a domain that was off already.
+  description: What was done, V(agent), V(acpi), V(forced), or V(none) for a domain that was off or on its way already.
   returned: success
   type: str
   sample: agent
@@ -95,6 +96,7 @@ from ..module_utils._deadline import Deadline
 from ..module_utils._errors import (
     AgentUnavailable,
     CommandRefused,
+    DomainNotFound,
     DomainNotRunning,
     GuestFrozen,
     InvalidInput,
@@ -121,6 +123,8 @@ def ensure(task: Task) -> Outcome:
     force_after = task.params["force_after"]
     if force_after is not None and (force_after < 0 or not task.params["wait"]):
         raise InvalidInput("force_after needs wait=true, and 0 seconds or more")
+    if force_after is not None and force_after >= task.params["timeout"]:
+        raise InvalidInput(f"force_after ({force_after} s) must be less than timeout ({task.params['timeout']} s)")
     deadline = Deadline(task.params["timeout"])
     with open_guest(task.params, events=True) as guest:
         state = guest.domain.state()
@@ -130,7 +134,8 @@ def ensure(task: Task) -> Outcome:
             raise DomainNotRunning(
                 f"the domain is {state} and cannot shut down", domain=guest.domain.name, hint="resume or destroy it"
             )
-        method = _choose(task.params["mode"], guest)
+        # One that is on its way off already is waited for, and not asked again.
+        method = "none" if state == "shutdown" else _choose(task.params["mode"], guest)
         if task.check_mode:
             return _outcome("requested", method, deadline, {"state": state})
         gone = "off" if guest.domain.persistent() else "gone"
@@ -174,7 +179,7 @@ def _request(guest: Guest, method: str, params: t.Mapping[str, t.Any], deadline:
             guest.agent.call(
                 COMMAND, {"mode": "powerdown"}, timeout=max(1, min(params["agent_timeout"], int(deadline.remaining())))
             )
-        except (UnknownOutcome, ProtocolError, DomainNotRunning):
+        except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound):
             pass  # no reply is what a shutdown looks like; the domain's state will tell
         except (AgentUnavailable, CommandRefused):
             if params["mode"] == "agent":

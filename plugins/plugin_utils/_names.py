@@ -59,9 +59,9 @@ def acceptable(name: str) -> bool:
 
 
 def distinct(
-    records: t.Sequence[Record], candidates: t.Sequence[Candidate], groups: t.Container[str] = ()
+    records: t.Sequence[Record], candidates: t.Sequence[Candidate], foreign: t.Container[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """A name of its own for each record, and a sentence for each that had to be renamed. No host is called like one of ``groups``.
+    """A name of its own for each record, and a sentence for each that had to be renamed. None is one of ``foreign``.
 
     Where several want one name, it belongs to the only one that has it from libvirt; else all of them are renamed, so that
     it does not depend on the order, or on which hypervisor is up, whose it is.
@@ -73,10 +73,10 @@ def distinct(
     spoken_for = {*wanting, *(record["libvirt"]["name"] for record in records)}
     for record, (name, guest_says) in zip(records, candidates):
         owner = wanting[name] == 1 or (not guest_says and by_libvirt[name] == 1)
-        final = name if owner and name not in groups else _renamed(name, record, spoken_for)
+        final = name if owner and name not in foreign else _renamed(name, record, spoken_for)
         spoken_for.add(final)
         if final != name:
-            why = "There is a group called" if name in groups else "Several domains want to be the host"
+            why = "There is a host or a group called" if name in foreign else "Several domains want to be the host"
             sentences.append(f"{why} {name}; {_who(record)} is {final}.")
         names.append(final)
     return names, sentences

@@ -26,6 +26,10 @@ CACHED_OPTIONS: t.Final = (
     "probes",
     "max_items",
     "address_sources",
+    "address_families",
+    "address_cidrs",
+    "address_exclude_cidrs",
+    "address_networks",
 )
 
 

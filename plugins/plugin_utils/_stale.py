@@ -32,8 +32,9 @@ def fill(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> None:
         known = last.get(key(record))
         if known is None or record["agent"]["status"] not in _SILENT:
             continue
+        fresh = any(candidate["source"] in ("lease", "arp") for candidate in record["addresses"])
         for part in _GUEST_KEYS:
-            if part in known:
+            if part in known and not (fresh and part == "addresses"):
                 record[part] = known[part]
         record["agent"].update(
             {

@@ -120,6 +120,28 @@ def test_watchdog_leaves_alone_what_somebody_else_froze(lab: Lab, ansible: Ansib
     assert wait_until(lambda: not agent_frozen(ansible, lab, name), 15) is not None
 
 
+def test_a_watchdog_guards_its_own_freeze_only(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
+    """A new freeze, and one that is taken over, have their own time: the watchdog of the one before is dismissed."""
+    guest = {"domain": start(), "uri": lab.uri}
+    assert ansible.module("fsfreeze", state="frozen", max_seconds=5, **guest)["changed"]
+    assert ansible.module("fsfreeze", state="thawed", **guest)["changed"]
+    assert ansible.module("fsfreeze", state="frozen", max_seconds=8, **guest)["changed"]
+    assert not ansible.module("fsfreeze", state="frozen", force=True, max_seconds=60, **guest)["changed"]
+    time.sleep(9)
+    assert agent_frozen(ansible, lab, guest["domain"])
+    assert ansible.module("fsfreeze", state="thawed", **guest)["changed"]
+
+
+def test_paused_while_frozen_is_thawed_when_it_goes_on(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
+    name = start()
+    assert ansible.module("fsfreeze", state="frozen", max_seconds=3, domain=name, uri=lab.uri)["changed"]
+    ticks = lab.ticks(name)
+    lab.pause(name)
+    time.sleep(5)
+    lab.resume(name)
+    assert wait_until(lambda: lab.ticks(name) > ticks + 2, 10) is not None
+
+
 def test_killed_playbook_leaves_a_writable_guest(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
     play = tmp_path / "freeze.yml"
     play.write_text(FREEZE_PLAY.format(domain=debian, uri=lab.uri), encoding="utf-8")

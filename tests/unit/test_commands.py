@@ -288,7 +288,7 @@ def test_a_probe_is_given_its_time_in_the_guest() -> None:
 
     exec_.run_probe(FakeGuest(programs=programs).agent(), exec_.Probe(("/bin/x", "$(reboot)"), 2.5))
     assert seen[0][:2] == ("/bin/sh", "-c")
-    assert seen[0][3:] == ("probe", "2.5", "/bin/x", "$(reboot)")
+    assert seen[0][3:] == ("probe", "3", "/bin/x", "$(reboot)")
 
 
 def test_a_file_is_closed_whatever_happens(guest: FakeGuest) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import typing as t
@@ -38,6 +39,9 @@ class Told:
         if order == self._dies_at:
             raise _errors.LibvirtFailure("the watchdog is gone", command="watchdog")
         self.told.append((order, self._guest.frozen))
+
+    def hold(self) -> None:
+        self.tell("frozen")
 
 
 def _freeze(guest: FakeGuest, mountpoints: t.Any = None, dies_at: str = "") -> tuple[t.Any, list[tuple[str, bool]]]:
@@ -84,12 +88,15 @@ def _nothing(guest: FakeGuest) -> None:
 FAILURES = [
     # what happens, mount points, the error, what the watchdog is told last, whether the guest is frozen in the end
     (_raising(_errors.CommandFailed("EIO")), None, _errors.CommandFailed, "release", False),
-    (_raising(_errors.ProtocolError("garbage")), None, _errors.ProtocolError, "failed", False),
-    (_raising(_errors.AgentDisappeared("gone")), None, _errors.AgentDisappeared, "failed", False),
+    (_raising(_errors.ProtocolError("garbage")), None, _errors.ProtocolError, "release", False),
+    (_raising(_errors.AgentDisappeared("gone")), None, _errors.AgentDisappeared, "release", False),
     (_raising(_errors.HypervisorUnreachable("gone")), None, _errors.HypervisorUnreachable, "failed", False),
-    (_late(0), None, _errors.AgentTimeout, "failed", False),
-    (_late(7), None, _errors.AgentTimeout, "failed", False),
-    (_late(7), ["/"], _errors.AgentTimeout, "failed", False),
+    (_late(0), None, _errors.AgentTimeout, "release", False),
+    (_late(7), None, _errors.AgentTimeout, "release", False),
+    (_late(7), ["/"], _errors.AgentTimeout, "release", False),
+    # libvirt may not have sent it yet: it can come later than every thaw
+    (_raising(_errors.StillInFlight("late")), None, _errors.StillInFlight, "failed", False),
+    (_raising(_errors.ConnectionLost("lost")), None, _errors.ConnectionLost, "failed", False),
     (_no_filesystems, None, _errors.CommandFailed, "release", False),
     (_nothing, ["/", "/none"], _errors.CommandFailed, "release", False),
     (_nothing, ["/none"], _errors.CommandFailed, "release", False),
@@ -97,7 +104,10 @@ FAILURES = [
     (_frozen_by_another, None, _errors.GuestFrozen, "release", True),
     (_blocked, None, _errors.CommandBlocked, "release", False),
     (_raising(_errors.CommandUnknown("what")), None, _errors.CommandUnknown, "release", False),
+    (_raising(_errors.AgentBusy("another freeze")), None, _errors.AgentBusy, "release", False),
+    (_raising(_errors.PermissionDenied("no")), None, _errors.PermissionDenied, "release", False),
 ]
+NOTHING_SENT = (_errors.CommandBlocked, _errors.CommandUnknown, _errors.AgentBusy, _errors.PermissionDenied)
 
 
 @pytest.mark.parametrize(("happens", "mountpoints", "kind", "last", "frozen"), FAILURES, ids=range(len(FAILURES)))
@@ -111,7 +121,9 @@ def test_a_freeze_that_fails(
     assert error.__class__ is kind
     assert told == [("freezing", frozen), (last, frozen)]
     assert guest.frozen is frozen
-    if not frozen and kind not in (_errors.CommandBlocked, _errors.CommandUnknown):
+    if kind in NOTHING_SENT or frozen:
+        assert "guest-fsfreeze-thaw" not in guest.sent
+    else:
         assert "the guest is thawed" in str(error)
 
 
@@ -199,11 +211,31 @@ class Orders:
     def __init__(self, clock: FakeClock, *lines: str) -> None:
         self._clock = clock
         self._lines = list(lines)
+        self.answers: list[dict[str, t.Any]] = []
 
     def next(self, seconds: float | None) -> str:
         if self._lines:
             return self._lines.pop(0)
         return ""
+
+    def answer(self, **what: t.Any) -> None:
+        self.answers.append(what)
+
+
+class Ear:
+    """Dismissals that come at a time of the test's choice."""
+
+    def __init__(self, clock: FakeClock, comes: float | None) -> None:
+        self._clock = clock
+        self._comes = None if comes is None else clock.monotonic() + comes
+
+    def wait(self, seconds: float) -> bool:
+        self._clock.sleep(seconds)
+        return self._comes is not None and self._clock.monotonic() >= self._comes
+
+    def forget(self) -> None:
+        if self._comes is not None and self._clock.monotonic() >= self._comes:
+            self._comes = None
 
 
 def _watch(guest: FakeGuest, clock: FakeClock, lines: t.Sequence[str], seconds: float = 60, **options: t.Any) -> float:
@@ -211,8 +243,17 @@ def _watch(guest: FakeGuest, clock: FakeClock, lines: t.Sequence[str], seconds: 
     started = clock.monotonic()
     link = t.cast(t.Any, Link(guest, options.get("happens", lambda number: None)))
     orders = t.cast(t.Any, Orders(clock, *lines))
-    _watchdog._watch(orders, link, _deadline.Deadline(seconds), forever=options.get("forever", False))
+    ear = t.cast(t.Any, Ear(clock, options.get("dismissed")))
+    vigil = _watchdog._Vigil(link, ear)
+    _watchdog._watch(orders, vigil, _deadline.Deadline(seconds), forever=options.get("forever", False))
+    assert orders.answers == ([{"holding": True}] if "frozen" in lines else [])
     return clock.monotonic() - started
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day of seconds is long even on a clock of ours."""
+    monkeypatch.setattr(_watchdog, "_PERSISTENCE", 600.0)
 
 
 @pytest.fixture
@@ -250,7 +291,7 @@ def test_an_unknown_freeze_ends_thawed(lines: list, forever: bool, clock: FakeCl
 def test_frozen_ends_thawed_when_the_time_is_over(clock: FakeClock, said: list) -> None:
     guest = FakeGuest()
     guest.frozen = True
-    assert _watch(guest, clock, ["frozen"], 60) == 60
+    assert 60 <= _watch(guest, clock, ["frozen"], 60) <= 62
     assert not guest.frozen
     assert len(said) == 1
 
@@ -262,6 +303,15 @@ def test_it_ends_when_somebody_else_has_thawed(clock: FakeClock, said: list) -> 
     assert took < 10
     assert said == []
     assert "guest-fsfreeze-thaw" not in guest.sent
+
+
+@pytest.mark.parametrize(("dismissed", "frozen"), [(3, True), (0, False)], ids=["after the freeze", "before it"])
+def test_it_ends_when_it_is_dismissed(dismissed: float, frozen: bool, clock: FakeClock, said: list) -> None:
+    """The guest is somebody else's now. What came before its own freeze was not meant for it."""
+    guest = FakeGuest()
+    guest.frozen = True
+    _watch(guest, clock, ["frozen"], 60, dismissed=dismissed)
+    assert guest.frozen is frozen
 
 
 @pytest.mark.parametrize(("appears", "ends"), [(5, 36), (20, 36), (33, 40)])
@@ -319,6 +369,7 @@ def test_it_tries_again_after_a_failure(error: _errors.GuestAgentError, clock: F
         (_errors.DomainNotRunning("the domain is shutoff"), True),
         (_errors.DomainNotRunning("the domain is crashed"), True),
         (_errors.DomainNotRunning("the domain is paused"), False),
+        (_errors.DomainNotRunning("the domain is not running"), False),  # libvirt's own words for a paused one too
         (_errors.DomainNotRunning("the domain is pmsuspended"), False),
         (_errors.AgentTimeout("paused"), False),
     ],
@@ -354,7 +405,7 @@ def pair() -> t.Iterator[tuple[socket.socket, socket.socket]]:
     its.close()
 
 
-ORDER = _watchdog.Order("test:///x", "some-uuid", 60, 1)
+ORDER = _watchdog.Order("test:///x", "some-uuid", 60, 30, 1)
 
 
 @pytest.mark.parametrize(
@@ -379,6 +430,23 @@ def test_arming(pair: tuple[socket.socket, socket.socket], answer: bytes, pid: i
         assert watchdog.arm(ORDER) == pid
     order = _watchdog.Order(**json.loads(_watchdog._Orders(its).next(1)))
     assert order == ORDER
+
+
+@pytest.mark.parametrize(
+    ("answer", "holds"), [(b'{"holding": true}\n', True), (b"", False), (b"garbage\n", False), (b"[]\n", False)]
+)
+def test_a_freeze_holds_only_when_the_watchdog_says_so(
+    pair: tuple[socket.socket, socket.socket], answer: bytes, holds: bool
+) -> None:
+    ours, its = pair
+    its.sendall(answer)
+    its.shutdown(socket.SHUT_WR)
+    if holds:
+        _watchdog.Watchdog(ours).hold()
+    else:
+        with pytest.raises(_errors.LibvirtFailure, match="the watchdog ended it"):
+            _watchdog.Watchdog(ours).hold()
+    assert its.recv(100) == b"frozen\n"
 
 
 def test_orders_arrive_one_by_one_and_then_the_task_is_gone(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -446,6 +514,7 @@ def test_its_life_with_a_freeze(
             handlers[0](15, None)
 
     monkeypatch.setattr(_watchdog, "_GuestLink", lambda order: Link(guest, happens))
+    monkeypatch.setattr(_watchdog.registry, "registered", lambda uuid: contextlib.nullcontext(Ear(clock, None)))
     monkeypatch.setattr(_watchdog.signal, "signal", lambda number, handler: handlers.append(handler))
     ours.sendall(json.dumps(ORDER._asdict()).encode() + b"\nfreezing\nfrozen\n")
     ours.shutdown(socket.SHUT_WR)

@@ -221,7 +221,7 @@ def test_an_agent_command_has_its_own_time_and_no_deadline(host: Hypervisor) -> 
         (Error(55, "domain is not running"), True, _errors.DomainNotRunning, _errors.DomainNotRunning),
         (Error(42, "Domain not found"), True, _errors.DomainNotFound, _errors.DomainNotFound),
         (Error(1, "internal error: garbage"), True, _errors.ProtocolError, _errors.LibvirtFailure),
-        (Error(38, "end of file"), False, _errors.UnknownOutcome, _errors.HypervisorUnreachable),
+        (Error(38, "end of file"), False, _errors.ConnectionLost, _errors.HypervisorUnreachable),
         (Error(38, "cannot write to the agent's channel"), True, _errors.AgentDisappeared, _errors.LibvirtFailure),
         (Error(1, "internal error: End of file from agent socket"), True, _errors.AgentDisappeared, _errors.LibvirtFailure),
         (UnicodeDecodeError("utf-8", b"\xed", 0, 1, "x"), True, _errors.ProtocolError, _errors.ProtocolError),

@@ -293,7 +293,7 @@ def test_a_domain_that_is_called_like_a_group_is_renamed(world: World, name: str
     data = world.parse(groups={"users_own": "true"})
     assert set(data.hosts) == {f"{name}-00000001", "y"}
     assert name in _groups(data, f"{name}-00000001") & _groups(data, "y")
-    assert f"There is a group called {name}" in world.warnings[0]
+    assert f"There is a host or a group called {name}" in world.warnings[0]
 
 
 def test_two_domains_of_one_name_stay_two(world: World) -> None:
@@ -333,7 +333,7 @@ def test_other_options_are_another_cache(world: World) -> None:
         world.again(**options, **other)
         assert len(world.asked) == before + 1
     before = len(world.asked)
-    world.again(**options, connection="ssh", address_cidrs=["10.0.0.0/8"])
+    world.again(**options, connection="ssh", group_by=["state"])
     assert len(world.asked) == before
 
 

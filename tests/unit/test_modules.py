@@ -186,6 +186,9 @@ class Hatched:
     def tell(self, order: str) -> None:
         self.told.append(order)
 
+    def hold(self) -> None:
+        self.told.append("frozen")
+
     def leave(self) -> None:
         self.told.append("left")
 
@@ -197,7 +200,7 @@ def watchdog(monkeypatch: pytest.MonkeyPatch) -> Hatched:
     return hatched
 
 
-ORDER = _watchdog.Order(samples.URI, samples.uuid(1), 60, 5)
+ORDER = _watchdog.Order(samples.URI, samples.uuid(1), 60, 30, 5)
 FREEZES = [
     # frozen before, arguments, the result, what the watchdog hears
     (False, {}, {"changed": True, "status": "frozen", "filesystems": 2, "watchdog_pid": 77}, [ORDER, "freezing", "frozen", "left"]),
@@ -433,6 +436,9 @@ def test_the_watchdogs_own_link(host: Hypervisor, guest: FakeGuest) -> None:
     guest.silent.clear()
     guest.frozen = True
     assert link.ask(GuestAgent.frozen) is True
+    assert len(host.handles) == 1
+    link._drop()
+    link.ask(GuestAgent.frozen)
     assert len(host.handles) == 2
     link._drop()
     for state, words in ((3, "the domain is paused"), (5, "the domain is shutoff")):

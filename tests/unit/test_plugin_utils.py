@@ -121,7 +121,7 @@ def test_no_two_domains_are_one_host(wanted: t.Any) -> None:
 @pytest.mark.parametrize(
     ("wanted", "groups", "names", "words"),
     [
-        ([("a", False), ("b", False)], {"a"}, ["a-00000000", "b"], ["There is a group called a; "]),
+        ([("a", False), ("b", False)], {"a"}, ["a-00000000", "b"], ["There is a host or a group called a; "]),
         ([("a", True), ("b", False)], {"a", "b"}, ["a-00000000", "b-00000001"], ["group called a; ", "group called b; "]),
         ([("a", False), ("a", True)], {"a"}, ["a-00000000", "a-00000001"], ["group called a; "] * 2),
         ([("a", False), ("b", False)], {"c"}, ["a", "b"], []),

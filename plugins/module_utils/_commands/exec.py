@@ -19,10 +19,11 @@ from .._errors import CommandFailed, ProtocolError, WaitTimeout
 
 #: What a probe may print; one reply stays far below libvirt's limits.
 PROBE_OUTPUT_MAX: t.Final = 64 * 1024
-#: Runs "$@" for at most $1 seconds; its output, cut to size, comes on stdout and its exit code on stderr.
+#: Runs "$@" for at most $1 seconds, where the guest has timeout(1) as coreutils, busybox and the BSDs do. Its output, cut to
+#: size, comes on stdout and its exit code on stderr.
 _PROBE_SCRIPT: t.Final = (
-    't=$1; shift; { "$@" 2>/dev/null </dev/null & p=$!; (sleep "$t"; kill -9 $p) >/dev/null 2>&1 & w=$!;'
-    f" wait $p; echo $? >&2; kill $w; }} | head -c {PROBE_OUTPUT_MAX}"
+    'limit=$1; shift; command -v timeout >/dev/null && set -- timeout -s KILL "$limit" "$@";'
+    f' {{ "$@" 2>/dev/null </dev/null; echo $? >&2; }} | head -c {PROBE_OUTPUT_MAX}'
 )
 _PROBE_GRACE: t.Final = 1.0
 _FIRST_PAUSE: t.Final = 0.01
@@ -77,9 +78,9 @@ def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
 
     :raise UnknownOutcome: the agent itself went silent.
     """
-    argv = ("/bin/sh", "-c", _PROBE_SCRIPT, "probe", f"{probe.timeout:g}", *probe.argv)
+    argv = ("/bin/sh", "-c", _PROBE_SCRIPT, "probe", str(math.ceil(probe.timeout)), *probe.argv)
     try:
-        result = run(agent, argv, probe.timeout + _PROBE_GRACE)
+        result = run(agent, argv, math.ceil(probe.timeout) + _PROBE_GRACE)
     except (CommandFailed, WaitTimeout) as error:
         return {"rc": None, "output": "", "json": None, "error": error.detail}
     output = result.stdout.decode("utf-8", "replace")
