@@ -36,7 +36,7 @@ options:
   hostnames:
     description:
       - What a host is called, in order of preference. V(name), V(uuid) and V(title) are the domain's, V(guest_hostname) is what
-        the guest calls itself. Anything else is a Jinja expression over the host's variables.
+        the guest calls itself. Anything else is a Jinja expression (without braces) over the host's variables.
       - A name that the guest has a say in is used only if it is a proper host name that no other host has, and is not
         C(localhost) or an address. The domain's name is used when nothing else can be.
       - Two domains never become one host. Where several want the same name it belongs to the one that has it from libvirt, or
@@ -125,7 +125,7 @@ options:
       - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
         you (SSH, if you say nothing). Where there is no address, and the agent may execute commands, it chooses the connection
         plugin C(virtops.guest_agent.agent), if this version of the collection has it.
-      - V(agent) always chooses that connection plugin, whether this version has it or not.
+      - V(agent) always chooses that connection plugin, and is an error where there is none.
       - V(ssh) always uses SSH. V(none) sets nothing.
     type: str
     choices: [auto, agent, ssh, none]
@@ -231,7 +231,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 from ansible.plugins.loader import connection_loader
 
-from ..module_utils._addresses import assign
+from ..module_utils._addresses import assign, usable
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._gather import Gathered, gather
 from ..module_utils._query import Selection
@@ -246,11 +246,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     NAME = "virtops.guest_agent.libvirt"
 
     def verify_file(self, path: str) -> bool:
-        return super().verify_file(path) and path.endswith(ENDINGS)
+        if path.endswith(ENDINGS):
+            return bool(super().verify_file(path))
+        self.display.vvv(f"{self.NAME}: {path} is left to other plugins, since it does not end in {', '.join(ENDINGS)}")
+        return False
 
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        if self.get_option("connection") == "agent" and not self._has_agent_plugin():
+            raise AnsibleParserError(f"connection: agent needs {_hostvars.AGENT_CONNECTION}, which this version does not have.")
         try:
             selection = Selection(self.get_option("include"), self.get_option("exclude"))
             self._populate(self._records(path, cache, selection), selection)
@@ -312,17 +317,23 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         claims = {key(record): record["addresses"] for record in gathered}
         addresses = assign(claims, _options.address_policy(self.get_option))
         records = [record for record in gathered if selection.after_agent(record)]
+        for record in records:
+            unused = {c["address"] for c in usable(record["addresses"], _options.address_policy(self.get_option))}
+            for address in sorted(unused - set(addresses[key(record)])):
+                self.display.v(f"{self.NAME}: {address} is not used for {record['libvirt']['name']}: other domains claim it too.")
         variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
 
     def _variables(self, record: Record, addresses: list[str]) -> dict[str, t.Any]:
-        has_agent_plugin = connection_loader.find_plugin_with_context(_hostvars.AGENT_CONNECTION).resolved
         prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
         return {
             **_hostvars.host_vars(record, addresses, prefix, suffix),
-            **_hostvars.connection_vars(record, addresses, self.get_option("connection"), has_agent_plugin),
+            **_hostvars.connection_vars(record, addresses, self.get_option("connection"), self._has_agent_plugin()),
         }
+
+    def _has_agent_plugin(self) -> bool:
+        return bool(connection_loader.find_plugin_with_context(_hostvars.AGENT_CONNECTION).resolved)
 
     def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:
         taken = {record["libvirt"][what] for record in records for what in ("name", "uuid")}
@@ -339,6 +350,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 except Exception as error:  # whatever a template of the user's may raise
                     if self.get_option("strict"):
                         raise AnsibleParserError(f"hostnames: {expression!r} cannot be evaluated: {error}") from error
+                    self.display.v(f"{self.NAME}: hostnames: {expression!r} cannot be evaluated: {error}")
                     return None
 
             candidates.append(_names.choose(record, preference, evaluate, taken))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import queue
+import sys
 import threading
 import typing as t
 import uuid
@@ -283,7 +284,7 @@ def connect(uri: str | None, timeout: float, events: bool = False, deadline: Dea
     """
     if LIBVIRT_IMPORT_ERROR is not None:
         raise InvalidInput(
-            "the Python that runs this has no libvirt-python",
+            f"the Python that runs this ({sys.executable}) has no libvirt-python",
             hint="install libvirt-python for it (Debian: python3-libvirt, Fedora: python3-libvirt, or pip install libvirt-python)",
         )
     return Connection(uri or "", timeout, events, deadline)

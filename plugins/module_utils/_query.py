@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
 from ._errors import InvalidInput
@@ -41,7 +42,7 @@ class Expression:
         """
         if JMESPATH_IMPORT_ERROR is not None:
             raise InvalidInput(
-                f"{option} needs jmespath, which the Python that runs this does not have",
+                f"{option} needs jmespath, which the Python that runs this ({sys.executable}) does not have",
                 hint="install jmespath for it (Debian, Fedora: python3-jmespath, or pip install jmespath)",
             )
         self._option = option

@@ -13,6 +13,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ._argspec import Spec
 from ._errors import GuestAgentError, InvalidInput
 
+#: A year: what is longer is a mistake, and more than the clocks of some systems can count.
+SECONDS_MAX: t.Final = 366 * 24 * 3600
+
 
 class Task(t.NamedTuple):
     """What a module's ensure() or gather() gets to know of the task."""
@@ -49,9 +52,9 @@ def run(spec: Spec, ensure: t.Callable[[Task], Outcome]) -> None:
 
 
 def _check(params: t.Mapping[str, t.Any]) -> None:
-    for option in ("agent_timeout", "timeout"):
+    for option, least in (("agent_timeout", 1), ("timeout", 1), ("max_seconds", 0), ("force_after", 0)):
         value = params.get(option)
-        if value is not None and value < 1:
-            raise InvalidInput(f"{option} must be at least 1 second, and is {value:g}")
+        if value is not None and not least <= value <= SECONDS_MAX:
+            raise InvalidInput(f"{option} must be from {least} to {SECONDS_MAX} seconds, and is {value:g}")
     if params.get("domain") == "":
         raise InvalidInput("domain is empty", hint="give the domain's name or UUID")

@@ -38,7 +38,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Work on guests that have neither SSH nor Python yet
-  hosts: guests
+  hosts: agent_connected
   gather_facts: false
   tasks:
     - name: Gather their facts on the hypervisor

@@ -139,8 +139,6 @@ SPEC = _argspec.Spec(
 
 
 def ensure(task: Task) -> Outcome:
-    if task.params["max_seconds"] < 0:
-        raise InvalidInput("max_seconds must be 0 or more")
     if task.params["mountpoints"] == []:
         raise InvalidInput("mountpoints is empty, which would freeze nothing; leave it out to freeze all filesystems")
     if task.params["state"] == "thawed":

@@ -159,7 +159,7 @@ guests:
       sample:
         - name: default
           interface_name: eth0
-          mac: 52:54:00:12:34:56
+          mac: "52:54:00:12:34:56"
           ip_address: 192.168.122.10
           ip_addresses: [192.168.122.10/24]
           info_source: domain, guest-agent

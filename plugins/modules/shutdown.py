@@ -67,7 +67,7 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(off), V(gone) (the domain was transient and does not exist any more), or V(requested) with O(wait=false).
+    - V(off), V(gone) (the domain was transient and does not exist any more), or V(requested) with O(wait=false) and in check mode.
     - A domain that is still on when O(timeout) is over is a failure with C(failure.kind) V(still_on).
   returned: success
   type: str
@@ -121,8 +121,8 @@ SPEC = _argspec.Spec(
 
 def ensure(task: Task) -> Outcome:
     force_after = task.params["force_after"]
-    if force_after is not None and (force_after < 0 or not task.params["wait"]):
-        raise InvalidInput("force_after needs wait=true, and 0 seconds or more")
+    if force_after is not None and not task.params["wait"]:
+        raise InvalidInput("force_after needs wait=true")
     if force_after is not None and force_after >= task.params["timeout"]:
         raise InvalidInput(f"force_after ({force_after} s) must be less than timeout ({task.params['timeout']} s)")
     deadline = Deadline(task.params["timeout"])

@@ -38,8 +38,8 @@ def plan(get_option: GetOption, selection: Selection) -> Plan:
     :raise InvalidInput: a value that cannot be.
     """
     for option in ("agent_timeout", "timeout", "concurrency"):
-        if get_option(option) < 1:
-            raise InvalidInput(f"{option} must be at least 1, and is {get_option(option):g}")
+        if not 1 <= get_option(option) <= 10**6:
+            raise InvalidInput(f"{option} must be from 1 to {10**6}, and is {get_option(option):g}")
     if get_option("max_items") < 0:
         raise InvalidInput("max_items must be at least 0")
     states = get_option("states")

@@ -188,7 +188,21 @@ def test_auto_does_not_choose_a_plugin_that_is_not_there(world: World, monkeypat
     monkeypatch.setattr(_hostvars, "AGENT_CONNECTION", "virtops.guest_agent.none")
     world.records = [samples.record("web", 1, agent={"can_exec": True})]
     assert "ansible_connection" not in _vars(world.parse())
-    assert _vars(world.again(connection="agent"))["ansible_connection"] == "virtops.guest_agent.none"
+    with pytest.raises(AnsibleParserError, match="which this version does not have"):
+        world.again(connection="agent")
+
+
+def test_domains_of_one_name_in_two_sources_are_two_hosts(world: World) -> None:
+    world.records = [samples.record("web", 1)]
+    world.parse("one.libvirt.yml")
+    world.records = [samples.record("web", 2)]
+    second = world.parse("two.libvirt.yml")
+    assert {second.hosts[name].get_vars()["libvirt_uuid"] for name in second.hosts} == {samples.uuid(1), samples.uuid(2)}
+
+
+def test_a_guest_that_is_left_out_keeps_its_address(world: World) -> None:
+    world.records = [samples.record("victim", 1, "10.0.0.5"), samples.record("thief", 2, "10.0.0.5")]
+    assert "ansible_host" not in world.parse(exclude=["libvirt.name=='victim'"]).hosts["thief"].get_vars()
 
 
 SELECTIONS = [
@@ -211,7 +225,7 @@ def test_selection(world: World, options: dict, hosts: set) -> None:
 ERRORS = [
     ({"include": ["a b"]}, "include"),
     ({"include": ["abs(hostname)"]}, "cannot be applied"),
-    ({"agent_timeout": 0}, "agent_timeout must be at least 1"),
+    ({"agent_timeout": 0}, "agent_timeout must be from 1 to"),
     ({"address_cidrs": ["x"]}, "address_cidrs"),
     ({"probes": {"x": []}}, "probes: x"),
     ({"hostnames": ["1 / 0"], "strict": True}, "hostnames"),

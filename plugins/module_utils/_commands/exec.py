@@ -25,6 +25,13 @@ _PROBE_SCRIPT: t.Final = (
     'limit=$1; shift; command -v timeout >/dev/null && set -- timeout -s KILL "$limit" "$@";'
     f' {{ "$@" 2>/dev/null </dev/null; echo $? >&2; }} | head -c {PROBE_OUTPUT_MAX}'
 )
+#: Exit codes of the shell and of timeout(1) that say something about the probe itself.
+_PROBE_ERRORS: t.Final = {
+    None: "it gave no exit code",
+    126: "it cannot be executed in the guest",
+    127: "the guest has no such program",
+    137: "it was killed, most likely since its time was over",
+}
 _PROBE_GRACE: t.Final = 1.0
 _FIRST_PAUSE: t.Final = 0.01
 _LONGEST_PAUSE: t.Final = 0.5
@@ -85,11 +92,12 @@ def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
         return {"rc": None, "output": "", "json": None, "error": error.detail}
     output = result.stdout.decode("utf-8", "replace")
     rc = (result.stderr.split() or [b""])[-1]
+    code = int(rc) if rc.isdigit() and len(rc) < 4 else None
     return {
-        "rc": int(rc) if rc.isdigit() and len(rc) < 4 else None,
+        "rc": code,
         "output": _untrusted.clean(output.strip(), PROBE_OUTPUT_MAX),
         "json": _as_json(output),
-        "error": None,
+        "error": _PROBE_ERRORS.get(code),
     }
 
 
