@@ -15,15 +15,17 @@ from __future__ import annotations
 import re
 import typing as t
 
-import jinja2
 from ansible.release import __version__ as core_version
-from jinja2 import nodes
 
 #: Jinja2 needs a brace, unless a header has given it other delimiters.
 _TEMPLATE: t.Final = re.compile(r"[{}]|#jinja2", re.IGNORECASE)
-#: Without one of these an expression neither calls nor filters anything, nor computes anything large.
-_WORKS: t.Final = re.compile(r"[(|*%]|\bis\b")
-_IDLE_NODES: t.Final = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Tuple)
+#: What an expression needs to do anything: a call, a filter, a test, or an operator that makes something large of something
+#: small. Looked for in the text, not in what a parser makes of it: parsers differ in what they take for a syntax error.
+_WORKS: t.Final = re.compile(r"[^\W\d]\w*\s*\(|[\])'\"]\s*\(|[|*%]|\bis\b")
+#: Two words beside each other, as in 24.04.1 LTS (Noble Numbat): no expression has them, but for a test and its argument (is), and
+#: what stands in quotes.
+_WORDS: t.Final = re.compile(r"\b(?!(?:{0})\b)[a-z]\w* +(?!(?:{0})\b)[a-z]".format("and|or|not|in|is|if|else"), re.IGNORECASE)
+_QUOTED_OR_TEST: t.Final = re.compile(r"['\"\\]|\bis\b", re.IGNORECASE)
 _TRUSTS_BY_DEFAULT: t.Final = tuple(int(part) for part in core_version.split(".")[:2]) < (2, 19)
 
 
@@ -42,13 +44,7 @@ def is_plain(text: str) -> bool:
     """Whether nothing happens when ``text`` is taken for a template, or for an expression."""
     if _TEMPLATE.search(text):
         return False
-    if not _WORKS.search(text):
-        return True
-    try:
-        parsed = jinja2.Environment(autoescape=True).parse("{{ " + text + " }}")
-    except (jinja2.TemplateSyntaxError, RecursionError):
-        return True  # such as: Debian GNU/Linux 12 (bookworm)
-    return all(isinstance(node, _IDLE_NODES) for node in parsed.find_all(nodes.Node))
+    return not _WORKS.search(text) or bool(_WORDS.search(text) and not _QUOTED_OR_TEST.search(text))
 
 
 if _TRUSTS_BY_DEFAULT:
