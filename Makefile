@@ -61,7 +61,7 @@ unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
 
 .PHONY: integration
 integration: system venv collections ## tests on real guests
-	$(RUN) python -m pytest tests/integration -q
+	$(RUN) python -m pytest tests/integration -q -rs
 
 .PHONY: coverage
 coverage: venv collections ## unit tests with branch coverage of the core
