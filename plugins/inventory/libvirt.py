@@ -124,8 +124,8 @@ options:
     description:
       - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
         you (SSH, if you say nothing). Where there is no address, and the agent may execute commands, it chooses the connection
-        plugin C(virtops.guest_agent.agent), if this version of the collection has it.
-      - V(agent) always chooses that connection plugin, and is an error where there is none.
+        plugin P(virtops.guest_agent.agent#connection).
+      - V(agent) always chooses that connection plugin.
       - V(ssh) always uses SSH. V(none) sets nothing.
     type: str
     choices: [auto, agent, ssh, none]
@@ -229,7 +229,6 @@ import typing as t
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
-from ansible.plugins.loader import connection_loader
 
 from ..module_utils._addresses import assign, usable
 from ..module_utils._errors import GuestAgentError
@@ -254,8 +253,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        if self.get_option("connection") == "agent" and not self._has_agent_plugin():
-            raise AnsibleParserError(f"connection: agent needs {_hostvars.AGENT_CONNECTION}, which this version does not have.")
         try:
             selection = Selection(self.get_option("include"), self.get_option("exclude"))
             self._populate(self._records(path, cache, selection), selection)
@@ -329,11 +326,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
         return {
             **_hostvars.host_vars(record, addresses, prefix, suffix),
-            **_hostvars.connection_vars(record, addresses, self.get_option("connection"), self._has_agent_plugin()),
+            **_hostvars.connection_vars(record, addresses, self.get_option("connection")),
         }
-
-    def _has_agent_plugin(self) -> bool:
-        return bool(connection_loader.find_plugin_with_context(_hostvars.AGENT_CONNECTION).resolved)
 
     def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:
         taken = {record["libvirt"][what] for record in records for what in ("name", "uuid")}

@@ -14,6 +14,21 @@ URI: t.Final[Options] = {"uri": {"type": "str"}}
 AGENT_TIMEOUT: t.Final[Options] = {"agent_timeout": {"type": "int", "default": 5}}
 DOMAIN: t.Final[Options] = {"domain": {"type": "str", "required": True}}
 GUEST: t.Final[Options] = {**DOMAIN, **URI, **AGENT_TIMEOUT}
+#: The ways of _reach.py to a guest; what each of them needs is in REACH_REQUIRES.
+REACH: t.Final[Options] = {
+    "domain": {"type": "str"},
+    **URI,
+    **AGENT_TIMEOUT,
+    "transport": {"type": "str", "choices": ["libvirt", "channel", "unix"], "default": "libvirt"},
+    "channel": {"type": "str", "default": "org.qemu.guest_agent.1"},
+    "socket": {"type": "path"},
+    "data_lane": {"type": "str", "choices": ["auto", "attach", "never"], "default": "auto"},
+}
+REACH_REQUIRES: t.Final = (
+    ("transport", "libvirt", ["domain"]),
+    ("transport", "channel", ["domain"]),
+    ("transport", "unix", ["socket"]),
+)
 
 
 class Spec(t.NamedTuple):
@@ -22,3 +37,7 @@ class Spec(t.NamedTuple):
     options: Options
     required_if: t.Sequence[tuple[t.Any, ...]] = ()
     mutually_exclusive: t.Sequence[t.Sequence[str]] = ()
+    required_one_of: t.Sequence[t.Sequence[str]] = ()
+    #: Whether results may hold what options with no_log say: what a command prints, what a diff shows. Such options are then kept
+    #: out of logs and of the result's ``invocation`` only. Otherwise Ansible blots them out to the last letter.
+    echoes: bool = False

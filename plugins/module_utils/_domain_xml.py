@@ -12,6 +12,8 @@ import xml.etree.ElementTree as ET
 from ._errors import LibvirtFailure
 
 AGENT_CHANNEL: t.Final = "org.qemu.guest_agent.0"
+#: Ours, for the content of files.
+DATA_CHANNEL: t.Final = "org.virtops.guest_agent.0"
 _KIB: t.Final = {"b": 1 / 1024, "bytes": 1 / 1024, "k": 1, "KiB": 1, "M": 1024, "MiB": 1024, "G": 1024**2, "GiB": 1024**2}
 
 
@@ -53,10 +55,7 @@ def parse(xml: str) -> DomainXml:
     """
     :raise LibvirtFailure: this is not a domain's XML.
     """
-    try:
-        root = ET.fromstring(xml)
-    except ET.ParseError as error:
-        raise LibvirtFailure("libvirt's domain XML cannot be read") from error
+    root = _root(xml)
     return DomainXml(
         name=root.findtext("name", ""),
         uuid=root.findtext("uuid", ""),
@@ -72,11 +71,49 @@ def parse(xml: str) -> DomainXml:
     )
 
 
-def _channel(root: ET.Element) -> str | None:
-    for target in root.iterfind("devices/channel/target[@type='virtio']"):
-        if target.get("name") == AGENT_CHANNEL:
-            return target.get("state")
+def channels(xml: str) -> dict[str, str | None]:
+    """Name -> state of the virtio channels: "connected" (somebody in the guest has it open), "disconnected"; None where libvirt
+    does not know: the domain is not running, or nobody in the guest has opened the port since it was plugged in.
+
+    :raise LibvirtFailure: this is not a domain's XML.
+    """
+    return _channels(_root(xml))
+
+
+def channel_device(name: str) -> str:
+    """The XML of a virtio channel whose host end is libvirt's."""
+    target = ET.Element("target", type="virtio", name=name)
+    channel = ET.Element("channel", type="unix")
+    channel.append(target)
+    return ET.tostring(channel, encoding="unicode")
+
+
+def plugged_channel(xml: str, name: str) -> str:
+    """The XML of the domain's virtio channel ``name`` as libvirt wants it to unplug it; empty where there is none.
+
+    :raise LibvirtFailure: this is not a domain's XML.
+    """
+    for channel in _root(xml).iterfind("devices/channel"):
+        target = channel.find("target[@type='virtio']")
+        if target is not None and target.get("name") == name:
+            return ET.tostring(channel, encoding="unicode")
     return ""
+
+
+def _root(xml: str) -> ET.Element:
+    try:
+        return ET.fromstring(xml)
+    except ET.ParseError as error:
+        raise LibvirtFailure("libvirt's domain XML cannot be read") from error
+
+
+def _channels(root: ET.Element) -> dict[str, str | None]:
+    targets = root.iterfind("devices/channel/target[@type='virtio']")
+    return {target.get("name", ""): target.get("state") for target in targets}
+
+
+def _channel(root: ET.Element) -> str | None:
+    return _channels(root).get(AGENT_CHANNEL, "")
 
 
 def _memory_mib(memory: ET.Element | None) -> int:

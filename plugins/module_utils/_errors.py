@@ -215,3 +215,51 @@ class DomainStillOn(WaitTimeout):
 
     kind = "still_on"
     default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after pull the plug"
+
+
+class ChannelBusy(AgentUnavailable):
+    """Another client holds the host's end of the channel."""
+
+    kind = "channel_busy"
+    status = "unresponsive"
+    default_hint = "end the other client of this channel, or use another channel"
+
+
+class CommandTimeout(WaitTimeout):
+    """The command was still running when its time was over; it has been killed."""
+
+    kind = "command_timeout"
+    default_hint = "give it more time, or look at what it waits for"
+
+
+class OutputTooLong(CommandFailed):
+    """A command printed more than the controller should hold in memory."""
+
+    kind = "output_too_long"
+
+
+class FileFailed(CommandFailed):
+    """The guest's file system did not allow it; ``reason`` is a word for it (``_file_scripts.PROBLEMS``)."""
+
+    kind = "file_failed"
+
+    def __init__(self, detail: str, *, reason: str = "", domain: str = "", command: str = "", hint: str = "") -> None:
+        super().__init__(detail, domain=domain, command=command, hint=hint)
+        self.reason = reason
+
+
+class FileMissing(FileFailed):
+    kind = "file_missing"
+
+
+class LaneFailed(GuestAgentError):
+    """The data lane is not there, is busy, or broke in the middle: another lane may do. Nothing of it is left in the guest.
+
+    ``moved`` bytes have reached the sink of a read. The file of a write has any content.
+    """
+
+    kind = "data_lane_failed"
+
+    def __init__(self, detail: str, *, moved: int = 0, domain: str = "", command: str = "", hint: str = "") -> None:
+        super().__init__(detail, domain=domain, command=command, hint=hint)
+        self.moved = moved

@@ -16,7 +16,7 @@ import queue
 import threading
 import typing as t
 
-from . import _domain_xml, _probe, _record
+from . import _domain_xml, _preflight, _probe, _record
 from ._addresses import AddressPolicy, Candidate, contested, usable
 from ._client import GuestAgent
 from ._commands.exec import Probe
@@ -224,7 +224,7 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Ite
     libvirt = _libvirt_part(summary, domain, uri, hostname)
     if not plan.select({"libvirt": libvirt}):
         return
-    problem = _probe.preflight(summary.state, domain)
+    problem = _preflight.preflight(summary.state, domain)
     agent = _record.agent_part(problem)
     if problem is None and not plan.asks_agent():
         agent.update({"connected": True, "status": "connected", "reason": "the channel is open; the agent was not asked"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from . import _domain_xml, _probe
+from . import _domain_xml, _preflight
 from ._client import GuestAgent
 from ._hypervisor import Connection, Domain, connect
 from ._transport import LibvirtTransport
@@ -30,7 +30,7 @@ class Guest(t.NamedTuple):
         :raise AgentUnavailable: it has no channel, or nobody listens on it.
         :raise UnknownOutcome: the agent does not answer.
         """
-        problem = _probe.preflight(self.domain.state(), _domain_xml.parse(self.domain.xml()))
+        problem = _preflight.preflight(self.domain.state(), _domain_xml.parse(self.domain.xml()))
         if problem is not None:
             problem.domain = self.domain.name
             raise problem

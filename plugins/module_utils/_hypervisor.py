@@ -14,7 +14,7 @@ import threading
 import typing as t
 import uuid
 
-from . import _libvirt_errors
+from . import _libvirt_errors, _stream
 from ._deadline import Deadline
 from ._errors import (
     AgentBusy,
@@ -59,6 +59,8 @@ _ADDRESS_SOURCES: t.Final = {"lease": 0, "arp": 2}
 _SHUTDOWN_ACPI: t.Final = 1
 #: virDomainStatsTypes: state needs neither the agent nor QEMU's monitor
 _STATS_STATE: t.Final = 1
+#: virDomainDeviceModifyFlags
+_AFFECT_LIVE: t.Final = 1
 #: virDomainEventID, and the virDomainEventType values that end or change a run of the domain
 _EVENT_LIFECYCLE: t.Final = 0
 _LIFECYCLE_EVENTS: t.Final = {
@@ -144,6 +146,30 @@ class Domain:
         """Ask the guest by ACPI to shut down (virDomainShutdownFlags, 0.9.10)."""
         self._call(lambda: self._handle.shutdownFlags(_SHUTDOWN_ACPI))
 
+    def attach(self, device: str) -> None:
+        """Plug ``device`` (XML) into the running domain only (virDomainAttachDeviceFlags, 0.7.7)."""
+        self._call(lambda: self._handle.attachDeviceFlags(device, _AFFECT_LIVE))
+
+    def detach(self, device: str) -> None:
+        """Unplug ``device`` (as its XML has it) of the running domain; the guest says when (virDomainDetachDeviceFlags, 0.7.7)."""
+        self._call(lambda: self._handle.detachDeviceFlags(device, _AFFECT_LIVE))
+
+    def open_channel(self, name: str, force: bool = False) -> _stream.ChannelStream:
+        """The host's end of the virtio channel ``name`` (virDomainOpenChannel, 1.0.2); ``force`` takes it from whoever holds it.
+
+        :raise AgentNotConfigured: there is no such channel.
+        :raise ChannelBusy: another client of libvirt holds it.
+        """
+        connection = self._connection.again()  # libvirt before 10.0 loses wakeups between threads that share a connection
+        opening = _stream.Opening(libvirt.libvirtError, self.name, name)
+        try:
+            connection.call(lambda: opening.open(connection.handle, self.uuid, force), None, self.name)
+        except BaseException:
+            opening.give_up()
+            connection.close()
+            raise
+        return opening.stream(connection.close, lambda: self.open_channel(name, force=True).close())
+
     def lifecycle(self) -> LifecycleWatch:
         """The domain's lifecycle events from now on; the connection must have been made with ``events``."""
         return LifecycleWatch(self._connection, self._handle)
@@ -170,6 +196,10 @@ class Connection:
         self.handle: t.Any = self.call(lambda: _open(uri))
         if not uri:
             self.uri = t.cast(str, self.call(self.handle.getURI))
+
+    def again(self) -> Connection:
+        """Another connection to the same hypervisor."""
+        return connect(self.uri, self._timeout)
 
     def hostname(self) -> str:
         return t.cast(str, self.call(self.handle.getHostname))

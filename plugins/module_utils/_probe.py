@@ -10,12 +10,11 @@ import datetime
 import functools
 import typing as t
 
-from . import _advice, _domain_xml, _record
+from . import _diagnosis, _record
 from ._client import GuestAgent
 from ._commands import exec as _exec
+from ._commands.system import OsInfo
 from ._errors import (
-    AgentDisconnected,
-    AgentNotConfigured,
     AgentUnavailable,
     CommandBlocked,
     CommandUnknown,
@@ -30,18 +29,6 @@ from ._subsets import SUBSETS
 
 #: After one of these there is no use in asking on.
 _STOP: t.Final = (UnknownOutcome, AgentUnavailable, DomainNotRunning, HypervisorUnreachable, PermissionDenied, GuestFrozen)
-_EXEC_COMMANDS: t.Final = ("guest-exec", "guest-exec-status")
-
-
-def preflight(state: str, domain: _domain_xml.DomainXml) -> GuestAgentError | None:
-    """Why there is no agent to ask, known from libvirt alone; None where there may be one."""
-    if domain.channel == "" or domain.kind not in ("kvm", "qemu", "hvf", "xen"):
-        return AgentNotConfigured("the domain has no guest agent channel")
-    if state not in ("running", "blocked"):
-        return DomainNotRunning(f"the domain is {state}")
-    if domain.channel == "disconnected":
-        return AgentDisconnected("the channel is there, and nobody in the guest listens on it", hint=_advice.install_agent())
-    return None
 
 
 def ask(
@@ -60,8 +47,7 @@ def ask(
             break
         except GuestAgentError as error:
             troubles.append(error)
-    os_id = (answers.get("os") or {}).get("id")
-    part.update(_verdict(troubles, os_id))
+    part.update(_verdict(agent, troubles, answers.get("os")))
     answers.pop("agent", None)
     return part, t.cast(_record.GuestParts, answers)
 
@@ -82,22 +68,21 @@ def _introduce(agent: GuestAgent, part: _record.AgentPart) -> None:
     capabilities = agent.capabilities()
     part["version"] = capabilities.version
     part["blocked_commands"] = capabilities.blocked
-    part["can_exec"] = all(capabilities.commands.get(command, False) for command in _EXEC_COMMANDS)
+    part["can_exec"] = all(capabilities.commands.get(command, False) for command in _diagnosis.EXEC)
     if capabilities.looks_frozen() and agent.frozen():
         part["blocked_commands"] = []
         raise GuestFrozen("the guest's filesystems are frozen")
 
 
-def _verdict(troubles: t.Sequence[GuestAgentError], os_id: str | None) -> t.Any:
+def _verdict(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], os_info: OsInfo | None) -> t.Any:
     """status, reason and hint from what went wrong. A command that merely failed leaves the agent connected, with a reason."""
     if not troubles:
         return {"status": "connected", "reason": "", "hint": ""}
     first = troubles[0]
-    blocked = [trouble.command for trouble in troubles if isinstance(trouble, (CommandBlocked, CommandUnknown))]
-    if blocked and isinstance(first, (CommandBlocked, CommandUnknown)):
-        reason = f"the agent does not accept {', '.join(blocked)}"
-        hint = _advice.allow_commands(os_id) if isinstance(first, CommandBlocked) else first.hint
-        return {"status": first.status, "reason": reason, "hint": hint}
+    if isinstance(first, (CommandBlocked, CommandUnknown)):
+        reason = _refusal(agent, troubles, os_info)
+        return {"status": first.status, "reason": reason.detail, "hint": reason.hint}
+    first = _diagnosis.explain(agent, first, ())
     place = f"{first.command}: " if first.command else ""
     connected = not isinstance(first, (AgentUnavailable, DomainNotRunning))
     return {
@@ -106,3 +91,14 @@ def _verdict(troubles: t.Sequence[GuestAgentError], os_id: str | None) -> t.Any:
         "reason": f"{place}{first.detail}",
         "hint": first.hint,
     }
+
+
+def _refusal(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], os_info: OsInfo | None) -> _diagnosis.Reason:
+    blocked = [trouble.command for trouble in troubles if isinstance(trouble, CommandBlocked)]
+    unknown = [trouble.command for trouble in troubles if isinstance(trouble, CommandUnknown)]
+    if "guest-exec" in (*blocked, *unknown):
+        # The first that is refused hides the second.
+        for refused, more in zip((blocked, unknown), _diagnosis.missing(agent, _diagnosis.EXEC)):
+            refused += [command for command in more if command not in refused]
+    guest_os = _diagnosis.GuestOs(os_info["id"], os_info["version_id"]) if os_info else _diagnosis.guest_os(agent)
+    return _diagnosis.refusal(blocked, unknown, _diagnosis.version(agent), guest_os)

@@ -15,6 +15,8 @@ from ._errors import GuestAgentError, InvalidInput
 
 #: A year: what is longer is a mistake, and more than the clocks of some systems can count.
 SECONDS_MAX: t.Final = 366 * 24 * 3600
+#: What Ansible itself puts in the place of such a value.
+_WITHHELD: t.Final = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 class Task(t.NamedTuple):
@@ -22,6 +24,7 @@ class Task(t.NamedTuple):
 
     params: t.Mapping[str, t.Any]
     check_mode: bool
+    diff: bool
     warn: t.Callable[[str], None]
 
 
@@ -31,24 +34,47 @@ class Outcome(t.NamedTuple):
     result: t.Mapping[str, t.Any]
     before: t.Mapping[str, t.Any] = {}
     after: t.Mapping[str, t.Any] = {}
+    #: how to show the difference, where there is a better way than both as they are
+    diff: t.Mapping[str, t.Any] | None = None
+    #: why the task fails although it has a result
+    failure: GuestAgentError | None = None
+
+
+class _Module(AnsibleModule):  # type: ignore[misc]
+    def add_path_info(self, kwargs: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Nothing: a result's ``dest`` is a path of the guest, and this would describe the hypervisor's file of that name."""
+        return kwargs
 
 
 def run(spec: Spec, ensure: t.Callable[[Task], Outcome]) -> None:
-    module = AnsibleModule(
+    module = _Module(
         argument_spec=dict(spec.options),
         required_if=list(spec.required_if),
         mutually_exclusive=list(spec.mutually_exclusive),
+        required_one_of=list(spec.required_one_of),
         supports_check_mode=True,
     )
+    told = _withhold(module, spec) if spec.echoes else {}
     try:
         _check(module.params)
-        outcome = ensure(Task(module.params, module.check_mode, module.warn))
+        outcome = ensure(Task(module.params, module.check_mode, module._diff, module.warn))
     except GuestAgentError as error:
-        module.fail_json(msg=str(error), failure=error.failure())
-    result = {**outcome.result, "changed": outcome.before != outcome.after}
-    if module._diff and outcome.before != outcome.after:
-        result["diff"] = {"before": dict(outcome.before), "after": dict(outcome.after)}
+        outcome = Outcome({}, failure=error)
+    changed = outcome.before != outcome.after
+    result = {**outcome.result, **told, "changed": changed}
+    if module._diff and changed:
+        result["diff"] = outcome.diff or {"before": dict(outcome.before), "after": dict(outcome.after)}
+    if outcome.failure is not None:
+        module.fail_json(msg=str(outcome.failure), failure=outcome.failure.failure(), **result)
     module.exit_json(**result)
+
+
+def _withhold(module: AnsibleModule, spec: Spec) -> dict[str, t.Any]:
+    """The ``invocation`` to return, without what options with no_log say; the rest of the result is left as it is."""
+    module.no_log_values.clear()
+    secret = {name for name, option in spec.options.items() if option.get("no_log")}
+    args = {name: _WITHHELD if name in secret and value is not None else value for name, value in module.params.items()}
+    return {"invocation": {"module_args": args}}
 
 
 def _check(params: t.Mapping[str, t.Any]) -> None:

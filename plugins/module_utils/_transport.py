@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import re
+import secrets
 import socket
 import typing as t
 
+from . import _domain_xml
 from ._deadline import Deadline
-from ._errors import AgentDisappeared, AgentDisconnected, AgentTimeout, ProtocolError
+from ._errors import AgentDisappeared, AgentDisconnected, AgentTimeout, InvalidInput, ProtocolError
 from ._hypervisor import Domain
 from ._protocol import REPLY_MAX, Request
 
@@ -50,87 +52,144 @@ class LibvirtTransport:
         return self._domain.agent_command(request.command, request.text, seconds)
 
 
-class UnixSocketTransport:
-    """An agent on a unix socket, without libvirt: ``qemu-ga -m unix-listen``, or a QEMU socket chardev."""
+class Link(t.Protocol):
+    """Bytes to an agent and back. Both calls raise TimeoutError at the deadline, and ConnectionError when the link is broken."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._socket: socket.socket | None = None
-        self._synchronised = False
-        self._buffer = b""
-        self._ids = itertools.count(1)
+    def send(self, data: bytes, deadline: Deadline) -> None: ...
+
+    def receive(self, deadline: Deadline) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class LinkTransport:
+    """qemu-ga's protocol over a link of our own: one line there, one line back, put in step by guest-sync-delimited (1.1)."""
+
+    def __init__(self, name: str, open_link: t.Callable[[Deadline], Link]) -> None:
+        self._name = name
+        self._open_link = open_link
+        self._link: Link | None = None
+        self._in_step = False
+        self._buffer = bytearray()
 
     @property
     def name(self) -> str:
-        return self._path
+        return self._name
 
     def exchange(self, request: Request, seconds: int) -> str:
         deadline = Deadline(seconds)
-        link = self._connected()
-        if not self._synchronised:
-            self._synchronise(link, deadline)
-        self._synchronised = False
-        self._send(link, request.text.encode() + b"\n", deadline)
-        line = self._receive(link, b"\n", deadline)
-        self._synchronised = True
+        if self._link is None:
+            self._link = self._open_link(deadline)
+            self._buffer.clear()
+        try:
+            if not self._in_step:
+                self._synchronise(self._link, deadline)
+            self._in_step = False
+            self._link.send(request.text.encode() + b"\n", deadline)
+            line = self._receive(self._link, b"\n", deadline)
+        except TimeoutError as error:
+            raise AgentTimeout("the agent did not answer in time", domain=self.name) from error
+        except ConnectionError as error:
+            self.close()
+            raise AgentDisappeared("the agent closed the connection", domain=self.name) from error
+        except ProtocolError:
+            self.close()
+            raise
+        # Whatever else came may be an answer out of turn: the next request starts afresh.
+        self._in_step = not self._buffer and bool(re.search(rb'"id":\s*%d\b' % request.id, line))
         return line.decode("utf-8", "replace")
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
-        self._synchronised = False
+        if self._link is not None:
+            self._link.close()
+        self._link = None
+        self._in_step = False
 
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                link.connect(self._path)
-            except OSError as error:
-                link.close()
-                raise AgentDisconnected(f"nobody listens on the socket ({error.strerror})", domain=self._path) from error
-            self._socket = link
-            self._buffer = b""
-        return self._socket
-
-    def _synchronise(self, link: socket.socket, deadline: Deadline) -> None:
-        number = next(self._ids)
+    def _synchronise(self, link: Link, deadline: Deadline) -> None:
+        # Another client's number, or that of a process before this one, must not be taken for ours.
+        number = secrets.randbelow(2**53)
         sync = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
-        self._send(link, _SENTINEL + json.dumps(sync).encode() + b"\n", deadline)
-        self._buffer = b""
+        link.send(_SENTINEL + json.dumps(sync).encode() + b"\n", deadline)
+        self._buffer.clear()
         while True:
             self._receive(link, _SENTINEL, deadline)
             try:
                 reply = json.loads(self._receive(link, b"\n", deadline))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(reply, dict) and reply.get("return") == number:
                 return
 
-    def _send(self, link: socket.socket, data: bytes, deadline: Deadline) -> None:
+    def _receive(self, link: Link, end: bytes, deadline: Deadline) -> bytes:
+        searched = 0
+        while (found := self._buffer.find(end, searched)) < 0:
+            searched = len(self._buffer)
+            if searched > REPLY_MAX:
+                raise ProtocolError(f"the reply is longer than {REPLY_MAX} bytes", domain=self.name)
+            self._buffer += link.receive(deadline)
+        line = bytes(self._buffer[:found])
+        del self._buffer[: found + len(end)]
+        return line
+
+
+class UnixSocketTransport(LinkTransport):
+    """An agent on a unix socket, without libvirt: ``qemu-ga -m unix-listen``, or a QEMU socket chardev."""
+
+    def __init__(self, path: str, name: str = "") -> None:
+        """``name``: what errors call the guest, if not the path."""
+        super().__init__(name or path, lambda deadline: _SocketLink(path, name or path, deadline))
+
+
+class ChannelTransport(LinkTransport):
+    """An agent on a virtio channel that libvirt leaves alone, such as org.qemu.guest_agent.1, through libvirt."""
+
+    def __init__(self, domain: Domain, channel: str) -> None:
+        super().__init__(domain.name, lambda _deadline: _open_channel(domain, channel))
+
+
+def _open_channel(domain: Domain, channel: str) -> Link:
+    if channel == _domain_xml.AGENT_CHANNEL:
+        detail = f"libvirt itself holds the channel {channel}, and nobody else is heard there"
+        raise InvalidInput(detail, domain=domain.name, hint="use the transport libvirt, or another channel")
+    if _domain_xml.channels(domain.xml()).get(channel) == "disconnected":
+        hint = f"start another qemu-ga in the guest, on /dev/virtio-ports/{channel}"
+        raise AgentDisconnected(f"no agent listens on the channel {channel}", domain=domain.name, hint=hint)
+    return domain.open_channel(channel)
+
+
+class _SocketLink:
+    def __init__(self, path: str, name: str, deadline: Deadline) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            link.settimeout(max(deadline.remaining(), 0.001))
-            link.sendall(data)
+            self._wait_until(deadline)
+            self._socket.connect(path)
         except OSError as error:
-            raise self._lost(error) from error
+            self._socket.close()
+            raise AgentDisconnected(f"nobody listens on the socket ({error.strerror or error})", domain=name) from error
 
-    def _receive(self, link: socket.socket, end: bytes, deadline: Deadline) -> bytes:
-        while end not in self._buffer:
-            if len(self._buffer) > REPLY_MAX:
-                raise ProtocolError(f"the reply is longer than {REPLY_MAX} bytes", domain=self._path)
-            try:
-                link.settimeout(max(deadline.remaining(), 0.001))
-                data = link.recv(65536)
-            except OSError as error:
-                raise self._lost(error) from error
-            if not data:
-                raise self._lost(None)
-            self._buffer += data
-        found, _end, self._buffer = self._buffer.partition(end)
-        return found
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        self._wait_until(deadline)
+        try:
+            self._socket.sendall(data)
+        except socket.timeout:
+            raise TimeoutError from None
+        except OSError as error:
+            raise ConnectionError from error
 
-    def _lost(self, error: OSError | None) -> AgentTimeout | AgentDisappeared:
-        if isinstance(error, socket.timeout):
-            return AgentTimeout("the agent did not answer in time", domain=self._path)
-        self.close()
-        return AgentDisappeared("the agent closed the connection", domain=self._path)
+    def receive(self, deadline: Deadline) -> bytes:
+        self._wait_until(deadline)
+        try:
+            data = self._socket.recv(65536)
+        except socket.timeout:
+            raise TimeoutError from None
+        except OSError as error:
+            raise ConnectionError from error
+        if not data:
+            raise ConnectionError
+        return data
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _wait_until(self, deadline: Deadline) -> None:
+        self._socket.settimeout(max(deadline.remaining(), 0.001))

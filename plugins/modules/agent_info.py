@@ -51,11 +51,13 @@ agent:
       type: str
       sample: disconnected
     reason:
-      description: Why the status is what it is; empty when all is well.
+      description:
+        - Why the status is what it is; empty when all is well.
+        - Of an agent that is V(connected) it names the commands for programs and files that this agent does not accept.
       type: str
       sample: the channel is there, and nobody in the guest listens on it
     hint:
-      description: What to do about it.
+      description: What to do about it; of commands that are blocked the file and the line that does it on the guest's system.
       type: str
       sample: in the guest install and start qemu-guest-agent
     connected:
@@ -120,7 +122,7 @@ failure:
 import datetime
 import time
 
-from ..module_utils import _argspec, _domain_xml, _probe, _record
+from ..module_utils import _argspec, _diagnosis, _domain_xml, _preflight, _probe, _record
 from ..module_utils._client import GuestAgent
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._guest import open_guest
@@ -132,13 +134,16 @@ SPEC = _argspec.Spec({**_argspec.GUEST})
 def gather(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         state = guest.domain.state()
-        problem = _probe.preflight(state, _domain_xml.parse(guest.domain.xml()))
+        problem = _preflight.preflight(state, _domain_xml.parse(guest.domain.xml()))
         agent = _record.agent_part(problem)
         commands: dict[str, bool] = {}
         latency = None
         if problem is None:
             agent, _parts = _probe.ask(guest.agent, (), {}, datetime.datetime.now(datetime.timezone.utc))
             commands = guest.agent.known_commands()
+            limits = _diagnosis.limits(guest.agent) if agent["status"] == "connected" else None
+            if limits:
+                agent["reason"], agent["hint"] = limits
             latency = _latency_ms(guest.agent)
         domain = {"name": guest.domain.name, "uuid": guest.domain.uuid, "state": state}
     return Outcome({"agent": agent, "commands": commands, "latency_ms": latency, "libvirt": domain})

@@ -105,7 +105,7 @@ failure:
 
 import datetime
 
-from ..module_utils import _argspec, _domain_xml, _probe, _record
+from ..module_utils import _argspec, _domain_xml, _preflight, _probe, _record
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import AgentUnavailable, CommandRefused, InvalidInput, ProtocolError, UnknownOutcome, WaitTimeout
@@ -135,7 +135,7 @@ def gather(task: Task) -> Outcome:
 
 
 def _ask(guest: Guest, subsets: list) -> tuple:
-    problem = _probe.preflight(guest.domain.state(), _domain_xml.parse(guest.domain.xml()))
+    problem = _preflight.preflight(guest.domain.state(), _domain_xml.parse(guest.domain.xml()))
     if problem is not None:
         return _record.agent_part(problem), {}
     return _probe.ask(guest.agent, subsets, {}, datetime.datetime.now(datetime.timezone.utc))

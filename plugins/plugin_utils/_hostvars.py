@@ -41,11 +41,10 @@ def host_vars(record: Record, addresses: t.Sequence[str], prefix: str, suffix: s
     return {f"{prefix}{key}{suffix}": value for key, value in found.items()}
 
 
-def connection_vars(record: Record, addresses: t.Sequence[str], connection: str, has_agent_plugin: bool) -> dict[str, str]:
+def connection_vars(record: Record, addresses: t.Sequence[str], connection: str) -> dict[str, str]:
     """How to reach the guest: ``connection`` is ``auto``, ``agent``, ``ssh`` or ``none``.
 
     ``auto`` leaves the connection itself to the user where an address is known, so that group variables can choose it.
-    :param has_agent_plugin: whether there is a connection plugin for ``auto`` to choose; without one not even debug would run
     """
     if connection == "none":
         return {}
@@ -55,7 +54,7 @@ def connection_vars(record: Record, addresses: t.Sequence[str], connection: str,
     }
     if addresses:
         found["ansible_host"] = addresses[0]
-    by_agent = has_agent_plugin and not addresses and record["agent"]["can_exec"]
+    by_agent = not addresses and record["agent"]["can_exec"]
     if connection == "agent" or (connection == "auto" and by_agent):
         found["ansible_connection"] = AGENT_CONNECTION
     elif connection == "ssh":

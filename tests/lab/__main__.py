@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from .errors import LabError
-from .guest import AGENT_MODES, KINDS, Guest, Kind
+from .guest import AGENT_MODES, KINDS, OS_RELEASES, Guest, Kind
 from .lab import START_SECONDS, Lab
 from .records import guest_records
 from .teardown import take_down
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--agent", choices=AGENT_MODES, default="normal", help="what the agent does")
     up.add_argument("--block", default=(), type=_commands, help="preset (rhel8, rhel9, rhel10) or comma-separated commands")
     up.add_argument("--allow", default=(), type=_commands, help="the same for commands to allow; all others are refused")
+    up.add_argument("--os-release", choices=OS_RELEASES, default="", help="the system that a tiny guest says it is")
     up.add_argument("--no-channel", dest="channel", action="store_false", help="a domain without an agent channel")
     up.add_argument("--paused", action="store_true", help="pause the guests once they are up")
     up.add_argument("--persistent", action="store_true", help="define the domains instead of only creating them")
@@ -86,6 +87,7 @@ def _up(options: argparse.Namespace) -> int:
                 agent=options.agent,
                 block=options.block,
                 allow=options.allow,
+                os_release=options.os_release,
                 channel=options.channel,
                 persistent=options.persistent,
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from .guest import AGENT_PORT, MEMORY_MIB, RELAY_PORT, Guest
+from .guest import AGENT_PORT, MEMORY_MIB, OS_RELEASES, RELAY_PORT, Guest
 from .rpcs import agent_lists
 
 NAMESPACE = "urn:virtops:guest-agent:lab"
@@ -84,6 +84,8 @@ def _command_line(guest: Guest) -> str:
     ]
     if guest.kind != "tiny":
         words.append(f"root=/dev/vda rootfstype=ext4 rw net.ifnames=0 systemd.hostname={guest.guest_hostname}")
+    if guest.os_release:
+        words.append(f"lab.os={OS_RELEASES[guest.os_release]}")
     if block:
         words.append(f"lab.block={','.join(block)}")
     if allow:

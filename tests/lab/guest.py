@@ -20,6 +20,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 AGENT_MODES: tuple[AgentMode, ...] = get_args(AgentMode)
 MEMORY_MIB: dict[Kind, int] = {"tiny": 96, "debian12": 256, "debian13": 256}
 
+# What the tiny guest says it is: ID and VERSION_ID of its /etc/os-release. The names are those of the command lists.
+OS_RELEASES = {"rhel8": "rhel:8.10", "rhel9": "rhel:9.6", "rhel10": "rhel:10.0"}
+
 AGENT_PORT = "org.qemu.guest_agent.0"
 RELAY_PORT = "org.virtops.lab.0"
 
@@ -31,6 +34,7 @@ class Guest:
     name: the domain's name, used as it is; without one the lab counts (tiny-1, tiny-2, ...).
     agent: normal; stopped (opens its port, then SIGSTOP); absent; relay (a ScriptedAgent on the host answers; tiny only).
     block, allow: commands, or the name of a preset (rhel8, rhel9, rhel10).
+    os_release: the same names; what guest-get-osinfo says (tiny only).
     metadata: XML elements of other namespaces for <metadata>.
     devices: XML added to <devices>.
     """
@@ -40,6 +44,7 @@ class Guest:
     agent: AgentMode = "normal"
     block: str | Sequence[str] = ()
     allow: str | Sequence[str] = ()
+    os_release: str = ""
     channel: bool = True
     hostname: str = ""
     title: str = ""
@@ -57,6 +62,8 @@ class Guest:
             raise LabError(f"{self.agent!r} is no agent mode: {', '.join(AGENT_MODES)}")
         if self.agent == "relay" and (self.kind != "tiny" or not self.channel):
             raise LabError("the relay needs a tiny guest with a channel")
+        if self.os_release and (self.kind != "tiny" or self.os_release not in OS_RELEASES):
+            raise LabError(f"a tiny guest, and no other, can say that it is one of {', '.join(OS_RELEASES)}")
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", self.hostname):
             raise LabError(f"{self.hostname!r} cannot be a guest's host name")
 

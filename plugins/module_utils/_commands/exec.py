@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Commands run in the guest: guest-exec and guest-exec-status (qemu-ga 2.5)."""
+"""Programs run in the guest: guest-exec and guest-exec-status (qemu-ga 2.5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typing as t
 from .. import _untrusted
 from .._client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
-from .._errors import CommandFailed, ProtocolError, WaitTimeout
+from .._errors import AgentDisappeared, CommandFailed, ProtocolError, WaitTimeout
 
 #: What a probe may print; one reply stays far below libvirt's limits.
 PROBE_OUTPUT_MAX: t.Final = 64 * 1024
@@ -33,8 +33,10 @@ _PROBE_ERRORS: t.Final = {
     137: "it was killed, most likely since its time was over",
 }
 _PROBE_GRACE: t.Final = 1.0
-_FIRST_PAUSE: t.Final = 0.01
-_LONGEST_PAUSE: t.Final = 0.5
+#: Seconds between two questions whether a process has ended.
+FIRST_PAUSE: t.Final = 0.02
+_GROWTH: t.Final = 2.5
+_LONGEST_PAUSE: t.Final = 1.25
 
 
 class Probe(t.NamedTuple):
@@ -60,24 +62,74 @@ class ExecResult(t.NamedTuple):
     truncated: bool
 
 
+def start(agent: GuestAgent, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, stdin: bytes = b"") -> int:
+    """Start ``argv`` as the agent's user and give its process id back. ``env`` replaces the agent's environment.
+
+    qemu-ga writes ``argv`` to the guest's log. What it prints is kept for ``status``: at most 16 MiB of each stream, of which
+    libvirt carries 3 MiB, so only for programs that print little.
+
+    :raise CommandFailed: there is no such program.
+    """
+    arguments: dict[str, t.Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
+    if env is not None:
+        arguments["env"] = [f"{name}={value}" for name, value in env.items()]
+    if stdin:
+        arguments["input-data"] = base64.b64encode(stdin).decode("ascii")
+    reply = _untrusted.mapping(agent.call("guest-exec", arguments))
+    return _untrusted.integer(reply.get("pid"), "a process id", 0)
+
+
+def status(agent: GuestAgent, pid: int) -> ExecResult | None:
+    """How the process ended and what it printed; None while it runs. The agent tells an end once and then forgets it.
+
+    :raise AgentDisappeared: the agent does not know the process, since it has been restarted.
+    """
+    try:
+        reply = _untrusted.mapping(agent.call("guest-exec-status", {"pid": pid}))
+    except CommandFailed as error:
+        detail = "the agent was restarted while the command ran, and how it ended is unknown"
+        raise AgentDisappeared(detail, domain=agent.name, command="guest-exec-status") from error
+    return _result(reply) if _untrusted.boolean(reply.get("exited"), "exited") else None
+
+
+def wait(agent: GuestAgent, pid: int, deadline: Deadline, expected: float = 0.0, first: float = FIRST_PAUSE) -> ExecResult | None:
+    """The end of the process, or None when the deadline comes first. For ``expected`` and ``first`` see ``pauses``."""
+    for pause in pauses(expected, first):
+        result = status(agent, pid)
+        if result is not None or deadline.expired():
+            return result
+        deadline.sleep(pause)
+    raise AssertionError("the pauses never end")
+
+
+def pauses(expected: float, first: float = FIRST_PAUSE) -> t.Iterator[float]:
+    """Seconds between two questions whether a process has ended. The guest writes each into its log: they cost it CPU time.
+
+    :param expected: how long the like of it took; it is asked for once in between, then, and often after that
+    :param first: the first pause where nobody knows; those after it become long soon
+    """
+    if expected > first:
+        longest = max(_LONGEST_PAUSE, expected / 2)
+        yield from [min(longest, expected / 2)] * 2
+        pause, growth = max(FIRST_PAUSE, expected / 16), 2.0
+    else:
+        yield first
+        pause, growth = max(FIRST_PAUSE, first / 2), _GROWTH
+    while True:
+        yield min(_LONGEST_PAUSE, pause)
+        pause *= growth
+
+
 def run(agent: GuestAgent, argv: t.Sequence[str], timeout: float, clock: Clock = SYSTEM_CLOCK) -> ExecResult:
     """Run ``argv`` as the agent's user and wait for its end. For output that surely fits into one reply.
 
     :raise WaitTimeout: it was still running after ``timeout`` seconds; it goes on in the guest.
     """
-    arguments: dict[str, t.Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
-    reply = _untrusted.mapping(agent.call("guest-exec", arguments))
-    pid = _untrusted.integer(reply.get("pid"), "a process id", 0)
-    deadline = Deadline(timeout, clock)
-    pause = 0.0
-    while True:
-        status = _untrusted.mapping(agent.call("guest-exec-status", {"pid": pid}))
-        if _untrusted.boolean(status.get("exited"), "exited"):
-            return _result(status)
-        if deadline.expired():
-            raise WaitTimeout(f"{argv[0]} did not end within {timeout:g} s", domain=agent.name, command="guest-exec")
-        pause = min(_LONGEST_PAUSE, pause * 1.5 + _FIRST_PAUSE)
-        deadline.sleep(pause)
+    pid = start(agent, argv)
+    result = wait(agent, pid, Deadline(timeout, clock))
+    if result is None:
+        raise WaitTimeout(f"{argv[0]} did not end within {timeout:g} s", domain=agent.name, command="guest-exec")
+    return result
 
 
 def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:

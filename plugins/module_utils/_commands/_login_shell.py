@@ -1,0 +1,290 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The shell scripts that surround a command in the guest: POSIX sh with head, wc, rm, sleep, cat, grep, gzip and setsid. Pure.
+
+A script travels in an environment variable, since qemu-ga writes the arguments of what it runs to the guest's log. Each external
+program costs the guest a fork, so what the shell can do itself, it does.
+
+A command's output goes to files: a child that it leaves in the background then holds no pipe that the agent waits for, and
+output of any size arrives. What the agent sees is the surrounding shell's own output: on stdout the beginning of the command's, on
+stderr a line with nonce, exit code, place of the files and the guest's uptime before and after, and the beginning of the command's
+stderr. Whether a signal ended the command no shell tells for sure; where that matters, the command takes the shell's place, and
+another script collects what it has printed.
+
+The command's environment is made in the last moment, in a shell that does nothing else any more: no name in it can be one of ours.
+"""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+
+#: What of each stream comes with the command's end; the rest is read from the file. Both in base64 stay far below what libvirt
+#: takes.
+INLINE_OUTPUT: t.Final = 128 * 1024
+#: What guest-exec runs. No path: systems differ in where they keep it.
+PROGRAM: t.Final = "setsid"
+ARGUMENTS: t.Final = ("/bin/sh", "-c", 's=$VIRTOPS; unset VIRTOPS; eval "$s"')
+PATH: t.Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: Words of refuse(), and what they mean.
+REFUSALS: t.Final = {
+    "stdin": "the command's input did not arrive whole in the guest",
+    "gzip": "the guest has no gzip",
+    "user": "the guest has no such user",
+    "switch": "the guest has no program to change the user with (setpriv and runuser, or su)",
+    "chdir": "the directory to run in does not exist in the guest",
+    "program": "the guest has no such program",
+}
+
+#: The file that comes first fails where a directory takes none; the shell then ends and says why.
+_OUTPUT: t.Final = """
+umask 077; set -C; : >"$t.o"; : >"$t.e"; set +C
+"""
+_INPUT_ARRIVED: t.Final = """
+c=0; until [ -e "$t.k" ]; do c=$((c+1)); [ $c -lt 200 ] || refuse stdin; sleep 0.05; done
+"""
+_HAS_GZIP: t.Final = """
+command -v gzip >/dev/null || refuse gzip
+"""
+_ACCOUNT: t.Final = """
+entry() { case $1 in "$U":*) IFS=: read -r n x i g x h s <<END
+$1
+END
+esac; }
+n=; while IFS= read -r l; do entry "$l"; [ -z "$n" ] || break; done </etc/passwd
+[ -n "$n" ] || entry "$(getent passwd "$U" 2>/dev/null)"
+[ -n "$n" ] || refuse user
+cd "$h" 2>/dev/null || cd /
+"""
+#: Of root a refusal can be told beforehand; any other user may have no right to go there, and finds out himself.
+_CHDIR: t.Final = """
+if [ "$i" = 0 ]; then cd -- "$D" >/dev/null 2>&1 || refuse chdir
+else
+  [ -d "$D" ] || refuse chdir
+  set -- /bin/sh -c 'CDPATH= cd -- "$0" && unset OLDPWD && exec "$@"' "$D" "$@"
+fi
+"""
+#: runuser tells that setpriv is the one of util-linux; the one of busybox changes no user.
+_SWITCH: t.Final = """
+if [ "$i" != 0 ]; then
+  if [ -x /usr/bin/setpriv ] && [ -x /usr/sbin/runuser ]; then
+    set -- /usr/bin/setpriv "--reuid=$i" "--regid=$g" --init-groups -- "$@"
+  elif command -v su >/dev/null; then
+    set -- "$(command -v su)" "$U" -s /bin/sh -c 'exec "$@"' -- sh "$@"
+  else refuse switch; fi
+fi
+"""
+#: What sshd and PAM give a session that runs one command: no profile is read.
+_ENVIRONMENT: t.Final = f"""
+PATH=/usr/local/bin:/usr/bin:/bin:/usr/games; [ "$i" != 0 ] || PATH={PATH}
+for f in /etc/environment /etc/default/locale /etc/locale.conf; do
+  [ -s "$f" ] && while IFS= read -r l; do
+    k=${{l%%=*}}
+    case $k in "$l" | "" | [!A-Za-z_]* | *[!A-Za-z0-9_]* | [a-zA-Z] | IFS | UID | EUID | PPID) continue ;; esac
+    v=${{l#*=}}; v=${{v#[\\"\\']}}; v=${{v%[\\"\\']}}; export "$k=$v"
+  done <"$f"
+done
+[ -d "/run/user/$i" ] && export XDG_RUNTIME_DIR="/run/user/$i"
+m=022
+if [ "$i" != 0 ] && [ -r /etc/pam.d/common-session ] && [ -r /etc/login.defs ]; then
+  while IFS= read -r l; do case $l in [!#]*pam_umask*) m=; break ;; esac; done </etc/pam.d/common-session
+  if [ -z "$m" ]; then
+    y=; while read -r k v x; do case $k in UMASK) m=$v ;; USERGROUPS_ENAB) y=$v ;; esac; done </etc/login.defs
+    m=${{m:-022}}; [ "$y$i" = "yes$g" ] && m=$(printf %04o $(( 0$m & ~070 | (0$m & 0700) >> 3 )))
+  fi
+fi
+HOME=$h USER=$U LOGNAME=$U SHELL=${{s:-/bin/sh}}
+export HOME USER LOGNAME SHELL PATH
+"""
+#: Types the password when it is asked for, once, and hands on the input when the other user's shell says that it is there.
+_ANSWER: t.Final = """
+answer() {
+  k=0 b=0
+  while [ ! -e "$t.d" ] && [ $b -lt 1200 ]; do
+    b=$((b+1))
+    if [ -n "$P" ]; then c=$(cat "$t.o" "$t.e" | grep -oF -- "$P" | grep -c .)
+    elif [ -s "$t.e" ] || [ -s "$t.o" ]; then c=1
+    else c=0; fi
+    if grep -qF -- "$W" "$t.o" "$t.e"; then feed; return; fi
+    if [ "$c" -gt "$k" ]; then
+      k=$((k+1)); [ $k = 1 ] || return
+      printf '%s\\n' "$A"
+    fi
+    sleep 0.05
+  done
+}
+"""
+#: The files are removed while the agent already has what it waits for, but for those that are longer than what was sent: the
+#: reader takes the rest and removes them, or an hour does.
+_TIDY: t.Final = f"""
+{{
+  set -- "$t.i" "$t.k" "$t.d"
+  for f in "$t.o" "$t.e"; do
+    if [ ! -s "$f" ] || [ "$(wc -c <"$f")" -lt {INLINE_OUTPUT} ]; then set -- "$@" "$f"; fi
+  done
+  [ $# = 5 ] && exec rm -f "$@"
+  rm -f "$@"
+  c=0; while [ $c -lt 720 ] && {{ [ -e "$t.o" ] || [ -e "$t.e" ]; }}; do c=$((c+1)); sleep 5; done
+  rm -f "$t.o" "$t.e"
+}} </dev/null >/dev/null 2>&1 &
+"""
+_KILL: t.Final = """
+for s in TERM KILL; do
+  kill -$s "-$G" 2>/dev/null || break
+  c=0; while kill -0 "-$G" 2>/dev/null && [ $c -lt 20 ]; do c=$((c+1)); sleep 0.1; done
+done
+"""
+
+
+class Answer(t.NamedTuple):
+    """What to type when the command asks for a password; ``success`` is what it prints once it has accepted it."""
+
+    #: the exact text of the question; "" when anything that is printed before ``success`` is one
+    prompt: str
+    password: str
+    success: str
+
+    def __repr__(self) -> str:
+        return "Answer(...)"
+
+
+class Command(t.NamedTuple):
+    """What to run. ``env`` is added to the user's environment; ``chdir`` is where to run it ("" is the user's home)."""
+
+    argv: tuple[str, ...]
+    stdin: bytes = b""
+    env: t.Mapping[str, str] = {}
+    chdir: str = ""
+    user: str = "root"
+    umask: str = ""
+    answer: Answer | None = None
+    #: whether to tell an end by a signal from an exit code above 128, which costs a script more
+    tells_signals: bool = True
+
+
+class Input(t.NamedTuple):
+    """Where the command's stdin comes from: a staged file, what came with the request, both in this order, or neither."""
+
+    staged: bool = False
+    inline: bool = False
+    packed: bool = False
+
+    def script(self) -> str:
+        """A pipeline that prints it."""
+        if self.staged:
+            read = 'cat "$t.i" -' if self.inline else 'cat "$t.i"'
+            return f"{read} | gzip -dc" if self.packed else read
+        if self.inline:
+            return "gzip -dc" if self.packed else "cat"
+        return ":"
+
+    @property
+    def redirection(self) -> str | None:
+        """The same without a program, where that can be."""
+        if self.packed or (self.staged and self.inline):
+            return None
+        if self.staged:
+            return '<"$t.i"'
+        return "" if self.inline else "</dev/null"
+
+
+def stage(nonce: str) -> str:
+    """Keeps its input in a private file, and prints the name of that. It reads all of it, also where the file takes no more."""
+    return f'{_spool(nonce)}umask 077; set -C; {{ cat >"$t.i" && : >"$t.k" && echo "$t.i"; }} || cat >/dev/null'
+
+
+def surround(nonce: str, command: Command, source: Input) -> str:
+    """Runs the command as its user would after a login, and reports."""
+    return f"""{_prepare(nonce, command, source)}
+{_run(command, source)}
+[ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
+read -r w x </proc/uptime
+printf '{nonce} ended %s %s %s %s\\n' "$r" "$t" "$u" "$w" >&2
+[ -s "$t.e" ] && head -c {INLINE_OUTPUT} "$t.e" >&2
+{_TIDY}"""
+
+
+def become(nonce: str, command: Command, source: Input) -> str:
+    """Becomes the command, run as its user would after a login; for sources with a ``redirection``. ``collect`` then reports."""
+    path = f"PATH={shlex.quote(command.env['PATH'])}" if "PATH" in command.env else ""
+    return f"""{_prepare(nonce, command, source)}{_ENVIRONMENT}{path}
+( [ "$i" = 0 ] || cd -- "${{D:-.}}"; command -v {shlex.quote(command.argv[0])} ) >/dev/null 2>&1 || refuse program
+printf '{nonce} started %s\\n' "$u" >&2
+exec {source.redirection} >>"$t.o" 2>>"$t.e"
+{_exports(command)}exec "$@"
+"""
+
+
+def collect(nonce: str) -> str:
+    """What ``surround`` prints in the end, of a command that has ended otherwise."""
+    return f"""{_spool(nonce)}
+[ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
+read -r w x </proc/uptime
+printf '{nonce} collected %s %s\\n' "$t" "$w" >&2
+[ -s "$t.e" ] && head -c {INLINE_OUTPUT} "$t.e" >&2
+{_TIDY}"""
+
+
+def _prepare(nonce: str, command: Command, source: Input) -> str:
+    files = " ".join(f'"$t.{ending}"' for ending in "ikoed")
+    return "".join(
+        (
+            f"read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={PATH}\n{_spool(nonce)}",
+            f"refuse() {{ rm -f {files}; printf '{nonce} refused %s\\n' \"$1\" >&2; exit 0; }}",
+            _OUTPUT,
+            _INPUT_ARRIVED if source.staged else "",
+            _HAS_GZIP if source.packed else "",
+            _ACCOUNT,
+            f"set -- {' '.join(shlex.quote(word) for word in command.argv)}\n",
+            f"D={shlex.quote(command.chdir)}\n{_CHDIR}" if command.chdir else "",
+            _SWITCH,
+        )
+    )
+
+
+def _run(command: Command, source: Input) -> str:
+    child = f'( {_ENVIRONMENT}{_exports(command)}exec "$@" )'
+    output = '>>"$t.o" 2>>"$t.e"'
+    answer = command.answer
+    if answer is not None:
+        words = f"P={shlex.quote(answer.prompt)} A={shlex.quote(answer.password)} W={shlex.quote(answer.success)}"
+        feed = f"feed() {{ {source.script()}; }} 2>/dev/null"
+        return f'{words}\n{feed}\n{_ANSWER}answer | {{ {child} {output}; r=$?; set -C; : >"$t.d"; exit $r; }}; r=$?'
+    if source.redirection is None:
+        return f"{{ {source.script()}; }} 2>/dev/null | {child} {output}; r=$?"
+    return f"{child} {source.redirection} {output}; r=$?"
+
+
+def _exports(command: Command) -> str:
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in command.env.items())
+    return f"umask {command.umask or '$m'}; unset OLDPWD\n{exports}"
+
+
+def kill(process_group: int, nonce: str) -> str:
+    """Ends a command with all that it started in its session, and removes its files."""
+    return f"{_spool(nonce)}G={process_group or ''}{_KILL}{_remove('ikdoe')}"
+
+
+def discard(nonce: str) -> str:
+    """Removes input that was staged and not used."""
+    return f"{_spool(nonce)}{_remove('ik')}"
+
+
+def sizes(nonce: str) -> str:
+    """Prints how long the output is that was left since it is long."""
+    return f'{_spool(nonce)}for f in "$t.o" "$t.e"; do if [ -e "$f" ]; then wc -c <"$f"; else echo 0; fi; done'
+
+
+def clean_up(nonce: str) -> str:
+    """Removes it."""
+    return f"{_spool(nonce)}{_remove('oe')}"
+
+
+def _spool(nonce: str) -> str:
+    return f'for d in /var/tmp /tmp /run; do [ -d "$d" ] && [ -w "$d" ] && break; done; t=$d/.virtops-{nonce}\n'
+
+
+def _remove(endings: str) -> str:
+    return "rm -f " + " ".join(f'"$t.{ending}"' for ending in endings)

@@ -1,0 +1,324 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Commands run in the guest as a user would after a login, with input and output of any size (guest-exec, qemu-ga 2.5).
+
+In the usual case this takes one guest-exec and as many guest-exec-status as it needs to see the end; input that does not fit into
+one request takes two requests more, or a file that is filled before. To tell how a signal ended a command takes two more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import re
+import secrets
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+from .._deadline import SYSTEM_CLOCK, Clock, Deadline
+from .._errors import (
+    CommandFailed,
+    CommandTimeout,
+    GuestAgentError,
+    InvalidInput,
+    OutputTooLong,
+    ProtocolError,
+    WaitTimeout,
+)
+from .._protocol import REQUEST_MAX
+from . import _login_shell, exec as _exec
+from ._login_shell import Answer, Command, Input
+from .content import AgentLane, Lane, Progress, Sink, ignore
+
+__all__ = ("Answer", "Command", "CommandTimeout", "Result", "Staged", "execute", "stage")
+
+#: A command without a deadline of its own: a day.
+TIMEOUT: t.Final = 24 * 3600.0
+#: What a request has beside the script and the input.
+_FRAME: t.Final = 1024
+#: Where a script leaves less room for input than this, all input is staged.
+_ROOM_MIN: t.Final = 8 * 1024
+#: What fits into a pipe. A program that ends with more than that unread makes qemu-ga spin for ever: it waits to write into the
+#: full pipe, and poll() tells it at once, again and again, that there is nobody to read.
+_UNREAD_MAX: t.Final = 60 * 1024
+#: More output of one stream than the controller should hold in memory.
+_OUTPUT_MAX: t.Final = 512 * 1024 * 1024
+#: For scripts of ours that have nothing to wait for.
+_SHORT: t.Final = 30.0
+_NAME: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_UPTIME: t.Final = re.compile(r"[0-9]{1,12}\.[0-9]{2}")
+_RC: t.Final = re.compile("[0-9]{1,3}")
+_UMASK: t.Final = re.compile("[0-7]{3,4}")
+
+
+class Result(t.NamedTuple):
+    #: exit code; 128 and the signal's number where one ended the command, as shells say it
+    rc: int
+    signal: int | None
+    stdout: bytes
+    stderr: bytes
+    #: how long it took by the guest's clock, with all that is around it; 0 where the guest does not tell
+    seconds: float = 0.0
+
+
+class Staged(t.NamedTuple):
+    """Input that waits in a private file of the guest."""
+
+    nonce: str
+    path: str
+    packed: bool = False
+
+
+def execute(
+    agent: GuestAgent,
+    command: Command,
+    timeout: float = TIMEOUT,
+    lane: Lane | None = None,
+    staged: Staged | None = None,
+    expected: float = 0.0,
+    first: float = _exec.FIRST_PAUSE,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Result:
+    """Run ``command`` and wait for its end. Children that it leaves in the background are not waited for.
+
+    :param lane: the way for input and output that are too large for one message
+    :param staged: input that is in the guest already, instead of ``command.stdin``
+    :param expected: the seconds that it will likely take, and ``first`` those before which it is not asked for where that is not
+        known: see ``_exec.pauses``
+    :raise CommandTimeout: it was still running after ``timeout`` seconds; its processes have been killed.
+    :raise CommandFailed: it could not be started; the sentence says why.
+    :raise UnknownOutcome: the agent went silent, or was restarted, while it ran.
+    """
+    check(command)
+    deadline = Deadline(timeout, clock)
+    lane = lane or AgentLane(agent)
+    run = _Run(agent, command, staged)
+    try:
+        run.start(lane)
+        ended = run.wait(deadline, expected, first)
+        if ended is None:
+            raise CommandTimeout(f"{command.argv[0]} did not end within {timeout:g} s, and was killed", domain=agent.name)
+    except BaseException:
+        run.kill()  # costs nothing where it is the agent that went silent
+        raise
+    return _result(agent, lane, run.nonce, ended)
+
+
+def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress: Progress) -> Staged:
+    """Bring the next ``size`` bytes of ``source`` into a private file of the guest, for ``execute`` to use up."""
+    nonce = secrets.token_hex(16)
+    path = _staged_path(agent, nonce, _run_script(agent, _login_shell.stage(nonce)))
+    try:
+        lane.write(path, source, size, progress)
+    except BaseException:
+        _remove(agent, _login_shell.discard(nonce))
+        raise
+    return Staged(nonce, path)
+
+
+class _Run:
+    """One run of a command: what was started in the guest for it, so that it can be ended and nothing is left."""
+
+    def __init__(self, agent: GuestAgent, command: Command, staged: Staged | None) -> None:
+        self._agent = agent
+        self._command = command
+        self._staged = staged
+        self.nonce = staged.nonce if staged else secrets.token_hex(16)
+        self._exact = command.tells_signals and command.answer is None
+        self._feeder: int | None = None
+        self._pid: int | None = None
+
+    def start(self, lane: Lane) -> None:
+        if self._staged is not None:
+            self._pid = self._start(self._script(Input(staged=True, packed=self._staged.packed)))
+            return
+        data = self._command.stdin
+        room = min(_UNREAD_MAX, _room(self._script(Input(staged=True, inline=True, packed=True))))
+        if len(data) <= room:
+            self._pid = self._start(self._script(Input(inline=bool(data))), data)
+        elif self._exact:
+            self._stage(data, lane)
+            self._pid = self._start(self._script(Input(staged=True)))
+        else:
+            data = gzip.compress(data, 6)
+            before, inline = data[: max(0, len(data) - room)], data[max(0, len(data) - room) :]
+            if before:
+                self._stage(before, lane)
+            self._pid = self._start(self._script(Input(bool(before), bool(inline), packed=True)), inline)
+
+    def wait(self, deadline: Deadline, expected: float, first: float) -> _exec.ExecResult | None:
+        ended = _exec.wait(self._agent, self._pid or 0, deadline, expected, first)
+        if ended is not None and self._feeder is not None:
+            _exec.status(self._agent, self._feeder)
+        return ended
+
+    def kill(self) -> None:
+        """End the command's processes, remove its files, and let the agent forget it."""
+        with contextlib.suppress(GuestAgentError):
+            _run_script(self._agent, _login_shell.kill(self._pid or 0, self.nonce))
+        for pid in (self._pid, self._feeder):
+            if pid is not None:
+                with contextlib.suppress(GuestAgentError):
+                    _exec.wait(self._agent, pid, Deadline(2.0))
+
+    def _stage(self, data: bytes, lane: Lane) -> None:
+        """``data`` into the file that the command reads first. One request, which nothing waits for, where it fits."""
+        script = _login_shell.stage(self.nonce)
+        if len(data) <= _room(script):
+            self._feeder = self._start(script, data)
+            return
+        path = _staged_path(self._agent, self.nonce, _run_script(self._agent, script))
+        lane.write(path, io.BytesIO(data), len(data), ignore)
+
+    def _start(self, script: str, stdin: bytes = b"") -> int:
+        return _start(self._agent, script, stdin)
+
+    def _script(self, source: Input) -> str:
+        write = _login_shell.become if self._exact and source.redirection is not None else _login_shell.surround
+        return write(self.nonce, self._command, source)
+
+
+def check(command: Command) -> None:
+    """
+    :raise InvalidInput: something in it cannot be.
+    """
+    answer = command.answer or ()
+    for text in (*command.argv, *command.env.values(), command.chdir, command.user, *answer):
+        if "\0" in text:
+            raise InvalidInput("a command, its environment and its directory cannot hold NUL characters")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput("the agent takes a command, its environment and its directory in UTF-8 only") from None
+    for name in command.env:
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(f"{_untrusted.clean(name, 64)} cannot be the name of an environment variable")
+    if not command.user or set(command.user) & {":", "\n"}:
+        raise InvalidInput(f"{_untrusted.clean(command.user, 64)!r} cannot be the name of a user")
+    if command.umask and not _UMASK.fullmatch(command.umask):
+        raise InvalidInput("a umask has three or four octal digits")
+
+
+def _room(script: str) -> int:
+    """How many raw bytes of input fit into a request beside ``script``; 0 where it is not worth it."""
+    left = (REQUEST_MAX - _FRAME - len(json.dumps(script))) // 4 * 3
+    return left if left >= _ROOM_MIN else 0
+
+
+def _start(agent: GuestAgent, script: str, stdin: bytes = b"") -> int:
+    argv = (_login_shell.PROGRAM, *_login_shell.ARGUMENTS)
+    return _exec.start(agent, argv, {"VIRTOPS": script, "PATH": _login_shell.PATH}, stdin)
+
+
+def _run_script(agent: GuestAgent, script: str) -> _exec.ExecResult:
+    ended = _exec.wait(agent, _start(agent, script), Deadline(_SHORT))
+    if ended is None:
+        raise WaitTimeout(f"a script of a few lines did not end within {_SHORT:g} s", domain=agent.name, command="guest-exec")
+    return ended
+
+
+def _staged_path(agent: GuestAgent, nonce: str, ended: _exec.ExecResult) -> str:
+    path = ended.stdout.decode("utf-8", "replace").strip()
+    return _spooled(agent, nonce, path[:-2] if path.endswith(".i") else "") + ".i"
+
+
+def _remove(agent: GuestAgent, script: str) -> None:
+    with contextlib.suppress(GuestAgentError):
+        _run_script(agent, script)
+
+
+def _spooled(agent: GuestAgent, nonce: str, path: str) -> str:
+    """A name of ours, as the guest gives it: the agent is root, and reads and writes what it is told to."""
+    if path not in [f"{directory}/.virtops-{nonce}" for directory in ("/var/tmp", "/tmp", "/run")]:
+        detail = "no directory of the guest (/var/tmp, /tmp, /run) takes a temporary file"
+        raise CommandFailed(detail, domain=agent.name, command="guest-exec")
+    return path
+
+
+def _result(agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult) -> Result:
+    """What the scripts of ``_login_shell`` say of the command that they ran."""
+    word, rest, stderr = _report(nonce, ended)
+    if word == "refused":
+        reason = _login_shell.REFUSALS.get(" ".join(rest), "no reason given")
+        raise CommandFailed(reason, domain=agent.name, command="guest-exec")
+    if word == "ended" and len(rest) == 4 and _RC.fullmatch(rest[0]):
+        code, place, before, after = rest
+        result = Result(int(code), None, ended.stdout, stderr, _seconds(before, after))
+    elif (word == "started" and len(rest) == 1) or (not word and ended.signal is not None):
+        # It has taken the place of the shell, or has taken the shell with it.
+        found = _collected(agent, nonce)
+        last, collected, stderr = _report(nonce, found)
+        if last != "collected" or len(collected) != 2:
+            raise _unreadable(agent, "the output of a command")
+        place, after = collected
+        rc = ended.rc if ended.signal is None else 128 + ended.signal
+        if rc is None or rc > 255:
+            raise _unreadable(agent, "the end of a command")
+        result = Result(rc, ended.signal, found.stdout, stderr, _seconds(rest[0] if rest else "", after))
+    else:
+        detail = f"the shell that starts commands failed: {_untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
+        raise CommandFailed(detail, domain=agent.name, command="guest-exec")
+    if max(len(result.stdout), len(result.stderr)) < _login_shell.INLINE_OUTPUT:
+        return result
+    return _completed(agent, lane, nonce, _spooled(agent, nonce, place), result)
+
+
+def _collected(agent: GuestAgent, nonce: str) -> _exec.ExecResult:
+    try:
+        return _run_script(agent, _login_shell.collect(nonce))
+    except BaseException:
+        _remove(agent, _login_shell.kill(0, nonce))
+        raise
+
+
+def _report(nonce: str, ended: _exec.ExecResult) -> tuple[str, list[str], bytes]:
+    """The word and the values of the line with the nonce, and what stands behind it; "" where there is no such line."""
+    _said, _found, rest = ended.stderr.partition(nonce.encode() + b" ")
+    line, _newline, stderr = rest.partition(b"\n")
+    word, *values = line.decode("utf-8", "replace").split(" ")
+    return word, values, stderr
+
+
+def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result) -> Result:
+    try:
+        sizes = _sizes(agent, nonce)
+        stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0])
+        return result._replace(stdout=stdout, stderr=_whole(agent, lane, f"{place}.e", result.stderr, sizes[1]))
+    finally:
+        _remove(agent, _login_shell.clean_up(nonce))
+
+
+def _unreadable(agent: GuestAgent, what: str) -> ProtocolError:
+    return ProtocolError(f"what the guest says about {what} is not readable", domain=agent.name, command="guest-exec-status")
+
+
+def _seconds(before: str, after: str) -> float:
+    """Between two times that the guest's /proc/uptime gave."""
+    if not _UPTIME.fullmatch(before) or not _UPTIME.fullmatch(after):
+        return 0.0
+    return max(0.0, round(float(after) - float(before), 2))
+
+
+def _sizes(agent: GuestAgent, nonce: str) -> list[int]:
+    words = _run_script(agent, _login_shell.sizes(nonce)).stdout.split()
+    if len(words) != 2 or not all(re.fullmatch(b"[0-9]{1,15}", word) for word in words):
+        raise _unreadable(agent, "the size of a command's output")
+    return [int(word) for word in words]
+
+
+def _whole(agent: GuestAgent, lane: Lane, path: str, beginning: bytes, size: int) -> bytes:
+    """``beginning`` and what the file has after it, where it was left since it has more."""
+    if size <= len(beginning):
+        return beginning
+    if size > _OUTPUT_MAX:
+        detail = f"the command printed {size} bytes, and {_OUTPUT_MAX} is the most that is taken"
+        raise OutputTooLong(detail, domain=agent.name, command="guest-exec", hint="let it write to a file, and fetch that")
+    parts = [beginning]
+    sink: Sink = parts.append
+    lane.read(path, size - len(beginning), sink, len(beginning))
+    return b"".join(parts)

@@ -1,0 +1,119 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The place in a guest that a file is put to: what is there, what will be, and whether that is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import typing as t
+
+from . import _transfers
+from ._commands import files, shell
+from ._commands._file_scripts import PROBLEMS
+from ._errors import CommandFailed, FileFailed, InvalidInput
+from ._reach import Reached
+
+#: What a new file gets where no mode is given, whatever umask its user has.
+_NEW_MODE: t.Final = "0644"
+_ASK_SECONDS: t.Final = 60.0
+
+
+def check(wanted: files.Attributes) -> None:
+    for option, name in (("owner", wanted.owner), ("group", wanted.group)):
+        if ":" in name or name.startswith("-"):
+            raise InvalidInput(f"{option} cannot be '{name}'")
+
+
+def look(reached: Reached, dest: str, src: str | None, user: str) -> Place:
+    """The file that ``dest`` means, which may be a directory for ``src``.
+
+    :raise FileFailed: no file can be there.
+    """
+    place = Place(reached, dest, user, files.stat(reached.agent, dest, user))
+    if dest.endswith("/") or (place.old and place.old.kind == "directory"):
+        if src is None:
+            raise InvalidInput(f"dest is the directory {dest}, and content has no name", hint="give the path of the file")
+        path = _transfers.inside(dest, src)
+        place = place._replace(path=path, old=files.stat(reached.agent, path, user))
+    if place.old and place.old.kind != "file":
+        kind = place.old.kind
+        raise FileFailed(f"{place.path}: {PROBLEMS[kind]}", reason=kind, domain=reached.agent.name)
+    return place
+
+
+class Place(t.NamedTuple):
+    reached: Reached
+    path: str
+    user: str
+    #: what is there; None for nothing
+    old: files.FileState | None
+
+    def again(self) -> Place:
+        return self._replace(old=files.stat(self.reached.agent, self.path, self.user))
+
+    def state(self) -> dict[str, t.Any]:
+        """What is there; empty for nothing."""
+        if self.old is None:
+            return {}
+        return {name: getattr(self.old, name) for name in ("sha256", "size", "mode", "owner", "group")}
+
+    def completed(self, wanted: files.Attributes) -> files.Attributes:
+        return wanted if wanted.mode or self.old else wanted._replace(mode=_NEW_MODE)
+
+    def has(self, new: t.Mapping[str, t.Any]) -> bool:
+        """Whether this content is in the file already. Where the guest cannot tell, the content is fetched for that."""
+        if self.old is None or self.old.size != new["size"]:
+            return False
+        if self.old.sha256:
+            return bool(self.old.sha256 == new["sha256"])
+        digest = hashlib.sha256()
+        files.pull(self.reached.agent, self.path, digest.update, self.user, self.reached.lane)
+        return bool(digest.hexdigest() == new["sha256"])
+
+    def settled(self, wanted: files.Attributes) -> bool:
+        """Whether the file that is there has these attributes."""
+        old = self.old
+        return old is not None and (
+            wanted.mode in ("", old.mode)
+            and wanted.owner in ("", old.owner, str(old.uid))
+            and wanted.group in ("", old.group, str(old.gid))
+        )
+
+    def content(self, state: t.Mapping[str, t.Any]) -> _transfers.Content:
+        """What is in the file, for a diff, if it is short and ``user`` may read it."""
+        if self.old is None:
+            return _transfers.Content(b"", self.path)
+        header = _transfers.header(self.path, state)
+        if self.old.size > _transfers.DIFF_MAX:
+            return _transfers.Content(None, header)
+        parts: list[bytes] = []
+        try:
+            files.pull(self.reached.agent, self.path, parts.append, self.user, self.reached.lane)
+        except CommandFailed:
+            return _transfers.Content(None, header)
+        return _transfers.Content(b"".join(parts), header)
+
+    def planned(
+        self, wanted: files.Attributes, before: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any] | None
+    ) -> dict[str, t.Any]:
+        """The state that follows on ``before`` once the content is ``new`` (None: stays) and the attributes are as ``wanted``."""
+        old = self.old
+        # Who may not give files away, owns what he has put to a place.
+        kept = old is not None and (new is None or self.user in ("root", old.owner))
+        if old is not None and kept:
+            owner = old.owner if wanted.owner in ("", old.owner, str(old.uid)) else wanted.owner
+            group = old.group if wanted.group in ("", old.group, str(old.gid)) else wanted.group
+        else:
+            owner, group = wanted.owner or self.user, wanted.group or self._group_of_new()
+        return {**before, **(new or {}), "mode": wanted.mode or before["mode"], "owner": owner, "group": group}
+
+    def _group_of_new(self) -> str:
+        agent = self.reached.agent
+        directory = files.stat(agent, os.path.dirname(self.path), self.user)
+        if directory and int(directory.mode, 8) & 0o2000:
+            return directory.group
+        result = shell.execute(agent, shell.Command(("id", "-gn"), user=self.user), _ASK_SECONDS)
+        return result.stdout.decode("utf-8", "replace").strip()[:255]

@@ -1,0 +1,123 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Commands as tasks: what run_command and run_script have in common."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import typing as t
+
+from . import _argspec, _values
+from ._client import GuestAgent
+from ._commands import shell
+from ._diagnosis import EXEC
+from ._errors import CommandTimeout, GuestAgentError
+from ._reach import Reached
+from ._target import open_target
+from ._task import Outcome, Task
+
+OPTIONS: t.Final[_argspec.Options] = {
+    **_argspec.REACH,
+    "executable": {"type": "str"},
+    "stdin": {"type": "raw", "no_log": True},
+    "stdin_add_newline": {"type": "bool", "default": True},
+    "env": {"type": "dict", "no_log": True},
+    "chdir": {"type": "str", "default": ""},
+    "user": {"type": "str", "default": "root"},
+    "umask": {"type": "raw"},
+    "creates": {"type": "str"},
+    "removes": {"type": "str"},
+    "timeout": {"type": "int", "default": 3600},
+    "strip_empty_ends": {"type": "bool", "default": True},
+}
+#: Looking whether a file is there takes no longer, unless its file system hangs.
+_LOOK_SECONDS: t.Final = 60.0
+#: Prints which of the two patterns makes the command needless. Without IFS a pattern is expanded, and not split.
+_NEEDLESS: t.Final = """IFS=
+there() { for f in $1; do if [ -e "$f" ] || [ -L "$f" ]; then return 0; fi; done; return 1; }
+if [ -n "$1" ] && there "$1"; then echo exists
+elif [ -n "$2" ] && ! there "$2"; then echo missing
+fi"""
+_RAN: t.Final = {"run": True}
+
+#: Makes the arguments of the command from what has been reached, and takes back what it did for that.
+Preparation = t.Callable[[Reached], t.ContextManager[t.Sequence[str]]]
+
+
+class NonzeroRc(GuestAgentError):
+    """The command ran to its end, which was not a success."""
+
+    kind = "nonzero_rc"
+    default_hint = "see rc, stdout and stderr"
+
+
+def perform(task: Task, shown: t.Sequence[str] | str, prepare: Preparation) -> Outcome:
+    """Run what ``prepare`` gives, unless ``creates``, ``removes`` or check mode say no. ``shown`` is the command for the reader."""
+    params = task.params
+    command = _command(params)
+    if task.check_mode and params["creates"] is None and params["removes"] is None:
+        return Outcome({**_nothing(shown, "Command would have run if not in check mode"), "skipped": True})
+    with open_target(params, EXEC) as reached:
+        reason = _needless(reached.agent, command, params["creates"], params["removes"])
+        if reason:
+            did = "Would" if task.check_mode else "Did"
+            return Outcome({**_nothing(shown, f"{did} not run command since {reason}"), "stdout": f"skipped, since {reason}"})
+        if task.check_mode:
+            return Outcome(_nothing(shown, "Command would have run if not in check mode"), after=_RAN)
+        with prepare(reached) as argv:
+            started = datetime.datetime.now()
+            ended: shell.Result | CommandTimeout
+            try:
+                ended = shell.execute(reached.agent, command._replace(argv=tuple(argv)), params["timeout"], reached.lane)
+            except CommandTimeout as error:
+                ended = error
+            times = _times(started)
+    return _outcome({"cmd": shown, **times}, ended, params["strip_empty_ends"], reached.agent.name)
+
+
+def _command(params: t.Mapping[str, t.Any]) -> shell.Command:
+    """The command without its arguments."""
+    stdin = b"" if params["stdin"] is None else _values.encoded(params["stdin"], "stdin")
+    if stdin and params["stdin_add_newline"]:
+        stdin += b"\n"
+    env = {str(name): _values.text(value, f"the value of {name} in env") for name, value in (params["env"] or {}).items()}
+    umask = "" if params["umask"] is None else _values.octal(params["umask"], "umask")
+    return shell.Command((), stdin, env, params["chdir"], params["user"], umask)
+
+
+def _needless(agent: GuestAgent, command: shell.Command, creates: str | None, removes: str | None) -> str:
+    """Why the command needs not to be run; "" for no reason."""
+    if not creates and not removes:
+        return ""
+    look = command._replace(argv=("/bin/sh", "-c", _NEEDLESS, "sh", creates or "", removes or ""), stdin=b"", env={})
+    word = shell.execute(agent, look, _LOOK_SECONDS).stdout.strip()
+    return {b"exists": f"'{creates}' exists", b"missing": f"'{removes}' does not exist"}.get(word, "")
+
+
+def _nothing(shown: t.Sequence[str] | str, message: str) -> dict[str, t.Any]:
+    nothing = {"rc": 0, "signal": None, "stdout": "", "stderr": "", "start": None, "end": None, "delta": None}
+    return {"cmd": shown, **nothing, "msg": message}
+
+
+def _times(started: datetime.datetime) -> dict[str, str]:
+    ended = datetime.datetime.now()
+    return {"start": str(started), "end": str(ended), "delta": str(ended - started)}
+
+
+def _outcome(known: dict[str, t.Any], ended: shell.Result | CommandTimeout, strip: bool, domain: str) -> Outcome:
+    if isinstance(ended, CommandTimeout):
+        return Outcome({**known, "rc": None, "signal": None, "stdout": "", "stderr": ""}, after=_RAN, failure=ended)
+    result = {**known, "rc": ended.rc, "signal": ended.signal}
+    for name, data in (("stdout", ended.stdout), ("stderr", ended.stderr)):
+        printed = data.decode("utf-8", "replace")
+        result[name] = printed.rstrip("\r\n") if strip else printed
+        if printed.encode() != data:
+            result[f"{name}_b64"] = base64.b64encode(data).decode("ascii")
+    failure = None
+    if ended.rc:
+        how = f"was ended by signal {ended.signal}" if ended.signal else f"ended with exit code {ended.rc}"
+        failure = NonzeroRc(f"the command {how}", domain=domain)
+    return Outcome(result, after=_RAN, failure=failure)

@@ -1,0 +1,35 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Options whose values YAML and templates do not always leave as they were written."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from ._errors import InvalidInput
+
+
+def text(value: object, option: str) -> str:
+    """A text from YAML, or from a template that older cores have taken for a structure: that is JSON again, as copy does it."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise InvalidInput(f"{option} must be a text")
+
+
+def encoded(value: object, option: str) -> bytes:
+    try:
+        return text(value, option).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{option} is a text that UTF-8 cannot express") from None
+
+
+def octal(value: object, option: str) -> str:
+    """Four octal digits. Numbers are refused: to YAML 0644 and 644 are different ones, and which was meant nobody knows."""
+    if not isinstance(value, str) or not re.fullmatch("[0-7]{3,5}", value) or int(value, 8) > 0o7777:
+        raise InvalidInput(f"{option} must be three or four octal digits in quotes, such as '0644'")
+    return f"{int(value, 8):04o}"
