@@ -1,0 +1,392 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: agent
+short_description: Run tasks in guests through the QEMU guest agent
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Runs any playbook in the guests of libvirt domains over the QEMU guest agent, C(qemu-ga). The guest needs no network, no SSH
+    server and no key; for modules it needs Python, as it does with every connection.
+  - Commands run as C(root), or as the user that O(remote_user) names, in the environment that user gets from a login over SSH.
+  - When the domain is not running, or its agent is missing, silent, frozen or blocked, the host is unreachable, and the reason says
+    what to do about it.
+requirements:
+  - libvirt-python on the controller (not for O(transport=unix))
+  - guest-exec and guest-exec-status allowed by the agent; guest-file-* too for output and files of more than a few hundred KiB
+notes:
+  - A guest's POSIX C(/bin/sh), and C(setsid), C(head), C(wc), C(rm), C(cat), C(gzip) and C(sleep) are used around commands. Windows
+    guests are not supported.
+  - Commands and what they read and print are not displayed at any verbosity. Verbosity 3 tells how large they were and what they
+    cost.
+  - What a command prints is kept in a private file of the guest while it runs. A command that prints more than 512 MiB fails.
+  - Whatever restarts C(qemu-guest-agent) in the guest also ends the commands that run over it, as systemd ends what a service has
+    started. Let C(systemd-run) do that.
+seealso:
+  - plugin: virtops.guest_agent.libvirt
+    plugin_type: inventory
+  - module: virtops.guest_agent.agent_info
+options:
+  domain:
+    description: Name or UUID of the libvirt domain. The name of the host where no variable says otherwise.
+    type: str
+    vars:
+      - name: ansible_guest_agent_domain
+  inventory_hostname:
+    description: Set by Ansible, for where O(domain) is not.
+    type: str
+    vars:
+      - name: inventory_hostname
+  delegate_to:
+    description: Set by Ansible from the task's keyword. C(inventory_hostname) stays that of the host which delegates.
+    type: str
+    keyword:
+      - name: delegate_to
+  uri:
+    description:
+      - libvirt connection URI of the hypervisor, such as V(qemu:///system) or V(qemu+ssh://root@kvm1/system).
+      - Without it libvirt's own default is used.
+    type: str
+    ini:
+      - section: guest_agent_connection
+        key: uri
+    env:
+      - name: ANSIBLE_GUEST_AGENT_URI
+    vars:
+      - name: ansible_libvirt_uri
+      - name: ansible_guest_agent_uri
+  transport:
+    description: How to reach the agent.
+    type: str
+    default: libvirt
+    choices:
+      libvirt: By libvirt's own link to the agent on the channel C(org.qemu.guest_agent.0).
+      channel: Through libvirt to an agent on another virtio channel, which libvirt itself leaves alone.
+      unix: By a unix socket of the controller, without libvirt.
+    ini:
+      - section: guest_agent_connection
+        key: transport
+    env:
+      - name: ANSIBLE_GUEST_AGENT_TRANSPORT
+    vars:
+      - name: ansible_guest_agent_transport
+  channel:
+    description: The name of the virtio channel for O(transport=channel).
+    type: str
+    default: org.qemu.guest_agent.1
+    ini:
+      - section: guest_agent_connection
+        key: channel
+    env:
+      - name: ANSIBLE_GUEST_AGENT_CHANNEL
+    vars:
+      - name: ansible_guest_agent_channel
+  socket:
+    description: The path of the socket for O(transport=unix), on which C(qemu-ga) or a character device of QEMU listens.
+    type: path
+    ini:
+      - section: guest_agent_connection
+        key: socket
+    env:
+      - name: ANSIBLE_GUEST_AGENT_SOCKET
+    vars:
+      - name: ansible_guest_agent_socket
+  data_lane:
+    description:
+      - Whether files go as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0), which is several times as
+        fast. Where that fails, the agent's commands are used.
+    type: str
+    default: auto
+    choices:
+      auto: Where the domain has the port.
+      attach: Also where it does not; the port is plugged into the running domain, and stays until that is shut off.
+      never: No.
+    ini:
+      - section: guest_agent_connection
+        key: data_lane
+    env:
+      - name: ANSIBLE_GUEST_AGENT_DATA_LANE
+    vars:
+      - name: ansible_guest_agent_data_lane
+  agent_timeout:
+    description: How long the agent may take to answer one command, in seconds. The agent answers while a task's command runs.
+    type: int
+    default: 10
+    ini:
+      - section: guest_agent_connection
+        key: agent_timeout
+    env:
+      - name: ANSIBLE_GUEST_AGENT_TIMEOUT
+    vars:
+      - name: ansible_guest_agent_timeout
+  command_timeout:
+    description:
+      - How long one command of a task may run, in seconds. Then its processes are killed and the task fails.
+      - The C(timeout) of a task does the same.
+    type: int
+    default: 86400
+    ini:
+      - section: guest_agent_connection
+        key: command_timeout
+    env:
+      - name: ANSIBLE_GUEST_AGENT_COMMAND_TIMEOUT
+    vars:
+      - name: ansible_guest_agent_command_timeout
+  remote_user:
+    description: The user of the guest to run as. No password is needed, for the agent is root.
+    type: str
+    default: root
+    ini:
+      - section: defaults
+        key: remote_user
+    env:
+      - name: ANSIBLE_REMOTE_USER
+    keyword:
+      - name: remote_user
+    vars:
+      - name: ansible_user
+      - name: ansible_guest_agent_user
+  executable:
+    description: The shell in the guest that commands are given to.
+    type: str
+    default: /bin/sh
+    ini:
+      - section: defaults
+        key: executable
+    env:
+      - name: ANSIBLE_EXECUTABLE
+    vars:
+      - name: ansible_executable
+      - name: ansible_guest_agent_executable
+  pipelining:
+    description:
+      - Modules go straight into the interpreter's standard input, instead of into a file first.
+    type: bool
+    default: true
+    ini:
+      - section: defaults
+        key: pipelining
+      - section: connection
+        key: pipelining
+    env:
+      - name: ANSIBLE_PIPELINING
+    vars:
+      - name: ansible_pipelining
+      - name: ansible_guest_agent_pipelining
+"""
+
+EXAMPLES = r"""
+# lab.libvirt.yml: an inventory in which every guest is reached over its agent
+plugin: virtops.guest_agent.libvirt
+uri: qemu:///system
+connection: agent
+
+# Or by hand, in any inventory:
+all:
+  hosts:
+    web1:
+      ansible_connection: virtops.guest_agent.agent
+      ansible_guest_agent_uri: qemu+ssh://root@kvm1/system
+      ansible_guest_agent_domain: web1-production
+
+# An agent without libvirt:
+#   ansible_guest_agent_transport: unix
+#   ansible_guest_agent_socket: /run/web1/qga.sock
+"""
+
+import contextlib
+import os
+import tempfile
+import time
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.module_utils.common.text.converters import to_bytes, to_text
+from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
+
+from ..module_utils import _reach
+from ..module_utils._commands import shell
+from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, OutputTooLong
+from ..plugin_utils._pace import Pace
+
+# Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
+
+display = Display()
+
+#: These are the task's failures; all others mean that the guest cannot be reached.
+_TASK_FAILED: t.Final = (InvalidInput, CommandTimeout, FileFailed, OutputTooLong)
+_SECONDS_MAX: t.Final = 366 * 24 * 3600
+
+
+class Connection(ConnectionBase):
+    """Commands and files over the guest agent."""
+
+    transport = "virtops.guest_agent.agent"
+    has_pipelining = True
+
+    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._open = contextlib.ExitStack()
+        self._reached: _reach.Reached | None = None
+
+    def _connect(self) -> Connection:
+        self._target()
+        return self
+
+    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
+        super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
+        text = to_text(cmd, errors="surrogateescape")
+        command = shell.Command(
+            (self.get_option("executable"), "-c", text),
+            stdin=in_data or b"",
+            user=self._user(),
+            answer=self._answer(text) if sudoable else None,
+            tells_signals=False,
+        )
+        with self._translated():
+            reached = self._target()
+            pace = Pace(self._domain(), "module" if in_data else "command")
+            before, started = reached.agent.round_trips, time.monotonic()
+            result = shell.execute(
+                reached.agent,
+                command,
+                self._seconds("command_timeout"),
+                reached.lane,
+                expected=pace.expected(),
+                first=pace.first,
+            )
+            seconds = time.monotonic() - started
+            pace.learn(result.seconds)
+        self._tell(
+            f"EXEC as {command.user}: {len(text)} characters, {len(command.stdin)} bytes in, {len(result.stdout)} and"
+            f" {len(result.stderr)} bytes out, rc {result.rc}, {seconds:.2f} s of which {result.seconds:.2f} s in the command,"
+            f" {reached.agent.round_trips - before} agent commands"
+        )
+        if command.answer is not None:
+            self._check_become(command.answer, result)
+        return result.rc, result.stdout, result.stderr
+
+    def put_file(self, in_path: str, out_path: str) -> None:
+        from ..module_utils._commands import files
+
+        super().put_file(in_path, out_path)
+        local = to_bytes(in_path, errors="surrogate_or_strict")
+        if not os.path.exists(local):
+            raise AnsibleFileNotFound(f"file or module does not exist: {to_text(in_path)}")
+        with self._translated(), open(local, "rb") as source:
+            reached = self._target()
+            before, started = reached.agent.round_trips, time.monotonic()
+            files.push(reached.agent, source, to_text(out_path, errors="surrogateescape"), user=self._user(), lane=reached.lane)
+            size = source.tell()
+        self._tell_transfer("PUT", in_path, out_path, size, started, reached, before)
+
+    def fetch_file(self, in_path: str, out_path: str) -> None:
+        from ..module_utils._commands import files
+
+        super().fetch_file(in_path, out_path)
+        local = to_bytes(out_path, errors="surrogate_or_strict")
+        with self._translated():
+            reached = self._target()
+            before, started = reached.agent.round_trips, time.monotonic()
+            descriptor, partial = tempfile.mkstemp(prefix=b".virtops-", dir=os.path.dirname(local) or b".")
+            try:
+                with open(descriptor, "wb") as sink:
+                    files.pull(reached.agent, to_text(in_path, errors="surrogateescape"), sink.write, self._user(), reached.lane)
+                    size = sink.tell()
+                os.chmod(partial, 0o666 & ~_umask())
+                os.replace(partial, local)
+            except BaseException:
+                os.unlink(partial)
+                raise
+        self._tell_transfer("FETCH", in_path, out_path, size, started, reached, before)
+
+    def reset(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reached = None
+        self._connected = False
+        self._open.close()
+
+    def _target(self) -> _reach.Reached:
+        if self._reached is None:
+            names = ("uri", "transport", "channel", "socket", "data_lane")
+            options = {name: self.get_option(name) for name in names}
+            with self._translated():
+                target = _reach.Target(self._domain(), **options, agent_timeout=self._seconds("agent_timeout"))
+                self._reached = self._open.enter_context(_reach.reach(target))
+            self._connected = True
+            self._tell(
+                f"ESTABLISH AGENT CONNECTION to {target.domain} by {target.transport} for files by {self._reached.lane.name}"
+            )
+        return self._reached
+
+    def _domain(self) -> str:
+        return self.get_option("domain") or self.get_option("delegate_to") or self.get_option("inventory_hostname") or ""
+
+    def _user(self) -> str:
+        return self.get_option("remote_user") or "root"
+
+    def _seconds(self, option: str) -> int:
+        value = self.get_option(option)
+        if not 1 <= value <= _SECONDS_MAX:
+            raise InvalidInput(f"{option} must be from 1 to {_SECONDS_MAX} seconds, and is {value}")
+        return value
+
+    def _answer(self, command: str) -> shell.Answer | None:
+        """What to type for become, where ``command`` was made by it and asks for a password."""
+        become = self.become
+        if become is None or not become.expect_prompt() or not become.success or become.success not in command:
+            return None
+        prompt = become.prompt if isinstance(become.prompt, str) else ""
+        return shell.Answer(prompt, to_text(become.get_option("become_pass") or ""), become.success)
+
+    def _check_become(self, answer: shell.Answer, result: shell.Result) -> None:
+        if answer.success.encode() in result.stdout or answer.success.encode() in result.stderr:
+            return
+        said = result.stdout + result.stderr
+        name = self.become.name
+        if self.become.check_missing_password(said):
+            raise AnsibleError(f"Missing {name} password")
+        if result.rc:
+            raise AnsibleError(f"Incorrect {name} password, or {name} is not allowed to this user")
+
+    @contextlib.contextmanager
+    def _translated(self) -> t.Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise AnsibleError(str(error)) from error
+        except FileMissing as error:
+            raise AnsibleFileNotFound(str(error)) from error
+        except _TASK_FAILED as error:
+            raise AnsibleError(str(error)) from error
+        except GuestAgentError as error:
+            if self._reached is not None:
+                from ..module_utils import _diagnosis
+
+                error = _diagnosis.explain(self._reached.agent, error, (*_diagnosis.EXEC, *_diagnosis.FILES))
+            self.close()
+            status = f" (agent status: {error.status})" if error.status else ""
+            raise AnsibleConnectionFailure(f"{error}{status}") from error
+
+    def _tell(self, text: str) -> None:
+        display.vvv(text, host=self._domain())
+
+    def _tell_transfer(
+        self, verb: str, source: str, target: str, size: int, started: float, reached: _reach.Reached, before: int
+    ) -> None:
+        seconds = time.monotonic() - started
+        commands = reached.agent.round_trips - before
+        self._tell(f"{verb} {to_text(source)} TO {to_text(target)}: {size} bytes, {seconds:.2f} s, {commands} agent commands")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,185 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pull_file
+short_description: Get a file from a guest
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Gets a file of a guest through its agent (qemu-ga), and puts it to the host where the module runs. The guest needs neither
+    network nor Python.
+  - It is there whole or not at all. It is written beside its place under another name, its size and SHA-256 are checked, and it is
+    renamed.
+  - A file whose SHA-256 is right already is not transferred.
+options:
+  src:
+    description: Absolute path of the file in the guest. A link is followed.
+    type: str
+    required: true
+  dest:
+    description:
+      - Path on the host where the module runs. A link is followed.
+      - A directory, or what ends in C(/), gets the file by the name that it has in O(src). Directories are not made.
+    type: path
+    required: true
+  mode:
+    description:
+      - The mode of the file in O(dest), as octal digits in quotes, such as V('0644').
+      - Without it a file that is there keeps its mode and its owner, and a new one gets V('0600'), since nobody else may have had
+        the right to read it in the guest. M(ansible.builtin.fetch) goes by the umask instead.
+    type: raw
+  fail_on_missing:
+    description: Whether to fail when the guest has no such file. Otherwise O(dest) is left as it is.
+    type: bool
+    default: true
+  user:
+    description: The user of the guest that reads it.
+    type: str
+    default: root
+extends_documentation_fragment:
+  - virtops.guest_agent._reach
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+attributes:
+  check_mode:
+    details: The file is read all the same where the guest has no C(sha256sum), and where a diff is to show its content.
+  diff_mode:
+    details: Shows the content of texts of up to 100 KiB, and the checksum of everything else.
+seealso:
+  - module: virtops.guest_agent.push_file
+"""
+
+EXAMPLES = r"""
+- name: Get the boot log of a guest that nobody reaches
+  virtops.guest_agent.pull_file:
+    domain: web1
+    src: /var/log/cloud-init-output.log
+    dest: /tmp/
+
+- name: Keep a copy of a guest's configuration, for everybody to read
+  virtops.guest_agent.pull_file:
+    domain: web1
+    src: /etc/ssh/sshd_config
+    dest: /tmp/web1-sshd_config
+    mode: "0644"
+    fail_on_missing: false
+"""
+
+RETURN = r"""
+src:
+  description: O(src).
+  returned: success
+  type: str
+  sample: /etc/ssh/sshd_config
+dest:
+  description: Path of the file on the host where the module runs.
+  returned: success
+  type: str
+  sample: /tmp/web1-sshd_config
+sha256:
+  description: SHA-256 of what is in the file; in check mode of what would be.
+  returned: when the guest has the file
+  type: str
+  sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+size:
+  description: Its size in bytes.
+  returned: when the guest has the file
+  type: int
+  sample: 3223
+mode:
+  description: The mode of the file in RV(dest).
+  returned: when the guest has the file
+  type: str
+  sample: "0644"
+msg:
+  description: Why nothing was done, or why the task failed.
+  returned: when the guest does not have the file, and on failure
+  type: str
+  sample: the guest has no /etc/ssh/sshd_config
+transfer:
+  description:
+    - How the content went, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that was there for what is large,
+      V(agent) or V(data).
+  returned: when the content was transferred
+  type: dict
+  sample: {bytes: 20971520, seconds: 1.52, mib_per_second: 13.16, lane: agent}
+failure:
+  description:
+    - What went wrong. C(kind) is V(file_missing) or V(file_failed) for the guest's file, V(local_file) for the one of the host
+      where the module runs, or another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or
+      V(invalid_input).
+  returned: failure
+  type: dict
+  sample: {kind: file_missing, domain: web1, command: "", detail: "/etc/none: the file does not exist", hint: ""}
+"""
+
+import typing as t
+
+from ..module_utils import _argspec, _pull, _transfers, _values
+from ..module_utils._commands import files
+from ..module_utils._diagnosis import EXEC, FILES
+from ..module_utils._errors import FileMissing
+from ..module_utils._reach import Reached
+from ..module_utils._target import open_target
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.REACH,
+        "src": {"type": "str", "required": True},
+        "dest": {"type": "path", "required": True},
+        "mode": {"type": "raw"},
+        "fail_on_missing": {"type": "bool", "default": True},
+        "user": {"type": "str", "default": "root"},
+    },
+    required_if=_argspec.REACH_REQUIRES,
+)
+
+
+def ensure(task: Task) -> Outcome:
+    params = task.params
+    src = _transfers.guest_path(params["src"], "src")
+    mode = None if params["mode"] is None else _values.octal(params["mode"], "mode")
+    with _transfers.local_files():
+        copy = _pull.look(params["dest"], src, mode)
+        with open_target(params, (*EXEC, *FILES)) as reached:
+            original = _pull.original(reached.agent, src, params["user"])
+            if original is None and not params["fail_on_missing"]:
+                return Outcome({"src": src, "dest": copy.path, "msg": f"the guest has no {src}"})
+            if original is None:
+                raise FileMissing(f"{src}: the file does not exist", reason="missing", domain=reached.agent.name)
+            return _converge(task, reached, copy, original)
+
+
+def _converge(task: Task, reached: Reached, copy: _pull.Copy, original: files.FileState) -> Outcome:
+    src, before = task.params["src"], copy.state()
+    result: dict[str, t.Any] = {"src": src, "dest": copy.path}
+    after: dict[str, t.Any] = {"sha256": original.sha256, "size": original.size, "mode": copy.new_mode()}
+    show = task.diff and original.size <= _transfers.DIFF_MAX
+    if original.sha256 and (original.sha256 == before.get("sha256") or (task.check_mode and not show)):
+        if not task.check_mode:
+            copy.set_mode()
+        return Outcome({**result, **after}, before, after)
+    with copy.scratch(task.check_mode) as scratch:
+        watch = _transfers.Stopwatch(reached)
+        files.pull(reached.agent, src, scratch.write, task.params["user"], reached.lane)
+        after.update(_transfers.described(scratch))
+        result["transfer"] = watch.transfer(after["size"])
+        diff = copy.diff(scratch, before, after) if show else None
+        if not task.check_mode:
+            copy.replace(scratch)
+    return Outcome({**result, **after}, before, after, diff)
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

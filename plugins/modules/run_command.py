@@ -1,0 +1,184 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_command
+short_description: Run a command in a guest
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Runs a command in a guest through its agent (qemu-ga), and gives back what it prints. The guest needs neither network nor
+    Python.
+  - The command has the environment of a login of O(user), input and output of any size, and a time after which it is killed.
+options:
+  argv:
+    description: The command as a list of its name and its arguments. No shell sees it.
+    type: list
+    elements: str
+  cmd:
+    description: The command as a text for the guest's shell, O(executable), so pipes, redirections and variables work.
+    type: str
+  executable:
+    description: The shell of the guest for O(cmd). C(/bin/sh) where it is not given.
+    type: str
+extends_documentation_fragment:
+  - virtops.guest_agent._reach
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._run
+seealso:
+  - module: virtops.guest_agent.run_script
+  - plugin: virtops.guest_agent.agent
+    plugin_type: connection
+"""
+
+EXAMPLES = r"""
+- name: Ask a guest for its kernel
+  virtops.guest_agent.run_command:
+    domain: web1
+    argv: [uname, -r]
+  register: kernel
+  changed_when: false
+
+- name: Bring a guest's network back, which no connection over the network can
+  virtops.guest_agent.run_command:
+    domain: web1
+    cmd: systemctl restart systemd-networkd && sleep 5 && ip -brief address | grep -w UP
+    timeout: 60
+
+- name: Make a key once, as the user it belongs to
+  virtops.guest_agent.run_command:
+    domain: web1
+    argv: [ssh-keygen, -q, -t, ed25519, -N, "", -f, .ssh/id_ed25519]
+    user: deploy
+    umask: "077"
+    creates: .ssh/id_ed25519
+
+- name: Set a password, which appears in no log
+  virtops.guest_agent.run_command:
+    domain: web1
+    argv: [chpasswd]
+    stdin: "deploy:{{ lookup('ansible.builtin.password', '/dev/null') }}"
+
+- name: Look for a line, where finding none is no failure
+  virtops.guest_agent.run_command:
+    domain: web1
+    argv: [grep, -q, ^PermitRootLogin, /etc/ssh/sshd_config]
+  register: found
+  failed_when: found.rc not in [0, 1]
+  changed_when: false
+"""
+
+RETURN = r"""
+cmd:
+  description: O(argv) or O(cmd).
+  returned: unless the guest or the agent was in the way
+  type: raw
+  sample: [uname, -r]
+rc:
+  description:
+    - The exit code, or 128 and the number of the signal that ended the command. Null when the command was killed since O(timeout)
+      was over. What is not 0 fails the task, with the same return values.
+  returned: as RV(cmd)
+  type: int
+  sample: 0
+signal:
+  description: The number of the signal that ended the command, null for none.
+  returned: as RV(cmd)
+  type: int
+  sample: null
+stdout:
+  description: What it printed. What is not UTF-8 is replaced by U+FFFD.
+  returned: as RV(cmd)
+  type: str
+  sample: Debian
+stdout_lines:
+  description: The same as a list of lines.
+  returned: as RV(cmd)
+  type: list
+  elements: str
+  sample: [Debian]
+stdout_b64:
+  description: The very bytes in base64.
+  returned: when RV(stdout) is not UTF-8
+  type: str
+  sample: f/4=
+stderr:
+  description: What it printed as errors, likewise.
+  returned: as RV(cmd)
+  type: str
+  sample: ""
+stderr_lines:
+  description: The same as a list of lines.
+  returned: as RV(cmd)
+  type: list
+  elements: str
+  sample: []
+stderr_b64:
+  description: The very bytes in base64.
+  returned: when RV(stderr) is not UTF-8
+  type: str
+  sample: f/4=
+start:
+  description: When it was started, by the clock of the host where the module runs; null when it was not.
+  returned: as RV(cmd)
+  type: str
+  sample: "2026-03-01 10:00:00.251046"
+end:
+  description: When it had ended.
+  returned: as RV(cmd)
+  type: str
+  sample: "2026-03-01 10:00:00.293311"
+delta:
+  description: How long it took.
+  returned: as RV(cmd)
+  type: str
+  sample: "0:00:00.042265"
+msg:
+  description: Why it was not run, or why the task failed.
+  returned: when it was not run, and on failure
+  type: str
+  sample: "Did not run command since '/etc/done' exists"
+failure:
+  description:
+    - What went wrong. C(kind) is V(nonzero_rc) for a command that ended with another exit code than 0 or by a signal,
+      V(command_timeout) when it was killed since its time was over, V(command_failed) when it could not be started, or another
+      stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample: {kind: nonzero_rc, domain: web1, command: "", detail: the command ended with exit code 2, hint: see rc}
+"""
+
+import contextlib
+import typing as t
+
+from ..module_utils import _argspec, _runs
+from ..module_utils._errors import InvalidInput
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {**_runs.OPTIONS, "argv": {"type": "list", "elements": "str"}, "cmd": {"type": "str"}},
+    required_if=_argspec.REACH_REQUIRES,
+    mutually_exclusive=[["argv", "cmd"], ["argv", "executable"]],
+    required_one_of=[["argv", "cmd"]],
+    echoes=True,
+)
+
+
+def ensure(task: Task) -> Outcome:
+    argv, cmd = task.params["argv"], task.params["cmd"]
+    if not (argv and argv[0]) and not (cmd and cmd.strip()):
+        raise InvalidInput("there is no command in argv or cmd")
+    words: t.Sequence[str] = argv or [task.params["executable"] or "/bin/sh", "-c", cmd]
+    return _runs.perform(task, argv or cmd, lambda _reached: contextlib.nullcontext(words))
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()
