@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 import typing as t
 
@@ -36,6 +37,43 @@ class Error(libvirt.libvirtError):  # type: ignore[misc]
 NOT_FOUND = Error(42, "Domain not found: no domain with matching name")
 
 
+class Stream:
+    """One that blocks when it sends, as libvirt's does, and has received only what came along with a request's reply."""
+
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        self.aborted = False
+        self.received: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        try:
+            return self._open().send(data)
+        except OSError:
+            raise Error(38, "cannot write to stream") from None
+
+    def recv(self, size: int) -> bytes | int:
+        assert size <= 65536
+        if self.aborted:
+            raise Error(9, "operation failed: stream is closed")
+        return self.received.pop(0) if self.received else -2
+
+    def fetch(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while not self.aborted:
+                self.received.append(self._open().recv(65536, socket.MSG_DONTWAIT))
+                if not self.received[-1]:
+                    return
+
+    def abort(self) -> int:
+        self.aborted = True
+        self._open().shutdown(socket.SHUT_RDWR)
+        return 0
+
+    def _open(self) -> socket.socket:
+        assert self.socket is not None
+        return self.socket
+
+
 class Domain:
     """``raises``: what a method raises; ``hangs``: methods that wait for ``gate``."""
 
@@ -52,6 +90,10 @@ class Domain:
         self.gate = threading.Event()
         self.pause = 0.0
         self.obeys = True
+        #: name -> what the guest does with its end
+        self.channels: dict[str, t.Callable[[socket.socket], None]] = {}
+        self.streams: dict[str, Stream] = {}
+        self.attached: list[str] = []
         if guest is not None:
             guest.on_shutdown = self._go_off
 
@@ -76,6 +118,8 @@ class Domain:
 
     def state(self, _flags: int) -> list[int]:
         self._do("state")
+        for stream in self.streams.values():
+            stream.fetch()
         return [self.current, 0]
 
     def isPersistent(self) -> int:
@@ -101,6 +145,32 @@ class Domain:
     def destroy(self) -> int:
         self._do("destroy")
         self.current = 5
+        return 0
+
+    def openChannel(self, name: str, stream: Stream, flags: int) -> int:
+        self._do("openChannel")
+        if name not in self.channels:
+            raise Error(1, f"internal error: cannot find channel {name}")
+        holder = self.streams.get(name)
+        if holder is not None and not holder.aborted:
+            if not flags & 1:
+                raise Error(9, "operation failed: Active channel stream exists for this domain")
+            holder.abort()
+        stream.socket, end = socket.socketpair()
+        self.streams[name] = stream
+        threading.Thread(target=self.channels[name], args=(end,), daemon=True).start()
+        return 0
+
+    def attachDeviceFlags(self, device: str, flags: int) -> int:
+        self._do("attachDeviceFlags")
+        assert flags == 1
+        self.attached.append(device)
+        return 0
+
+    def detachDeviceFlags(self, device: str, flags: int) -> int:
+        self._do("detachDeviceFlags")
+        assert flags == 1
+        self.attached.remove(device)
         return 0
 
     def agent_command(self, text: str, seconds: int) -> str:
@@ -186,6 +256,10 @@ class Handle:
         self._hypervisor.happen("getAllDomainStats")
         assert stats == 1
         return [(_OnConnection(d, self), {"state.state": d.current}) for d in self._hypervisor.domains]
+
+    def newStream(self, flags: int) -> Stream:
+        assert flags == 1
+        return Stream()
 
     def lookupByName(self, name: str) -> t.Any:
         return self._lookup(lambda domain: domain.name() == name)

@@ -210,7 +210,7 @@ def test_a_process_that_does_not_end_costs_its_time() -> None:
     with pytest.raises(_errors.WaitTimeout, match=r"/bin/x did not end within 7 s"):
         exec_.run(guest.agent(), ["/bin/x"], 7, clock)
     assert sum(clock.slept) == pytest.approx(7)
-    assert max(clock.slept) <= 0.5
+    assert max(clock.slept) <= 1.25
 
 
 @pytest.mark.parametrize(
@@ -326,10 +326,11 @@ def test_a_file_that_lies(command: str, reply: t.Any) -> None:
         files.read_small(guest.agent(), "/x")
 
 
-def test_more_than_was_asked_for_is_cut() -> None:
+def test_more_than_was_asked_for_is_no_answer() -> None:
     guest = FakeGuest(files={"/x": b"x"})
     guest.replies["guest-file-read"] = {"buf-b64": base64.b64encode(b"x" * 999).decode()}
-    assert files.read_small(guest.agent(), "/x", 10) == b"x" * 10
+    with pytest.raises(_errors.ProtocolError, match="more of the file"):
+        files.read_small(guest.agent(), "/x", 10)
 
 
 def test_freeze_and_thaw(guest: FakeGuest) -> None:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import socket
-import subprocess
 import time
 import typing as t
 from pathlib import Path
@@ -27,18 +24,10 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     system,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._transport import Transport, UnixSocketTransport
+from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
+from ansible_collections.virtops.guest_agent.tests.unit.real_agent import BLOCKED
 
-BLOCKED = (
-    "guest-shutdown",
-    "guest-fsfreeze-freeze",
-    "guest-fsfreeze-freeze-list",
-    "guest-suspend-ram",
-    "guest-suspend-disk",
-    "guest-suspend-hybrid",
-    "guest-set-time",
-    "guest-set-user-password",
-)
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 PROGRAMS = {
     ("/bin/echo", "hello"): Program(0, b"hello\n"),
@@ -50,25 +39,15 @@ PROGRAMS = {
 
 @contextlib.contextmanager
 def _real(directory: Path, frozen: bool) -> t.Iterator[Transport]:
-    program = shutil.which("qemu-ga", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if program is None:
-        pytest.skip("SKIPPED OUT LOUD: the fake is not held against a real agent, for no qemu-ga is installed here")
     if frozen:
         # It reads this when it starts: an agent that believes it is frozen, and no filesystem that is.
         (directory / "qga.state.isfrozen").touch()
-    path = directory / "agent"
-    words = [program, "-m", "unix-listen", "-p", str(path), "-t", str(directory), f"--block-rpcs={','.join(BLOCKED)}"]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    transport = UnixSocketTransport(str(path))
-    try:
-        deadline = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        yield transport
-    finally:
-        transport.close()
-        process.kill()  # one that believes it is frozen ignores SIGTERM
-        process.wait()
+    with real_agent.listening(directory) as path:
+        transport = UnixSocketTransport(str(path))
+        try:
+            yield transport
+        finally:
+            transport.close()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from ansible_collections.virtops.guest_agent.plugins.inventory import libvirt as
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import Gathered, Plan
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import untrusted
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
@@ -165,31 +164,20 @@ def test_prefix_and_suffix(world: World) -> None:
 CONNECTIONS = [
     # connection, an address, whether the agent may execute; ansible_host, ansible_connection
     ("auto", True, True, "10.0.0.5", None),
-    ("auto", False, True, None, "ansible.builtin.local"),
+    ("auto", False, True, None, "virtops.guest_agent.agent"),
     ("auto", False, False, None, None),
-    ("agent", True, False, "10.0.0.5", "ansible.builtin.local"),
+    ("agent", True, False, "10.0.0.5", "virtops.guest_agent.agent"),
     ("ssh", True, True, "10.0.0.5", "ssh"),
     ("none", True, True, None, None),
 ]
 
 
 @pytest.mark.parametrize(("connection", "address", "can_exec", "host", "plugin"), CONNECTIONS)
-def test_connections(
-    world: World, monkeypatch: pytest.MonkeyPatch, connection: str, address: bool, can_exec: bool, host: t.Any, plugin: t.Any
-) -> None:
-    monkeypatch.setattr(_hostvars, "AGENT_CONNECTION", "ansible.builtin.local")  # one that there is
+def test_connections(world: World, connection: str, address: bool, can_exec: bool, host: t.Any, plugin: t.Any) -> None:
     world.records = [samples.record("web", 1, *(["10.0.0.5"] if address else []), agent={"can_exec": can_exec})]
     found = _vars(world.parse(connection=connection))
     assert (found.get("ansible_host"), found.get("ansible_connection")) == (host, plugin)
     assert ("ansible_guest_agent_domain" in found) is (connection != "none")
-
-
-def test_auto_does_not_choose_a_plugin_that_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_hostvars, "AGENT_CONNECTION", "virtops.guest_agent.none")
-    world.records = [samples.record("web", 1, agent={"can_exec": True})]
-    assert "ansible_connection" not in _vars(world.parse())
-    with pytest.raises(AnsibleParserError, match="which this version does not have"):
-        world.again(connection="agent")
 
 
 def test_domains_of_one_name_in_two_sources_are_two_hosts(world: World) -> None:

@@ -171,16 +171,8 @@ CONNECTIONS = [
 def test_how_to_reach_the_guest(connection: str, addresses: list, can_exec: bool, expected: dict | None) -> None:
     record = samples.record(agent={"can_exec": can_exec})
     where = {"ansible_guest_agent_uri": samples.URI, "ansible_guest_agent_domain": samples.uuid(1)}
-    found = _hostvars.connection_vars(record, addresses, connection, has_agent_plugin=True)
+    found = _hostvars.connection_vars(record, addresses, connection)
     assert found == ({} if expected is None else {**where, **expected})
-
-
-@pytest.mark.parametrize(
-    ("connection", "plugin"), [("auto", None), ("agent", "virtops.guest_agent.agent"), ("ssh", "ssh"), ("none", None)]
-)
-def test_without_a_plugin_for_the_agent(connection: str, plugin: str | None) -> None:
-    found = _hostvars.connection_vars(samples.record(agent={"can_exec": True}), [], connection, has_agent_plugin=False)
-    assert found.get("ansible_connection") == plugin
 
 
 @pytest.mark.parametrize(("prefix", "suffix"), [("", ""), ("x_", ""), ("", "_y"), ("x_", "_y")])

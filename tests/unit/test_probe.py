@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _errors, _probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _errors, _preflight, _probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
@@ -39,7 +39,7 @@ ALL = tuple(SUBSETS)
     ],
 )
 def test_preflight(state: str, channel: str | None, kind: str, error: type | None) -> None:
-    found = _probe.preflight(state, _domain_xml.parse(samples.domain_xml(channel=channel, kind=kind)))
+    found = _preflight.preflight(state, _domain_xml.parse(samples.domain_xml(channel=channel, kind=kind)))
     assert found.__class__ is (error or type(None))
     assert found is None or found.hint
 
@@ -111,9 +111,9 @@ STATUSES = [
     (_raising("guest-info", _errors.DomainNotRunning("off")), "not_running", False, set(), "off", "start"),
     (_raising("guest-info", _errors.PermissionDenied("no")), "unknown", True, set(), "no", "read-write"),
     (_raising("guest-info", _errors.HypervisorUnreachable("gone")), "unknown", True, set(), "gone", "URI"),
-    (_blocked("guest-get-osinfo"), "restricted", True, BUT_OS, "does not accept guest-get-osinfo", "allow"),
-    (_blocked(*EVERYTHING), "restricted", True, set(), "does not accept guest-get-osinfo, guest-get-host-name", "allow"),
-    (_blocked("guest-info"), "restricted", True, set(ALL), "does not accept guest-info", "allow"),
+    (_blocked("guest-get-osinfo"), "restricted", True, BUT_OS, "configuration blocks guest-get-osinfo", "allow"),
+    (_blocked(*EVERYTHING), "restricted", True, set(), "blocks guest-get-osinfo, guest-get-host-name", "allow"),
+    (_blocked("guest-info"), "restricted", True, set(ALL), "configuration blocks guest-info", "allow"),
     (_raising("guest-get-osinfo", _errors.CommandUnknown("what")), "restricted", True, BUT_OS, "guest-get-osinfo", "newer"),
     (
         _raising("guest-get-osinfo", _errors.CommandFailed("it failed")),
@@ -146,9 +146,24 @@ def test_a_frozen_guests_commands_are_not_called_blocked() -> None:
     assert guest.sent == ["guest-info", "guest-fsfreeze-status"]
 
 
-def test_advice_fits_the_guest() -> None:
-    part = _ask(FakeGuest(block=["guest-get-users"]))[0]
-    assert "/etc/default/qemu-guest-agent" in part["hint"]
+@pytest.mark.parametrize("subsets", [ALL, ("users",)])
+def test_advice_fits_the_guest(subsets: tuple[str, ...]) -> None:
+    """Also where nobody wanted to know what system it is."""
+    guest = FakeGuest(block=["guest-get-users"])
+    guest.replies["guest-get-osinfo"] = {"id": "rocky", "version-id": "9.6"}
+    part = _ask(guest, subsets)[0]
+    assert part["reason"] == "the agent's configuration blocks guest-get-users"
+    assert "(Enterprise Linux 9) append ,guest-get-users to" in part["hint"]
+    assert guest.sent.count("guest-get-osinfo") == 1
+
+
+def test_selinux_is_named_where_it_is_the_reason() -> None:
+    guest = FakeGuest(files={"/sys/fs/selinux/enforce": b"1"})
+    guest.replies["guest-get-osinfo"] = {"id": "rhel", "version-id": "9.6"}
+    guest.raises["guest-get-fsinfo"] = _errors.CommandFailed("failed to open /dev/vda: Permission denied")
+    part = _ask(guest)[0]
+    assert (part["status"], part["reason"]) == ("connected", "guest-get-fsinfo: failed to open /dev/vda: Permission denied")
+    assert part["hint"].startswith("SELinux is the reason")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +183,8 @@ def test_probes() -> None:
 
 
 def test_probes_that_are_blocked() -> None:
-    part, answers = _ask(FakeGuest(block=["guest-exec"]), ("os",), good=Probe(("/bin/good",)))
+    block = ["guest-exec", "guest-exec-status", "guest-file-open"]
+    part, answers = _ask(FakeGuest(block=block), ("os",), good=Probe(("/bin/good",)))
     assert set(answers) == {"os"}
-    assert (part["status"], part["reason"]) == ("restricted", "the agent does not accept guest-exec")
+    assert part["status"] == "restricted"
+    assert part["reason"] == "the agent's configuration blocks guest-exec, guest-exec-status"

@@ -1,0 +1,202 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file is brought to its place in a real agent's guest whole and verified, with what it is to have, or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import pwd
+import random
+import stat
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, files
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.files import Attributes
+from ansible_collections.virtops.guest_agent.tests.unit import real_agent
+from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Watched
+
+pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
+
+DATA = random.Random(4).randbytes(3 * 1024 * 1024)
+HALF = 512 * 1024
+#: both ways: with the command that puts it there, and written by the agent
+SIZES = [7, HALF + 1]
+
+
+def push(guest: Watched, path: Path | str, content: bytes = b"new", **options: t.Any) -> files.Installed:
+    return files.push(guest.agent(), io.BytesIO(content), str(path), **options)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+@pytest.mark.parametrize("size", [0, 1, HALF, HALF + 1, len(DATA)])
+def test_content(guest: Watched, place: Path, size: int, user: str) -> None:
+    steps: list[int] = []
+    path = place / "own" / "x"
+    assert push(guest, path, DATA[:size], user=user, progress=steps.append) == (str(path), "")
+    assert path.read_bytes() == DATA[:size]
+    assert (mode(path), path.stat().st_uid) == (0o644, pwd.getpwnam(user).pw_uid)
+    assert sum(steps) == size
+    assert names(place / "own") == ["x"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_replaced_keeps_mode_and_owner(guest: Watched, place: Path, size: int) -> None:
+    path = place / "x"
+    path.write_bytes(b"old")
+    os.chown(path, 65534, 65534)
+    path.chmod(0o4750)
+    push(guest, path, DATA[:size], backup="before")
+    assert (mode(path), path.stat().st_uid) == (0o4750, 65534)
+    assert names(place) == ["own", "x", "x.before~"]
+    assert (place / "x.before~").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_link_is_followed(guest: Watched, place: Path, size: int) -> None:
+    (place / "target").write_bytes(b"old")
+    (place / "link").symlink_to("target")
+    assert push(guest, place / "link", DATA[:size]).path == str(place / "target")
+    assert (place / "link").is_symlink()
+    assert (place / "target").read_bytes() == DATA[:size]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["a b", "-rf", "é😀", "$(id)`*'\"", "x" * 255])
+def test_names(guest: Watched, place: Path, name: str, size: int) -> None:
+    assert push(guest, place / name, DATA[:size]).path == str(place / name)
+    assert (place / name).read_bytes() == DATA[:size]
+
+
+def test_a_name_of_two_lines(guest: Watched, place: Path) -> None:
+    installed = push(guest, place / "a\nb")
+    assert (place / "a\nb").read_bytes() == b"new"
+    assert installed.backup == ""
+
+
+def test_a_path_that_starts_at_home(guest: Watched, place: Path) -> None:
+    push(guest, os.path.relpath(place / "x", pwd.getpwnam("root").pw_dir), DATA[: HALF + 1])
+    assert (place / "x").read_bytes() == DATA[: HALF + 1]
+
+
+def test_attributes(guest: Watched, place: Path) -> None:
+    push(guest, place / "x", attributes=Attributes("0600", "nobody", "nogroup"))
+    assert (mode(place / "x"), (place / "x").stat().st_uid) == (0o600, 65534)
+    files.set_attributes(guest.agent(), str(place / "x"), Attributes("u=rw,g=r", "root", "root"))
+    assert (mode(place / "x"), (place / "x").stat().st_uid) == (0o640, 0)
+
+
+#: what is asked for, as whom, and the reason that it cannot be
+REFUSED: list[tuple[str, dict[str, t.Any], str]] = [
+    ("own", {}, "directory"),
+    ("none/x", {}, "parent"),
+    ("fifo", {}, "special"),
+    ("x", {"user": "nobody"}, "create"),
+    ("x", {"attributes": Attributes(owner="nosuchuser")}, "owner"),
+    ("x", {"attributes": Attributes(group="nosuchgroup")}, "owner"),
+    ("x", {"attributes": Attributes(mode="worldwide")}, "mode"),
+    ("own/x", {"attributes": Attributes(owner="root"), "user": "nobody"}, "owner"),
+    ("/proc/x", {}, "create"),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("name", "options", "reason"), REFUSED)
+def test_refused(guest: Watched, place: Path, name: str, options: dict[str, t.Any], reason: str, size: int) -> None:
+    os.mkfifo(place / "fifo")
+    with pytest.raises(files.FileFailed) as caught:
+        push(guest, place / name, DATA[:size], **options)
+    assert caught.value.reason == reason
+    assert _file_scripts.PROBLEMS[reason] in str(caught.value)
+    assert names(place) == ["fifo", "own"]
+    assert names(place / "own") == []
+
+
+class Spoiling:
+    """A lane that brings the wrong bytes."""
+
+    name = "spoiling"
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def write(self, path: str, source: t.BinaryIO, size: int, progress: t.Callable[[int], object]) -> None:
+        Path(path).write_bytes(bytes(self._size))
+
+    read = write
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+@pytest.mark.parametrize("size", [HALF + 1, HALF])
+def test_what_arrives_is_verified(guest: Watched, place: Path, size: int, user: str) -> None:
+    (place / "own" / "x").write_bytes(b"old")
+    with pytest.raises(files.FileFailed) as caught:
+        push(guest, place / "own" / "x", DATA[: HALF + 1], lane=Spoiling(size), user=user)
+    assert caught.value.reason == "corrupt"
+    assert (place / "own" / "x").read_bytes() == b"old"
+    assert names(place / "own") == ["x"]
+
+
+class Shrinking(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        if not data:
+            self.truncate(1000)
+        return data
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_a_source_that_shrinks(guest: Watched, place: Path, size: int) -> None:
+    with pytest.raises(_errors.InvalidInput, match="ended at 1000"):
+        files.push(guest.agent(), Shrinking(DATA[:size]), str(place / "x"))
+    assert names(place) == ["own"]
+
+
+def test_a_command_that_cannot_be_sent_costs_nothing(guest: Watched, place: Path) -> None:
+    with pytest.raises(_errors.InvalidInput):
+        push(guest, f"{place}/own/x\0", DATA[: HALF + 1], user="nobody")
+    assert guest.sent == []
+
+
+SILENT = real_agent.raising(_errors.AgentTimeout("no reply"))
+CTRL_C = real_agent.raising(KeyboardInterrupt())
+INTERRUPTIONS: list[tuple[str, list[Fault | None], type[BaseException]]] = [
+    ("guest-file-write", [None, CTRL_C], KeyboardInterrupt),
+    ("guest-file-write", [None, SILENT, SILENT, SILENT], _errors.AgentTimeout),
+    ("guest-exec", [None, CTRL_C], KeyboardInterrupt),
+    ("guest-exec", [None, SILENT], _errors.AgentTimeout),
+]
+
+
+def _interrupted(guest: Watched, place: Path, command: str, faults: list[Fault | None], kind: type[BaseException]) -> None:
+    (place / "x").write_bytes(b"old")
+    guest.faults = {command: list(faults)}
+    with pytest.raises(kind):
+        push(guest, place / "x", DATA)
+    guest.faults = {}
+    assert (place / "x").read_bytes() == b"old"
+    assert names(place) == ["own", "x"]
+    guest.assert_nothing_left()
+
+
+@pytest.mark.parametrize(("command", "faults", "kind"), INTERRUPTIONS)
+def test_interrupted(guest: Watched, place: Path, command: str, faults: list[Fault | None], kind: type[BaseException]) -> None:
+    _interrupted(guest, place, command, faults, kind)
+
+
+@pytest.mark.parametrize(("fault", "kind"), [(CTRL_C, KeyboardInterrupt), (SILENT, _errors.AgentTimeout)])
+def test_interrupted_at_the_close(guest: Watched, place: Path, fault: Fault, kind: type[BaseException]) -> None:
+    _interrupted(guest, place, "guest-file-close", [fault], kind)
