@@ -63,6 +63,19 @@ unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
 integration: system venv collections ## tests on real guests
 	$(RUN) python -m pytest tests/integration -q -rs
 
+.PHONY: core-connection
+core-connection: system venv collections ## ansible-core's own connection tests on every guest, mode and core
+	CORE_CONNECTION=all $(RUN) python -m pytest tests/integration/test_core_connection.py -q -rs
+
+.PHONY: transfers
+transfers: system venv collections ## 200 MiB over both lanes
+	TRANSFERS=long $(RUN) python -m pytest tests/integration/test_connection_transfers.py -q -rs
+
+.PHONY: bench
+bench: system venv-run collections ## side by side with community.libvirt and SSH on one guest
+	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0"
+	$(RUN) python -m tests.bench $(BENCH)
+
 .PHONY: coverage
 coverage: venv collections ## unit tests with branch coverage of the core
 	$(RUN) python -m pytest tests/unit -q --cov --cov-report=term-missing:skip-covered
