@@ -16,6 +16,8 @@ from tests.integration.ansible_cli import Ansible
 from tests.lab import Guest, Lab
 
 DEBIANS = ("debian12", "debian13")
+#: A channel for a second agent. The data lane's port is plugged in by who wants it.
+SECOND = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.1'/></channel>"
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def debians(lab: Lab) -> dict[str, str]:
     """Kind -> name of a guest of that kind."""
-    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests") for kind in DEBIANS]  # type: ignore[arg-type]
+    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests", devices=SECOND) for kind in DEBIANS]  # type: ignore[arg-type]
     lab.start_all(guests, parallel=2)
     return {guest.kind: guest.name for guest in guests}
 

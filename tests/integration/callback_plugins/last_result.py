@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -34,6 +35,10 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._show(result, unreachable=True)
 
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self._show(result, skipped=True)
+
     def _show(self, result: Any, **how: bool) -> None:
         found = result.result if hasattr(result, "result") else result._result
-        self._display.display(json.dumps({**found, **how}, default=str))
+        where = {"task": result._task.get_name().strip(), "host": result._host.get_name(), "at": time.time()}
+        self._display.display(json.dumps({**found, **where, **how}, default=str))

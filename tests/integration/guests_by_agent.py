@@ -1,0 +1,65 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plays over the agent connection, and what its verbosity tells of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.integration.ansible_cli import CALLBACKS, Ansible
+from tests.lab import Lab
+
+PLAYS = Path(__file__).parent / "plays"
+_COST = re.compile(r"EXEC as (\S+): .*?([0-9.]+) s of which ([0-9.]+) s in the command, (\d+) agent commands")
+
+
+def variables(lab: Lab, name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "ansible_connection": "virtops.guest_agent.agent",
+        "ansible_guest_agent_domain": name,
+        "ansible_guest_agent_uri": lab.uri,
+        "ansible_guest_agent_data_lane": "never",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        **{f"ansible_guest_agent_{key}": value for key, value in more.items()},
+    }
+
+
+class Plays:
+    """Ansible on these hosts (name -> variables)."""
+
+    def __init__(self, ansible: Ansible, place: Path, hosts: dict[str, dict[str, Any]]) -> None:
+        self._ansible = ansible
+        self._place = place
+        self._inventory = place / "hosts.json"
+        self._inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+
+    def play(self, *tasks: dict[str, Any], timeout: float = 300, **play: Any) -> list[dict[str, Any]]:
+        """Each task's result, with ``task`` and ``host``, in the order of their ends."""
+        path = self._place / "play.json"
+        path.write_text(json.dumps([{"hosts": "all", "gather_facts": False, **play, "tasks": list(tasks)}]), encoding="utf-8")
+        return self.run(path, timeout=timeout)
+
+    def run(self, path: Path, *words: str, timeout: float = 300) -> list[dict[str, Any]]:
+        env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS)}
+        command = ["-i", str(self._inventory), *words]
+        done = self._ansible.playbook(path, *command, check=False, timeout=timeout, **env)
+        found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert found, f"{done.stdout}\n{done.stderr}"
+        return found
+
+    def verbose(self, module: str, arguments: str) -> tuple[str, list[tuple[float, int]]]:
+        """What ``ansible -vvvvv`` prints of one module, and the seconds and agent commands that each command of it took."""
+        words = ["ansible", "all", "-i", str(self._inventory), "-m", module, "-a", arguments, "-vvvvv"]
+        done = self._ansible.run(*words)
+        return done.stdout, [(float(found[3]), int(found[4])) for found in _COST.finditer(done.stdout)]
+
+
+def ok(result: dict[str, Any]) -> dict[str, Any]:
+    assert not result.get("failed"), result
+    assert not result.get("unreachable"), result
+    return result

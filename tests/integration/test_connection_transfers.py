@@ -1,0 +1,95 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Large files over the agent connection: whole, in bounded memory, and without a trace when they are stopped.
+
+``TRANSFERS=long`` takes 200 MiB over the agent's commands too (make transfers).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.ansible_cli import Ansible
+from tests.integration.guests_by_agent import variables
+from tests.lab import Lab
+
+MIB = 1024 * 1024
+SIZES = {"attach": 200, "never": 200 if os.environ.get("TRANSFERS") == "long" else 16}
+#: What the controller may take over what it has at the start.
+GROWTH_MIB = 150
+REMOTE = "/var/tmp/transferred"
+
+
+def write_random(path: Path, mib: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for _mib in range(mib):
+            data = os.urandom(MIB)
+            digest.update(data)
+            file.write(data)
+    return digest.hexdigest()
+
+
+def start(ansible: Ansible, options: dict[str, Any], local: Path, back: Path | str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).with_name("transfer.py")), json.dumps(options), str(local), REMOTE, str(back)]
+    return subprocess.Popen(command, env=ansible.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("lane", SIZES)
+def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path, lane: str) -> None:
+    guest = debians["debian12"]
+    local, back = tmp_path / "local", tmp_path / "back"
+    digest = write_random(local, SIZES[lane])
+    process = start(ansible, variables(lab, guest, data_lane=lane), local, back)
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    measured = json.loads(out)
+    there = lab.run(guest, f"sha256sum {REMOTE}; stat -c '%a %U' {REMOTE}; rm {REMOTE}", timeout=300).output.split()
+    assert there[0] == digest
+    assert there[2:] == ["644", "root"]
+    assert hashlib.sha256(back.read_bytes()).hexdigest() == digest
+    assert measured["grown_mib"] < GROWTH_MIB, measured
+    sys.stderr.write(f"\n{SIZES[lane]} MiB, data lane {lane}: {measured}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("lane", SIZES)
+def test_a_transfer_that_is_stopped_leaves_nothing(
+    lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path, lane: str, number: int
+) -> None:
+    guest = debians["debian13"]
+    local = tmp_path / "local"
+    lab.run(guest, "rm -f /var/tmp/.virtops-*")  # of commands that a reboot ended, in tests before this one
+    # The data lane takes a hundred MiB in the time that it takes to look.
+    write_random(local, 700 if lane == "attach" else 200)
+    process = start(ansible, variables(lab, guest, data_lane=lane), local, "")
+    look = "stat -c %s /var/tmp/.virtops-* 2>/dev/null | sort -n | tail -n 1"
+    for _attempt in range(100):
+        if int(lab.run(guest, look).output.strip() or 0) > MIB:
+            break
+        time.sleep(0.2)
+    else:
+        raise AssertionError("the transfer does not begin")
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    time.sleep(3)
+    left = lab.run(guest, f"ls -a /var/tmp | grep -e virtops -e {Path(REMOTE).name}; ls -l /proc/$(pidof qemu-ga)/fd").output
+    assert Path(REMOTE).name not in left
+    if number != signal.SIGKILL or lane == "attach":
+        assert "var/tmp" not in left, "a handle is left open in the agent"
+    if number != signal.SIGKILL:
+        assert ".virtops-" not in left
+    lab.run(guest, "rm -f /var/tmp/.virtops-*; systemctl restart qemu-guest-agent")
+    lab.wait_agents()

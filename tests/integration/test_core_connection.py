@@ -1,0 +1,60 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What ansible-core asks of every connection plugin, in its own words, over ours."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import DEBIANS
+from tests.integration.core_matrix import CORES, bin_dir
+from tests.integration.core_target import ConnectionTarget, agent_variables
+from tests.lab import Lab
+
+PIPELINING = {True: "pipelining", False: "no-pipelining"}
+# Every guest in both modes, and every core. The others take minutes: CORE_CONNECTION=all.
+SHORT = {("2.16", "debian12", True), ("2.19", "debian13", False), ("2.21", "debian12", False), ("2.21", "debian13", True)}
+
+
+def left_out(core: str, kind: str, pipelining: bool) -> pytest.MarkDecorator:
+    what = f"ansible-core {core}'s connection tests on {kind} with {PIPELINING[pipelining]}"
+    return pytest.mark.skip(reason=f"SKIPPED OUT LOUD: {what} are not in the short form; make core-connection runs them")
+
+
+def combinations() -> list[object]:
+    everything = os.environ.get("CORE_CONNECTION") == "all"
+    return [
+        pytest.param(
+            *combination,
+            id=f"{combination[0]}-{combination[1]}-{PIPELINING[combination[2]]}",
+            marks=[] if everything or combination in SHORT else left_out(*combination),
+        )
+        for combination in itertools.product(CORES, DEBIANS, PIPELINING)
+    ]
+
+
+def target(lab: Lab, name: str, pipelining: bool, commands: Path, work: Path) -> ConnectionTarget:
+    return ConnectionTarget(work, commands, {"guest": {**agent_variables(lab, name), "ansible_pipelining": pipelining}})
+
+
+@pytest.mark.parametrize(("core", "kind", "pipelining"), combinations())
+def test_target_connection(lab: Lab, debians: dict[str, str], tmp_path: Path, core: str, kind: str, pipelining: bool) -> None:
+    connection = target(lab, debians[kind], pipelining, bin_dir(core, "the connection target"), tmp_path)
+    status = connection.run()
+    assert status == 0, connection.output.read_text(encoding="utf-8", errors="replace")
+
+
+@pytest.mark.parametrize("pipelining", PIPELINING, ids=PIPELINING.values())
+def test_the_mode_is_the_mode_asked_for(lab: Lab, debian: str, tmp_path: Path, pipelining: bool) -> None:
+    """Without pipelining the module is a file of the guest, which its interpreter was called with."""
+    connection = target(lab, debian, pipelining, Path(sys.executable).parent, tmp_path)
+    called = connection.module("ansible.builtin.shell", "tr '\\0' ' ' </proc/$PPID/cmdline")
+    assert "python3" in called
+    assert ("AnsiballZ_" in called) != pipelining
