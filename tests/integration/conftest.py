@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One lab for the whole run. Debian guests are booted once, and each test leaves them as it found them."""
+"""One lab for the whole run. Debian guests are booted once, with a channel for a second agent; tests leave them as they were."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration import second_agent
 from tests.integration.ansible_cli import Ansible
 from tests.lab import Guest, Lab
 
 DEBIANS = ("debian12", "debian13")
-#: A channel for a second agent. The data lane's port is plugged in by who wants it.
-SECOND = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.1'/></channel>"
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +28,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def debians(lab: Lab) -> dict[str, str]:
     """Kind -> name of a guest of that kind."""
-    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests", devices=SECOND) for kind in DEBIANS]  # type: ignore[arg-type]
+    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests", devices=second_agent.DEVICE) for kind in DEBIANS]  # type: ignore[arg-type]
     lab.start_all(guests, parallel=2)
     return {guest.kind: guest.name for guest in guests}
 

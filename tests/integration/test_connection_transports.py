@@ -11,16 +11,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
+from tests.integration import second_agent
 from tests.integration.ansible_cli import Ansible
 from tests.integration.guests_by_agent import Plays, ok, variables
 from tests.lab import Lab
 
-CHANNEL = "org.qemu.guest_agent.1"
-START = f"qemu-ga -d -m virtio-serial -p /dev/virtio-ports/{CHANNEL} -t /run/second -f /run/second.pid"
 BLOCKED = (
     "guest-shutdown,guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-suspend-ram,guest-suspend-disk,"
     "guest-suspend-hybrid,guest-set-time,guest-set-user-password"
@@ -28,25 +26,16 @@ BLOCKED = (
 
 
 @pytest.fixture
-def second_agent(lab: Lab, debian: str) -> Iterator[str]:
+def by_channel(lab: Lab, debian: str) -> Iterator[str]:
     """A guest with a second agent on a channel of its own."""
-    assert lab.run(debian, f"mkdir -p /run/second && {START}").returncode == 0
-    for _attempt in range(100):
-        if channel(lab, debian).find("target").get("state") == "connected":  # type: ignore[union-attr]
-            break
-        time.sleep(0.1)
+    second_agent.start(lab, debian)
     yield debian
-    lab.run(debian, "kill -9 $(cat /run/second.pid); rm -rf /run/second /run/second.pid")
-
-
-def channel(lab: Lab, guest: str) -> ElementTree.Element:
-    domain = ElementTree.fromstring(lab.domain(guest).XMLDesc(0))
-    return next(found for found in domain.iterfind("devices/channel") if found.find("target").get("name") == CHANNEL)  # type: ignore[union-attr]
+    second_agent.remove(lab, debian)
 
 
 def socket_of(lab: Lab, guest: str, place: Path) -> Path:
     """QEMU's socket for the channel, as the guest's process sees it, by a name that is short enough for a socket."""
-    path = channel(lab, guest).find("source").get("path")  # type: ignore[union-attr]
+    path = second_agent.device(lab, guest).find("source").get("path")  # type: ignore[union-attr]
     process = next(found for found in Path("/proc").glob("[0-9]*") if f"guest={guest},".encode() in _command_line(found))
     link = place / "socket"
     link.symlink_to(f"{process}/root{path}")
@@ -85,10 +74,10 @@ def everything(plays: Plays, tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("transport", ["libvirt", "channel", "unix"])
-def test_a_guest(lab: Lab, ansible: Ansible, second_agent: str, tmp_path: Path, transport: str) -> None:
-    more = {"socket": str(socket_of(lab, second_agent, tmp_path))} if transport == "unix" else {}
-    options = variables(lab, second_agent, transport=transport, **more)
-    everything(Plays(ansible, tmp_path, {second_agent: options}), tmp_path, "/var/tmp")
+def test_a_guest(lab: Lab, ansible: Ansible, by_channel: str, tmp_path: Path, transport: str) -> None:
+    more = {"socket": str(socket_of(lab, by_channel, tmp_path))} if transport == "unix" else {}
+    options = variables(lab, by_channel, transport=transport, **more)
+    everything(Plays(ansible, tmp_path, {by_channel: options}), tmp_path, "/var/tmp")
 
 
 def test_an_agent_without_a_guest(lab: Lab, ansible: Ansible, tmp_path: Path) -> None:

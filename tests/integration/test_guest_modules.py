@@ -9,21 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration import second_agent
 from tests.integration.ansible_cli import Ansible
 from tests.lab import Lab
 
 MIB = 1024 * 1024
 SECRET = "correct-horse-battery-staple"
-CHANNEL = "org.qemu.guest_agent.1"
-CHANNEL_DEVICE = f"<channel type='unix'><target type='virtio' name='{CHANNEL}'/></channel>"
-SECOND_AGENT = f"mkdir -p /run/second && qemu-ga -d -m virtio-serial -p /dev/virtio-ports/{CHANNEL} -t /run/second"
 SCRIPTS = "ls -A /var/tmp /tmp /run 2>/dev/null | grep -Ex '[.]virtops-[0-9a-f]{32}'"
 Module = Callable[..., dict[str, Any]]
 
@@ -144,12 +141,9 @@ def test_files_over_the_data_lane(module: Module, start: Callable[..., str], tmp
 
 
 def test_another_channel(lab: Lab, module: Module, start: Callable[..., str]) -> None:
-    name = start(devices=CHANNEL_DEVICE)
-    assert lab.run(name, SECOND_AGENT).returncode == 0
-    deadline = time.monotonic() + 20
-    while (result := module("run_command", name, cmd="echo $((6*7))", transport="channel")).get("stdout") != "42":
-        assert time.monotonic() < deadline, result
-        time.sleep(0.5)
+    name = start(devices=second_agent.DEVICE)
+    second_agent.start(lab, name)
+    assert module("run_command", name, cmd="echo $((6*7))", transport="channel")["stdout"] == "42"
 
 
 def test_secrets_are_told_to_nobody(lab: Lab, ansible: Ansible, debian: str) -> None:

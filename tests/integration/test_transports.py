@@ -15,15 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests.integration import second_agent
 from tests.integration.ansible_cli import ROOT
 from tests.lab import Guest, Lab
 
 PACKAGE = "ansible_collections.virtops.guest_agent.plugins.module_utils."
-CHANNEL = "org.qemu.guest_agent.1"
-PORT = f"/dev/virtio-ports/{CHANNEL}"
-DEVICE = f"<channel type='unix'><target type='virtio' name='{CHANNEL}'/></channel>"
-START = f"mkdir -p /run/second && qemu-ga -d -m virtio-serial -p {PORT} -t /run/second -f /run/second.pid"
-SECOND = "$(cat /run/second.pid)"
 
 
 @pytest.fixture
@@ -36,9 +32,9 @@ def core(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.fixture(scope="module")
 def tiny(lab: Lab) -> Iterator[str]:
     """A tiny guest with a second agent."""
-    guest = Guest(name="it-channel", devices=DEVICE)
+    guest = Guest(name="it-channel", devices=second_agent.DEVICE)
     lab.start_all([guest])
-    assert lab.run(guest.name, START).returncode == 0
+    second_agent.start(lab, guest.name)
     yield guest.name
     lab.destroy(guest.name)
 
@@ -48,7 +44,7 @@ def opened(lab: Lab, core: SimpleNamespace) -> Iterator[Callable[..., Any]]:
     """``opened(name)``: the domain, and ``agent`` over the channel."""
     with contextlib.ExitStack() as stack:
 
-        def open_one(name: str, channel: str = CHANNEL) -> SimpleNamespace:
+        def open_one(name: str, channel: str = second_agent.CHANNEL) -> SimpleNamespace:
             guest = stack.enter_context(core._guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
             transport = core._transport.ChannelTransport(guest.domain, channel)
             stack.callback(transport.close)
@@ -81,14 +77,14 @@ def test_commands_of_every_size(lab: Lab, tiny: str, opened: Callable[..., Any])
 def test_a_late_reply_is_not_taken_for_another(lab: Lab, tiny: str, core: SimpleNamespace, opened: Callable[..., Any]) -> None:
     guest = opened(tiny)
     assert guest.agent.call("guest-get-host-name")["host-name"] == "it-channel"
-    lab.run(tiny, f"kill -STOP {SECOND}")
+    lab.run(tiny, f"kill -STOP {second_agent.PROCESS}")
     for command in ("guest-get-host-name", "guest-get-timezone"):
         started = time.monotonic()
         with pytest.raises(core._errors.AgentTimeout):
             guest.agent.call(command)
         assert time.monotonic() - started < 3
         guest.agent.retry()
-    lab.run(tiny, f"kill -CONT {SECOND}")
+    lab.run(tiny, f"kill -CONT {second_agent.PROCESS}")
     assert "version" in guest.agent.call("guest-info")
     assert guest.agent.call("guest-get-host-name")["host-name"] == "it-channel"
 
@@ -98,11 +94,11 @@ def test_a_client_that_went_away_leaves_nothing_for_the_next(
 ) -> None:
     first = opened(tiny)
     first.agent.call("guest-ping")
-    lab.run(tiny, f"kill -STOP {SECOND}")
+    lab.run(tiny, f"kill -STOP {second_agent.PROCESS}")
     with pytest.raises(core._errors.AgentTimeout):
         first.agent.call("guest-get-host-name")
     first.transport.close()
-    lab.run(tiny, f"kill -CONT {SECOND}")
+    lab.run(tiny, f"kill -CONT {second_agent.PROCESS}")
     assert opened(tiny).agent.call("guest-get-timezone").keys() >= {"offset"}
 
 
@@ -119,7 +115,7 @@ def test_the_channel_has_one_client(tiny: str, core: SimpleNamespace, opened: Ca
 def test_taken_over_in_the_middle(tiny: str, core: SimpleNamespace, opened: Callable[..., Any]) -> None:
     guest = opened(tiny)
     guest.agent.call("guest-ping")
-    guest.domain.open_channel(CHANNEL, force=True).close()
+    guest.domain.open_channel(second_agent.CHANNEL, force=True).close()
     with pytest.raises(core._errors.AgentDisappeared):
         guest.agent.call("guest-ping")
     guest.agent.retry()
@@ -131,7 +127,7 @@ def test_a_send_that_nobody_reads_leaves_libvirt_working(
 ) -> None:
     guest = opened(tiny)
     guest.agent.call("guest-ping")
-    lab.run(tiny, f"kill -STOP {SECOND}")
+    lab.run(tiny, f"kill -STOP {second_agent.PROCESS}")
     try:
         for _number in range(12):
             started = time.monotonic()
@@ -144,20 +140,19 @@ def test_a_send_that_nobody_reads_leaves_libvirt_working(
         guest.transport.close()
         assert time.monotonic() - started < 4
     finally:
-        lab.run(tiny, f"kill -CONT {SECOND}")
+        lab.run(tiny, f"kill -CONT {second_agent.PROCESS}")
     assert wait_for(lambda: opened(tiny).agent.call("guest-ping", timeout=8) == {})
 
 
 def test_nobody_listens_and_starts_again(lab: Lab, tiny: str, core: SimpleNamespace, opened: Callable[..., Any]) -> None:
-    lab.run(tiny, f"kill {SECOND}")
-    time.sleep(1.5)  # QEMU tells libvirt at most once in a second
+    lab.run(tiny, f"kill {second_agent.PROCESS}")
+    second_agent.await_state(lab, tiny, "disconnected")
     guest = opened(tiny)
     started = time.monotonic()
     with pytest.raises(core._errors.AgentDisconnected):
         guest.agent.call("guest-ping")
     assert time.monotonic() - started < 1
-    lab.run(tiny, START)
-    time.sleep(1.5)
+    second_agent.start(lab, tiny)
     guest.agent.retry()
     assert guest.agent.call("guest-ping") == {}
 
@@ -175,10 +170,9 @@ def test_channels_that_are_none(start: Callable[..., str], tiny: str, core: Simp
 def test_on_debian(lab: Lab, debian: str, opened: Callable[..., Any]) -> None:
     guest = opened(debian)
     try:
-        lab.run(debian, START)
-        time.sleep(1.5)
+        second_agent.start(lab, debian)
         assert guest.agent.call("guest-ping") == {}
         assert guest.agent.call("guest-get-osinfo")["id"] == "debian"
     finally:
         guest.transport.close()
-        lab.run(debian, f"kill {SECOND}; rm -rf /run/second /run/second.pid")
+        second_agent.remove(lab, debian)
