@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One Ansible task: the only place that knows AnsibleModule, exit_json and fail_json."""
+"""One Ansible task, on whatever edge it runs; and the edge of a module, the only place that knows AnsibleModule."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class _Module(AnsibleModule):  # type: ignore[misc]
 
 
 def run(spec: Spec, ensure: t.Callable[[Task], Outcome]) -> None:
+    """The edge of a module."""
     module = _Module(
         argument_spec=dict(spec.options),
         required_if=list(spec.required_if),
@@ -55,26 +56,36 @@ def run(spec: Spec, ensure: t.Callable[[Task], Outcome]) -> None:
         supports_check_mode=True,
     )
     told = _withhold(module, spec) if spec.echoes else {}
+    result = perform(ensure, Task(module.params, module.check_mode, module._diff, module.warn))
+    (module.fail_json if "failure" in result else module.exit_json)(**result, **told)
+
+
+def perform(ensure: t.Callable[[Task], Outcome], task: Task) -> dict[str, t.Any]:
+    """The task's result, with ``failure`` and ``msg`` if it failed: the same on every edge."""
     try:
-        _check(module.params)
-        outcome = ensure(Task(module.params, module.check_mode, module._diff, module.warn))
+        _check(task.params)
+        outcome = ensure(task)
     except GuestAgentError as error:
         outcome = Outcome({}, failure=error)
     changed = outcome.before != outcome.after
-    result = {**outcome.result, **told, "changed": changed}
-    if module._diff and changed:
+    result = {**outcome.result, "changed": changed}
+    if task.diff and changed:
         result["diff"] = outcome.diff or {"before": dict(outcome.before), "after": dict(outcome.after)}
     if outcome.failure is not None:
-        module.fail_json(msg=str(outcome.failure), failure=outcome.failure.failure(), **result)
-    module.exit_json(**result)
+        result.update(msg=str(outcome.failure), failure=outcome.failure.failure())
+    return result
+
+
+def withheld(spec: Spec, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """``params`` for the reader, without what options with no_log say."""
+    secret = {name for name, option in spec.options.items() if option.get("no_log")}
+    return {name: _WITHHELD if name in secret and value is not None else value for name, value in params.items()}
 
 
 def _withhold(module: AnsibleModule, spec: Spec) -> dict[str, t.Any]:
     """The ``invocation`` to return, without what options with no_log say; the rest of the result is left as it is."""
     module.no_log_values.clear()
-    secret = {name for name, option in spec.options.items() if option.get("no_log")}
-    args = {name: _WITHHELD if name in secret and value is not None else value for name, value in module.params.items()}
-    return {"invocation": {"module_args": args}}
+    return {"invocation": {"module_args": withheld(spec, module.params)}}
 
 
 def _check(params: t.Mapping[str, t.Any]) -> None:

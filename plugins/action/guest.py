@@ -1,0 +1,59 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every module of this collection begins here (meta/runtime.yml): which guest it is about, and in which process it runs.
+
+* On a guest of the inventory it runs in the controller's process, over libvirt as the guest's variables say: no file is sent,
+  no Python is started, none is needed in the guest.
+* Delegated by a guest to another host, it runs there as a module that knows its guest.
+* On any other host it is a module like any other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+
+from ansible.plugins.action.normal import ActionModule as NormalAction
+
+from ..plugin_utils import _in_process
+from ..plugin_utils._guest_of_host import NAMES, elsewhere, filled_in, guest_of
+
+_MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
+_NOT_ASYNC: t.Final = (
+    "runs in the controller's own process on a guest of the inventory, where nothing goes on by itself;"
+    " for async add delegate_to: localhost"
+)
+
+
+class ActionModule(NormalAction):
+    """One task of one of this collection's modules."""
+
+    def run(self, tmp: object = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        variables = task_vars or {}
+        delegate = self._task.delegate_to
+        host = variables.get("ansible_delegated_vars", {}).get(delegate, {}) if delegate else variables
+        # A guest that is a hypervisor itself is told which of its own domains is meant.
+        guest = None if delegate and "domain" in self._task.args else self._guest(host)
+        if guest is not None:
+            return self._in_process(guest)
+        if delegate and (own := self._guest(variables)) is not None:
+            known = own if self._connection.transport == "local" else elsewhere(own)
+            self._task.args = filled_in(self._task.args, known, self._module().SPEC.options)
+        return t.cast("dict[str, t.Any]", super().run(tmp, variables))
+
+    def _in_process(self, guest: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        name = self._task.action
+        if self._task.async_val:
+            return {"failed": True, "msg": f"{name} {_NOT_ASYNC}"}
+        module = self._module()
+        args = filled_in(self._task.args, guest, module.SPEC.options)
+        ensure = getattr(module, "ensure", None) or module.gather
+        return _in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff)
+
+    def _module(self) -> t.Any:
+        return importlib.import_module(_MODULES + self._task.action.rpartition(".")[2])
+
+    def _guest(self, host: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+        return guest_of({name: self._templar.template(host[name]) for name in NAMES if name in host})

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The variables of a host -> the options of a module that acts on the guest which this host is. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._hostvars import AGENT_CONNECTION
+
+#: option of a module -> the variables that say it, the stronger first. The connection plugin has the same.
+VARIABLES: t.Final[dict[str, tuple[str, ...]]] = {
+    "domain": ("ansible_guest_agent_domain",),
+    "uri": ("ansible_guest_agent_uri", "ansible_libvirt_uri"),
+    "agent_timeout": ("ansible_guest_agent_timeout",),
+    "transport": ("ansible_guest_agent_transport",),
+    "channel": ("ansible_guest_agent_channel",),
+    "socket": ("ansible_guest_agent_socket",),
+    "data_lane": ("ansible_guest_agent_data_lane",),
+}
+#: All that ``guest_of`` looks at.
+NAMES: t.Final = frozenset({"ansible_connection", "inventory_hostname"}.union(*VARIABLES.values()))
+#: What has a meaning only where the inventory's own host is: a path there, and a URI as seen from there.
+_LOCAL: t.Final = frozenset({"uri", "socket"})
+
+Options = t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+def guest_of(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    """What the host's variables say of its guest; None for a host that is none.
+
+    A guest is a host with a domain, or one that is reached over the agent: there its name is the domain's.
+    """
+    found = {option: _first(variables, names) for option, names in VARIABLES.items()}
+    if found["domain"] is None and variables.get("ansible_connection") == AGENT_CONNECTION:
+        found["domain"] = variables.get("inventory_hostname")
+    if not found["domain"]:
+        return None
+    return {option: value for option, value in found.items() if value is not None}
+
+
+def elsewhere(guest: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What of it holds on another host too."""
+    return {option: value for option, value in guest.items() if option not in _LOCAL}
+
+
+def filled_in(args: t.Mapping[str, t.Any], guest: t.Mapping[str, t.Any], options: Options) -> dict[str, t.Any]:
+    """``args`` with what they leave out and the guest's variables say, for a module with these ``options``."""
+    filled = dict(args)
+    for option, value in guest.items():
+        # guest_info takes several domains, and one under this name.
+        name = next((name for name, about in options.items() if option in (name, *about.get("aliases", ()))), None)
+        if name is not None and not args.keys() & {name, *options[name].get("aliases", ())}:
+            filled[name] = [value] if options[name].get("type") == "list" else value
+    return filled
+
+
+def _first(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> t.Any:
+    return next((variables[name] for name in names if variables.get(name) is not None), None)

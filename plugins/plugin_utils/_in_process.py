@@ -1,0 +1,46 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A module's own code in the controller's process: what AnsibleModule does around it, without another Python."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.errors import UnsupportedError
+
+from ..module_utils._argspec import Spec
+from ..module_utils._task import Outcome, Task, perform, withheld
+
+
+def run(
+    name: str, spec: Spec, ensure: t.Callable[[Task], Outcome], args: t.Mapping[str, t.Any], check_mode: bool, diff: bool
+) -> dict[str, t.Any]:
+    """The result of the module ``name`` with ``args``, as it would be had it been sent to a host."""
+    validator = ArgumentSpecValidator(
+        dict(spec.options),
+        required_if=list(spec.required_if),
+        mutually_exclusive=list(spec.mutually_exclusive),
+        required_one_of=list(spec.required_one_of),
+    )
+    valid = validator.validate(dict(args))
+    params = valid.validated_parameters
+    told = {"invocation": {"module_args": withheld(spec, params)}}
+    for error in valid.errors.errors[:1]:
+        unsupported = f"Unsupported parameters for ({name}) module: " if isinstance(error, UnsupportedError) else ""
+        message = f"{unsupported}{error.msg}"
+        return _without(valid, {"failed": True, "msg": message}) | told
+    warnings: list[str] = []
+    result = perform(ensure, Task(params, check_mode, diff, warnings.append))
+    result["failed"] = "failure" in result
+    if warnings:
+        result["warnings"] = warnings
+    return (result if spec.echoes else _without(valid, result)) | told
+
+
+def _without(valid: t.Any, result: dict[str, t.Any]) -> dict[str, t.Any]:
+    """``result`` without what options with no_log say, to the last letter, as AnsibleModule does it."""
+    return t.cast("dict[str, t.Any]", remove_values(result, valid._no_log_values))

@@ -1,0 +1,87 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which guest a host is, and what of that a module is told."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import yaml
+
+from ansible_collections.virtops.guest_agent.plugins.connection import agent as connection
+from ansible_collections.virtops.guest_agent.plugins.module_utils._argspec import GUEST, REACH
+from ansible_collections.virtops.guest_agent.plugins.modules import guest_info
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_of_host import (
+    NAMES,
+    VARIABLES,
+    elsewhere,
+    filled_in,
+    guest_of,
+)
+
+GUEST_VARIABLES = {
+    "inventory_hostname": "web1",
+    "ansible_guest_agent_domain": "4dea22b3",
+    "ansible_guest_agent_uri": "qemu:///system",
+    "ansible_guest_agent_timeout": 9,
+    "ansible_guest_agent_socket": "/run/a.sock",
+    "ansible_guest_agent_channel": "org.qemu.guest_agent.1",
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "guest"),
+    [
+        ({"inventory_hostname": "kvm1"}, None),
+        ({"inventory_hostname": "kvm1", "ansible_connection": "ssh", "ansible_guest_agent_uri": "qemu:///system"}, None),
+        ({"inventory_hostname": "web1", "ansible_guest_agent_domain": ""}, None),
+        ({"inventory_hostname": "web1", "ansible_guest_agent_domain": "d"}, {"domain": "d"}),
+        ({"inventory_hostname": "web1", "ansible_connection": "virtops.guest_agent.agent"}, {"domain": "web1"}),
+        (
+            {"inventory_hostname": "w", "ansible_connection": "virtops.guest_agent.agent", "ansible_guest_agent_domain": "d"},
+            {"domain": "d"},
+        ),
+        ({"ansible_guest_agent_domain": "d", "ansible_libvirt_uri": "a:///"}, {"domain": "d", "uri": "a:///"}),
+        (
+            {"ansible_guest_agent_domain": "d", "ansible_libvirt_uri": "a:///", "ansible_guest_agent_uri": "b:///"},
+            {"domain": "d", "uri": "b:///"},
+        ),
+    ],
+)
+def test_which_guest_a_host_is(variables: dict[str, t.Any], guest: dict[str, t.Any] | None) -> None:
+    assert guest_of(variables) == guest
+
+
+def test_what_holds_on_another_host() -> None:
+    guest = guest_of(GUEST_VARIABLES)
+    assert guest is not None
+    assert guest.keys() - elsewhere(guest).keys() == {"uri", "socket"}
+
+
+def test_what_the_task_says_is_stronger() -> None:
+    guest = guest_of(GUEST_VARIABLES)
+    assert guest is not None
+    assert filled_in({"uri": "other:///", "cmd": "id"}, guest, GUEST) == {
+        "domain": "4dea22b3",
+        "uri": "other:///",
+        "agent_timeout": 9,
+        "cmd": "id",
+    }
+    assert filled_in({}, guest, REACH).keys() == {"domain", "uri", "agent_timeout", "socket", "channel"}
+
+
+@pytest.mark.parametrize("given", [{"domain": "x"}, {"domains": ["x", "y"]}])
+def test_a_module_for_several_domains(given: dict[str, t.Any]) -> None:
+    guest = {"domain": "4dea22b3"}
+    assert filled_in({}, guest, guest_info.SPEC.options) == {"domains": ["4dea22b3"]}
+    assert filled_in(given, guest, guest_info.SPEC.options) == given
+
+
+def test_the_variables_are_those_of_the_connection() -> None:
+    options = yaml.safe_load(connection.DOCUMENTATION)["options"]
+    for option, names in VARIABLES.items():
+        documented = [variable["name"] for variable in options[option]["vars"]]
+        assert list(names) == documented[::-1], option  # the last one that is set wins there
+        assert set(names) <= NAMES
