@@ -14,6 +14,13 @@ attributes:
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
     support: full
+  action:
+    description: Runs in the controller's process where the host is a guest of the inventory, without C(delegate_to).
+    support: full
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: partial
+    details: Not in the controller's process; there add C(delegate_to=localhost).
   action_group:
     description: Use C(group/virtops.guest_agent.guest_agent) in C(module_defaults) to set options for all modules at once.
     membership: [virtops.guest_agent.guest_agent]
@@ -30,6 +37,13 @@ attributes:
     description: Returns details of what has changed or would change.
     support: N/A
     details: The module changes nothing.
+  action:
+    description: Runs in the controller's process where the host is a guest of the inventory, without C(delegate_to).
+    support: full
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: partial
+    details: Not in the controller's process; there add C(delegate_to=localhost).
   action_group:
     description: Use C(group/virtops.guest_agent.guest_agent) in C(module_defaults) to set options for all modules at once.
     membership: [virtops.guest_agent.guest_agent]

@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   domain:
     description:
-      - Name or UUID of the libvirt domain.
+      - Name or UUID of the libvirt domain. Where the host is a guest of the inventory, it is that guest's if not given.
     type: str
     required: true
 """
@@ -35,8 +35,12 @@ options:
 requirements:
   - libvirt-python on the host that executes the module
 notes:
-  - The module talks to libvirt, not to the guest's network. Run it on the hypervisor, or anywhere that can reach O(uri), with
-    C(delegate_to) where the play's hosts are the guests themselves.
+  - The module talks to libvirt, not to the guest's network. On a guest of the inventory P(virtops.guest_agent.libvirt#inventory) it
+    runs in the controller's process and takes O(uri) and the domain from the guest's variables
+    (C(ansible_guest_agent_uri), C(ansible_guest_agent_domain)).
+  - With C(delegate_to) it runs on that host, still for the guest; on a host other than the controller's own O(uri) is then left to
+    the task and to libvirt's default there. On any other host say which O(uri) and which domain.
+  - An agent that does not answer fails the task and does not make the host unreachable, wherever the module runs.
   - The first agent command of a domain's run makes libvirt note C(custom-ga-command) as a taint of the domain, which has no effect.
 seealso:
   - plugin: virtops.guest_agent.libvirt

@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   domain:
     description:
-      - Name or UUID of the libvirt domain.
+      - Name or UUID of the libvirt domain. Where the host is a guest of the inventory, it is that guest's if not given.
       - Required but for O(transport=unix), where it is only what messages call the guest.
     type: str
   transport:

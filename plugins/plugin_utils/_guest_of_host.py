@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ._hostvars import AGENT_CONNECTION
-
+AGENT_CONNECTION: t.Final = "virtops.guest_agent.agent"
 #: option of a module -> the variables that say it, the stronger first. The connection plugin has the same.
 VARIABLES: t.Final[dict[str, tuple[str, ...]]] = {
     "domain": ("ansible_guest_agent_domain",),

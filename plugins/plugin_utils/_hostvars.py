@@ -10,8 +10,8 @@ import re
 import typing as t
 
 from ..module_utils._record import Record
+from ._guest_of_host import AGENT_CONNECTION
 
-AGENT_CONNECTION: t.Final = "virtops.guest_agent.agent"
 _GUEST_KEYS: t.Final = (
     "hostname",
     "os",
