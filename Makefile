@@ -64,7 +64,7 @@ integration: system venv collections ## tests on real guests
 	$(RUN) python -m pytest tests/integration -q -rs
 
 .PHONY: core-connection
-core-connection: system venv collections ## ansible-core's own connection tests on every guest, mode and core
+core-connection: system venv cores collections ## ansible-core's own connection tests on every guest, mode and core
 	CORE_CONNECTION=all $(RUN) python -m pytest tests/integration/test_core_connection.py -q -rs
 
 .PHONY: transfers
@@ -90,11 +90,13 @@ lab-down: venv-run ## stop them
 
 ##@ The house
 
-.PHONY: venv venv-run packages system collections
+.PHONY: venv venv-run cores packages system collections
 venv: venv-run ## .venv with everything a developer needs
 	@tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements.txt
 venv-run: packages
 	@tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements-run.txt
+cores: packages
+	@tests/tools/cores >/dev/null
 packages:
 	@tests/tools/system tests/tools/packages.txt
 system: packages ## install the Debian packages that are missing

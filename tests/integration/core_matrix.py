@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The environments of tests/tools/unit: one for each ansible-core of the matrix that this machine has a Python for."""
+"""The environments of tests/tools/cores, one for each ansible-core of the matrix that this machine has a Python for."""
 
 from __future__ import annotations
 
