@@ -75,6 +75,7 @@ transfers: system venv collections ## 200 MiB over both lanes
 bench: system venv-run collections ## side by side with community.libvirt and SSH on one guest
 	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0"
 	$(RUN) python -m tests.bench $(BENCH)
+	$(RUN) python -m tests.bench.fleet $(FLEET)
 
 .PHONY: coverage
 coverage: venv collections ## unit tests with branch coverage of the core
