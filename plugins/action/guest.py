@@ -12,9 +12,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import typing as t
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 from ..plugin_utils import _in_process
@@ -48,9 +51,18 @@ class ActionModule(NormalAction):
         if self._task.async_val:
             return {"failed": True, "msg": f"{name} {_NOT_ASYNC}"}
         module = self._module()
-        args = filled_in(self._task.args, guest, module.SPEC.options)
+        args = self._searched(filled_in(self._task.args, guest, module.SPEC.options), module.SPEC.searched)
         ensure = getattr(module, "ensure", None) or module.gather
         return _in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff)
+
+    def _searched(self, args: dict[str, t.Any], options: t.Mapping[str, str]) -> dict[str, t.Any]:
+        """``args`` with relative paths of files replaced by where the role or the playbook has them."""
+        for option, place in options.items():
+            # What is nowhere, the module itself says better.
+            with contextlib.suppress(AnsibleError):
+                if isinstance(args.get(option), str) and not os.path.isabs(os.path.expanduser(args[option])):
+                    args[option] = self._find_needle(place, args[option])
+        return args
 
     def _module(self) -> t.Any:
         return importlib.import_module(_MODULES + self._task.action.rpartition(".")[2])

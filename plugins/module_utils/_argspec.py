@@ -41,3 +41,6 @@ class Spec(t.NamedTuple):
     #: Whether results may hold what options with no_log say: what a command prints, what a diff shows. Such options are then kept
     #: out of logs and of the result's ``invocation`` only. Otherwise Ansible blots them out to the last letter.
     echoes: bool = False
+    #: Options that name a file to read, and where a role keeps such. Where the module runs in the controller's process, a relative
+    #: path is looked for there, as ansible.builtin.copy and script do.
+    searched: t.Mapping[str, str] = {}

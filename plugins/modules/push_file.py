@@ -18,7 +18,9 @@ description:
   - A file whose SHA-256 is right already is not transferred. Where the guest has no C(sha256sum) its content is compared here.
 options:
   src:
-    description: Path of the file on the host where the module runs.
+    description:
+      - Path of the file on the host where the module runs. In the controller's process a relative path is looked for in C(files/)
+        of the role and beside the playbook, as M(ansible.builtin.copy) does.
     type: path
   content:
     description: The content itself, instead of O(src). It appears in no log.
@@ -171,6 +173,7 @@ SPEC = _argspec.Spec(
         "force": {"type": "bool", "default": True},
         "user": {"type": "str", "default": "root"},
     },
+    searched={"src": "files"},
     required_if=_argspec.REACH_REQUIRES,
     mutually_exclusive=[["src", "content"]],
     required_one_of=[["src", "content"]],

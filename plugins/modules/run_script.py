@@ -18,7 +18,9 @@ description:
   - It has the environment of a login of O(user), input and output of any size, and a time after which it is killed.
 options:
   script:
-    description: Path of the script or the program on the host where the module runs.
+    description:
+      - Path of the script or the program on the host where the module runs. In the controller's process a relative path is looked
+        for in C(files/) of the role and beside the playbook, as M(ansible.builtin.script) does.
     type: path
   content:
     description: The script itself, instead of O(script). It appears in no log.
@@ -156,6 +158,7 @@ SPEC = _argspec.Spec(
         "content": {"type": "raw", "no_log": True},
         "args": {"type": "list", "elements": "str", "default": []},
     },
+    searched={"script": "files"},
     required_if=_argspec.REACH_REQUIRES,
     mutually_exclusive=[["script", "content"]],
     required_one_of=[["script", "content"]],

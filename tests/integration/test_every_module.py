@@ -1,0 +1,215 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every module on every edge: on a guest in the controller's process, delegated, and as a module with a domain of its own.
+
+Each test is one play with all modules of module_table.py as its tasks.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+
+from tests.integration.ansible_cli import ROOT, Ansible
+from tests.integration.guests_by_agent import Plays
+from tests.integration.module_table import CASES, CHANNEL, USER, Case
+from tests.lab import Lab
+
+EDGES = ("in-process", "delegated", "module")
+#: What differs from run to run, wherever in a result it stands.
+VOLATILE = {
+    "ansible_facts", "at", "boot_id", "boot_id_before", "delta", "end", "host", "invocation", "last_probe_time", "latency_ms",
+    "offset", "seconds", "start", "time", "transfer", "warnings", "watchdog_pid", "_ansible_delegated_vars",
+}  # fmt: skip
+REALLY = [case for case in CASES if case.really]
+
+
+def guest_variables(lab: Lab, name: str, agent_timeout: int = 20) -> dict[str, Any]:
+    return {
+        "ansible_guest_agent_domain": name,
+        "ansible_guest_agent_uri": lab.uri,
+        "ansible_guest_agent_timeout": agent_timeout,
+        # Nothing that is done here goes this way.
+        "ansible_connection": "ssh",
+        "ansible_host": "127.0.0.9",
+        "ansible_port": 9,
+    }
+
+
+class Everything:
+    """All modules of the table on one guest."""
+
+    def __init__(self, lab: Lab, ansible: Ansible, place: Path, name: str, agent_timeout: int = 20) -> None:
+        self._domain = {"domain": name, "uri": lab.uri, "agent_timeout": agent_timeout}
+        here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        hosts = {"guest": guest_variables(lab, name, agent_timeout), "localhost": here}
+        self._plays = Plays(ansible, place, hosts)
+
+    def results(self, cases: list[Case], edge: str = "in-process", **play: Any) -> list[dict[str, Any]]:
+        hosts = "localhost" if edge == "module" else "guest"
+        found = self._plays.play(*(self._task(case, edge) for case in cases), hosts=hosts, ignore_errors=True, **play)
+        assert len(found) == len(cases), found[-1]
+        return found
+
+    def _task(self, case: Case, edge: str) -> dict[str, Any]:
+        args = {**case.args, **(self._domain if edge == "module" else {})}
+        task = {"name": case.module, f"virtops.guest_agent.{case.module}": args}
+        return {**task, "delegate_to": "localhost"} if edge == "delegated" else task
+
+
+@pytest.fixture
+def prepared(lab: Lab, debian: str) -> Iterator[Callable[[], str]]:
+    """Makes the state in which the table's tasks change something; in the end nothing of it is left."""
+
+    def restore() -> None:
+        detach(lab, debian)
+        shell(lab, debian, *(case.before for case in CASES))
+
+    shell(lab, debian, f"id {USER} || useradd -m {USER}")
+    yield lambda: restore() or debian  # type: ignore[func-returns-value]
+    restore()
+    shell(lab, debian, f"userdel -rf {USER}", "hwclock -s || true")
+
+
+def shell(lab: Lab, guest: str, *commands: str) -> None:
+    for command in filter(None, commands):
+        done = lab.run(guest, command, timeout=60)
+        assert done.returncode == 0, f"{command}: {done.output}"
+
+
+def detach(lab: Lab, guest: str) -> None:
+    domain = lab.domain(guest)
+    if CHANNEL in domain.XMLDesc(0):
+        domain.detachDeviceFlags(
+            f"<channel type='unix'><target type='virtio' name='{CHANNEL}'/></channel>", libvirt.VIR_DOMAIN_AFFECT_LIVE
+        )
+        for _tenth in range(100):
+            if CHANNEL not in domain.XMLDesc(0):
+                break
+            time.sleep(0.1)
+
+
+def lasting(value: Any) -> Any:
+    """What of a result is the same each time."""
+    if isinstance(value, dict):
+        return {key: lasting(member) for key, member in value.items() if key not in VOLATILE and not key.endswith("seconds")}
+    return [lasting(member) for member in value] if isinstance(value, list) else value
+
+
+def test_the_table_has_every_module() -> None:
+    modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
+    # It takes a file of its own: test_guest_modules.py.
+    assert {case.module for case in CASES} == modules - {"pull_file"}
+
+
+def test_check_then_do_then_nothing_is_left_to_do(lab: Lab, ansible: Ansible, prepared: Callable[[], str], tmp_path: Path) -> None:
+    everything = Everything(lab, ansible, tmp_path, prepared())
+    for case, would in zip(CASES, everything.results(list(CASES), check_mode=True, diff=True)):
+        if would.get("skipped"):  # what a command would do, nobody can predict
+            continue
+        assert not would.get("failed"), would
+        assert would["changed"] == case.changes, would
+        assert not case.changes or not case.converges or isinstance(would["diff"], (dict, list)), would
+    did = everything.results(REALLY, diff=True)
+    again = everything.results(REALLY, diff=True)
+    for case, first, second in zip(REALLY, did, again):
+        assert not first.get("failed"), first
+        assert first["changed"] == case.changes, first
+        assert not second.get("failed"), second
+        assert second["changed"] == (case.changes and not case.converges), second
+
+
+def test_all_edges_give_the_same(lab: Lab, ansible: Ansible, prepared: Callable[[], str], tmp_path: Path) -> None:
+    found = {}
+    for edge in EDGES:
+        everything = Everything(lab, ansible, tmp_path, prepared())
+        found[edge] = [lasting(result) for result in everything.results(REALLY, edge)]
+    for case, one, *others in zip(REALLY, *found.values()):
+        for other in others:
+            assert other == one, case
+
+
+@contextmanager
+def frozen(lab: Lab, name: str) -> Iterator[None]:
+    lab.domain(name).fsFreeze(None, 0)
+    try:
+        yield
+    finally:
+        lab.domain(name).fsThaw(None, 0)
+
+
+@contextmanager
+def blocked(lab: Lab, name: str) -> Iterator[None]:
+    """An agent that refuses every command of the table, in the place of the guest's own."""
+    commands = ",".join(sorted({case.blocked for case in CASES if case.blocked}))
+    port = "/dev/virtio-ports/org.qemu.guest_agent.0"
+    place = "/run/blocked"
+    start = f"mkdir -p {place} && qemu-ga -d -m virtio-serial -p {port} -t {place} -f {place}.pid --block-rpcs={commands}"
+    shell(lab, name, "systemctl stop qemu-guest-agent", start)
+    try:
+        yield
+    finally:
+        shell(lab, name, f"kill $(cat {place}.pid); rm -rf {place} {place}.pid", "systemctl start qemu-guest-agent")
+        lab.wait_agents()
+
+
+@contextmanager
+def silent(lab: Lab, name: str) -> Iterator[None]:
+    lab.run(name, "kill -STOP $(pidof qemu-ga)")
+    try:
+        yield
+    finally:
+        lab.run(name, "kill -CONT $(pidof qemu-ga)")
+
+
+def one_sentence(result: dict[str, Any], kind: str, name: str) -> None:
+    assert result["failed"], result
+    assert not result.get("unreachable"), result
+    assert result["failure"]["kind"] == kind, result
+    assert result["failure"]["domain"] == name, result
+    assert "\n" not in result["msg"] and "Traceback" not in str(result), result
+
+
+def test_on_a_frozen_guest(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
+    # What thaws it would spoil it for those that come after it.
+    cases = [case for case in CASES if case.frozen]
+    with frozen(lab, debian):
+        for case, result in zip(cases, Everything(lab, ansible, tmp_path, debian).results(cases)):
+            one_sentence(result, case.frozen, debian)
+
+
+def test_with_its_command_blocked(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
+    cases = [case for case in CASES if case.blocked]
+    with blocked(lab, debian):
+        for case, result in zip(cases, Everything(lab, ansible, tmp_path, debian).results(cases)):
+            one_sentence(result, "command_blocked", debian)
+            assert case.blocked in result["msg"], result
+
+
+def test_with_a_silent_agent(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
+    cases = list(CASES)
+    with silent(lab, debian):
+        for case, result in zip(cases, Everything(lab, ansible, tmp_path, debian, agent_timeout=2).results(cases)):
+            if case.silent:
+                one_sentence(result, case.silent, debian)
+            else:
+                assert not result.get("failed"), result
+
+
+def test_on_a_domain_that_is_off(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
+    name = start(persistent=True)
+    lab.domain(name).destroy()
+    for case, result in zip(CASES, Everything(lab, ansible, tmp_path, name).results(list(CASES))):
+        if case.stopped:
+            one_sentence(result, case.stopped, name)
+        else:
+            assert not result.get("failed"), result
