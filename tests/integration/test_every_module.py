@@ -176,7 +176,8 @@ def one_sentence(result: dict[str, Any], kind: str, name: str) -> None:
     assert not result.get("unreachable"), result
     assert result["failure"]["kind"] == kind, result
     assert result["failure"]["domain"] == name, result
-    assert "\n" not in result["msg"] and "Traceback" not in str(result), result
+    assert "\n" not in result["msg"], result
+    assert "Traceback" not in str(result), result
 
 
 def test_on_a_frozen_guest(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:

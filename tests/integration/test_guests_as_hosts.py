@@ -1,0 +1,152 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plays on guests of the inventory without delegate_to and domain: keywords and ends. test_every_module.py has the modules."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.ansible_cli import CALLBACKS, Ansible, write_inventory
+from tests.integration.core_matrix import CORES, bin_dir
+from tests.lab import Lab
+
+OURS = "virtops.guest_agent."
+GUESTS = "all:!localhost"
+
+
+@pytest.fixture
+def guest(start: Callable[..., str]) -> str:
+    return start()
+
+
+@pytest.fixture
+def source(lab: Lab, guest: str, options_file: Path) -> Path:
+    return write_inventory(options_file, uri=lab.uri, include=[f"libvirt.name == '{guest}'"])
+
+
+def play(ansible: Ansible, source: Path, place: Path, *tasks: dict[str, Any], hosts: str = GUESTS, **keys: Any) -> list[Any]:
+    path = place / "play.json"
+    path.write_text(json.dumps([{"hosts": hosts, "gather_facts": False, "ignore_errors": True, **keys, "tasks": list(tasks)}]))
+    env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS)}
+    done = ansible.playbook(path, "-i", str(source), check=False, **env)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(found) >= len(tasks), done.stdout + done.stderr
+    return found
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "named").write_text("by name only\n")
+    commands = bin_dir(core, "a play on guests")
+    ansible = Ansible(tmp_path / "home", commands)
+    tries = "echo x >>/run/tries; wc -l </run/tries"
+    defaults, looped, until, found, nowhere, unsupported, asynchronous, elsewhere = play(
+        ansible,
+        source,
+        tmp_path,
+        {f"{OURS}agent_info": {}},
+        {f"{OURS}run_command": {"argv": ["echo", "{{ item }}"]}, "loop": ["a", "b"]},
+        {
+            f"{OURS}run_command": {"cmd": tries},
+            "register": "r",
+            "until": "r.stdout == '2'",
+            "delay": 0,
+        },
+        {f"{OURS}push_file": {"src": "named", "dest": "/root/"}},
+        {f"{OURS}push_file": {"src": "unnamed", "dest": "/root/"}},
+        {f"{OURS}agent_info": {"nonsense": 1}},
+        {f"{OURS}agent_info": {}, "async": 5},
+        {
+            f"{OURS}agent_info": {},
+            "delegate_to": "localhost",
+            "vars": {"ansible_python_interpreter": f"{commands}/python"},
+        },
+        module_defaults={f"group/{OURS}guest_agent": {"agent_timeout": 7}},
+    )
+    assert (defaults["libvirt"]["name"], defaults["agent"]["status"]) == (guest, "connected")
+    assert defaults["invocation"]["module_args"]["agent_timeout"] == 7
+    assert [each["stdout"] for each in looped["results"]] == ["a", "b"]
+    assert (until["attempts"], until["stdout"]) == (2, "2")
+    assert found["dest"] == "/root/named"
+    assert nowhere["failure"]["kind"] == "local_file"
+    assert unsupported["msg"].startswith(f"Unsupported parameters for ({OURS}agent_info) module: nonsense.")
+    assert "delegate_to: localhost" in asynchronous["msg"]
+    assert elsewhere["libvirt"]["name"] == guest
+
+
+def test_a_guest_is_what_a_task_is_delegated_to(ansible: Ansible, tmp_path: Path, source: Path, guest: str) -> None:
+    asked, hypervisor = play(
+        ansible,
+        source,
+        tmp_path,
+        {f"{OURS}agent_info": {}, "delegate_to": guest},
+        # It runs in the guest then, which is no hypervisor, has no Python, and is reached over the agent for it.
+        {f"{OURS}agent_info": {"domain": "nested"}, "delegate_to": guest, "vars": {"ansible_connection": f"{OURS}agent"}},
+        hosts="localhost",
+    )
+    assert asked["libvirt"]["name"] == guest
+    assert hypervisor["failed"]
+    assert "failure" not in hypervisor
+
+
+def test_an_agent_that_is_silent_is_a_failure_and_no_unreachable_host(
+    lab: Lab, ansible: Ansible, tmp_path: Path, source: Path, guest: str
+) -> None:
+    lab.run(guest, "kill -STOP $(pidof qemu-ga)")
+    started = time.monotonic()
+    failed, after = play(
+        ansible,
+        source,
+        tmp_path,
+        {f"{OURS}run_command": {"argv": ["true"], "agent_timeout": 2}},
+        {f"{OURS}agent_info": {"agent_timeout": 2}},
+        ignore_unreachable=True,
+    )
+    assert (failed["failure"]["kind"], failed["failure"]["domain"]) == ("agent_timeout", guest)
+    assert "unreachable" not in failed
+    assert after["agent"]["status"] == "unresponsive"
+    assert time.monotonic() - started < 30
+
+
+def test_a_killed_playbook_leaves_no_guest_frozen(lab: Lab, ansible: Ansible, tmp_path: Path, source: Path, guest: str) -> None:
+    """The freeze is the playbook's own process's, and everything of that is killed."""
+    path = tmp_path / "play.json"
+    tasks = [{f"{OURS}fsfreeze": {"state": "frozen", "max_seconds": 4}}, {"ansible.builtin.wait_for": {"timeout": 60}}]
+    path.write_text(json.dumps([{"hosts": GUESTS, "gather_facts": False, "connection": "local", "tasks": tasks}]))
+    words = ansible.command("ansible-playbook", "-i", str(source), str(path))
+    playbook = subprocess.Popen(
+        words, env=ansible.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert wait_until(lambda: frozen(lab, guest), 30)
+    finally:
+        os.killpg(playbook.pid, signal.SIGKILL)
+        playbook.wait()
+    assert frozen(lab, guest)
+    assert wait_until(lambda: not frozen(lab, guest), 15)
+
+
+def frozen(lab: Lab, guest: str) -> bool:
+    ticks = lab.ticks(guest)
+    time.sleep(1)
+    return lab.ticks(guest) == ticks
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+    return True

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's process as an edge: word for word what AnsibleModule makes of the same SPEC and the same ensure()."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils._argspec import GUEST, Spec
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisconnected
+from ansible_collections.virtops.guest_agent.plugins.module_utils._task import Outcome, Task, run as run_as_module
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _in_process
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+
+SECRET = "correct-horse"
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    **GUEST,
+    "state": {"type": "str", "choices": ["x", "y"]},
+    "size": {"type": "int", "aliases": ["length"]},
+    "secret": {"type": "str", "no_log": True},
+    "a": {"type": "str"},
+    "b": {"type": "str"},
+}
+SPEC = Spec(OPTIONS, [("state", "x", ["a"])], [["a", "b"]])
+
+
+def _ensure(task: Task) -> Outcome:
+    if task.params["b"] == "fail":
+        raise AgentDisconnected("nobody listens", domain=task.params["domain"], command="guest-ping", hint="start it")
+    task.warn("beware")
+    before, after = {"size": 0}, {"size": task.params["size"]}
+    return Outcome({"check": task.check_mode, "said": f"it is {task.params['secret']}"}, before, after)
+
+
+ARGS: list[dict[str, t.Any]] = [
+    {"domain": "web"},
+    {"domain": "web", "size": "7"},
+    {"domain": "web", "length": 0},
+    {"domain": "web", "secret": SECRET},
+    {"domain": "web", "b": "fail"},
+    {"domain": "web", "b": "fail", "secret": "nobody"},
+    {},
+    {"domain": "web", "nonsense": 1},
+    {"domain": "web", "state": "z"},
+    {"domain": "web", "state": "x"},
+    {"domain": "web", "a": "1", "b": "2"},
+    {"domain": "web", "size": "many"},
+    {"domain": "", "size": 1},
+    {"domain": "web", "agent_timeout": 0},
+]
+
+
+@pytest.mark.parametrize("args", ARGS, ids=str)
+@pytest.mark.parametrize("echoes", [False, True])
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("diff", [False, True])
+def test_both_edges_say_the_same(
+    args: dict[str, t.Any],
+    echoes: bool,
+    check: bool,
+    diff: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["a.module"])
+    spec = SPEC._replace(echoes=echoes)
+    theirs = run_module(lambda: run_as_module(spec, _ensure), capsys, check, diff, **args)
+    ours = _in_process.run("a.module", spec, _ensure, args, check, diff)
+    for result in (theirs, ours):
+        result.pop("warnings", None)
+        result.pop("warned", None)
+    told = ours.pop("invocation")
+    # Since ansible-core 2.21 a module tells it only when it is asked to.
+    assert theirs.pop("invocation", told) == told
+    # AnsibleModule's name for itself depends on how it was started; it says nothing of what failed before it ran.
+    assert _plain(ours) == _plain(theirs)
+
+
+def _plain(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"failed": False, "changed": False, **result, "msg": str(result.get("msg", "")).split(") module: ")[-1]}
+
+
+def test_warnings_are_told() -> None:
+    assert _in_process.run("m", SPEC, _ensure, {"domain": "web"}, False, False)["warnings"] == ["beware"]
+
+
+@pytest.mark.parametrize("echoes", [False, True])
+def test_a_secret_is_in_a_result_only_where_results_may_echo(echoes: bool) -> None:
+    result = _in_process.run("m", SPEC._replace(echoes=echoes), _ensure, {"domain": "web", "secret": SECRET}, False, False)
+    assert SECRET not in str(result["invocation"])
+    assert (SECRET in result["said"]) == echoes
