@@ -106,8 +106,8 @@ request:
 failure:
   description:
     - What went wrong. C(kind) is V(command_unknown) (C(hint) names similar ones), V(command_blocked), V(command_failed) for what
-      the agent itself says, V(guest_frozen), V(agent_timeout) when it is not known whether the command ran, or another stable word such
-      as V(agent_not_configured), V(domain_not_running) or V(invalid_input).
+      the agent itself says, V(guest_frozen), V(agent_timeout) when it is not known whether the command ran, or another stable
+      word such as V(agent_not_configured), V(domain_not_running) or V(invalid_input).
   returned: failure
   type: dict
   sample:

@@ -19,7 +19,8 @@ options:
   count:
     description:
       - How many vCPUs shall be online. Those with the lowest numbers are brought online first, those with the highest numbers are
-        taken offline first, and those that the guest cannot do without are left alone.
+        taken offline first, and those that the guest cannot do without are left alone. When the guest refuses one, the next one is
+        tried.
     type: int
   online:
     description: Numbers of vCPUs that shall be online, as the guest counts them.
@@ -85,7 +86,9 @@ count:
   type: int
   sample: 4
 errors:
-  description: Those that could not be switched, each with its C(id) and the C(error). All others have been.
+  description:
+    - Those that could not be switched, each with its C(id) and the C(error). All others have been.
+    - With O(count) this is no failure as long as other vCPUs could be switched instead.
   returned: as RV(vcpus)
   type: list
   elements: dict
@@ -101,20 +104,22 @@ failure:
     kind: invalid_input
     domain: web1
     command: guest-set-vcpus
-    detail: vCPU 0 cannot go offline
+    detail: the guest cannot do without vCPU 0
     hint: ""
 """
 
 import typing as t
 
-from ..module_utils import _argspec
+from ..module_utils import _argspec, _switching
 from ..module_utils._commands import vcpus as commands
+from ..module_utils._commands._units import Unit
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import CommandFailed, InvalidInput
+from ..module_utils._errors import GuestAgentError, InvalidInput
 from ..module_utils._guest import open_guest
 from ..module_utils._task import Outcome, Task, run
 
 COMMAND = "guest-set-vcpus"
+NOUN = "vCPU"
 SPEC = _argspec.Spec(
     {
         **_argspec.GUEST,
@@ -133,76 +138,36 @@ def ensure(task: Task) -> Outcome:
         agent.require("guest-get-vcpus")
         before = commands.vcpus(agent)
         try:
-            changes = plan(before, task.params["count"], task.params["online"] or [], task.params["offline"] or [])
+            plan = _plan(before, task.params)
         except InvalidInput as error:
-            error.domain, error.command = agent.name, COMMAND
-            raise
-        refused: dict[int, str] = {}
-        wanted = {vcpu["id"]: changes.get(vcpu["id"], vcpu["online"]) for vcpu in before}
-        if not changes:
-            return _outcome(before, before, refused)
+            raise _about(error, agent.name) from None
+        if not plan.needed:
+            return _outcome(before, before, {})
         agent.require(COMMAND)
         if task.check_mode:
-            return _outcome(before, [{**vcpu, "online": wanted[vcpu["id"]]} for vcpu in before], refused)
-        refused = commands.switch(agent, list(changes.items()), Deadline(task.params["timeout"]))
+            return _outcome(before, _switching.predict(plan, before), {})
+        deadline = Deadline(task.params["timeout"])
+        refused = _switching.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
         after = commands.vcpus(agent)
-    now = {vcpu["id"]: vcpu["online"] for vcpu in after}
-    wrong = [number for number, online in changes.items() if now.get(number) is not online]
-    outcome = _outcome(before, after, refused)
-    if not wrong:
-        return outcome
-    why = f" ({refused[wrong[0]]})" if wrong[0] in refused else ""
-    names = ", ".join(str(number) for number in sorted(wrong)[:8])
-    failure = CommandFailed(f"vCPU {names} could not be switched{why}", domain=agent.name, command=COMMAND)
-    return outcome._replace(failure=failure)
+    trouble = _switching.trouble(plan, after, refused, NOUN)
+    return _outcome(before, after, refused)._replace(failure=trouble and _about(trouble, agent.name))
 
 
-def plan(vcpus: t.Sequence[commands.Vcpu], count: int | None, online: t.Sequence[int], offline: t.Sequence[int]) -> dict[int, bool]:
-    """vCPU -> whether it shall be online, for those that are not as they shall be; those to bring online come first."""
-    by_id = {vcpu["id"]: vcpu for vcpu in vcpus}
-    if count is not None:
-        return _plan_count(vcpus, count)
-    for number in (*online, *offline):
-        if number not in by_id:
-            raise InvalidInput(f"the guest has no vCPU {number}", hint=f"it has {len(by_id)}; plug in more, or name others")
-        if number in online and number in offline:
-            raise InvalidInput(f"vCPU {number} cannot be both online and offline")
-    changes = {number: True for number in online if not by_id[number]["online"]}
-    changes.update({number: False for number in offline if by_id[number]["online"]})
-    stuck = [number for number, up in changes.items() if not up and not by_id[number]["can_offline"]]
-    if stuck:
-        raise InvalidInput(f"vCPU {stuck[0]} cannot go offline")
-    if not any(changes.get(number, vcpu["online"]) for number, vcpu in by_id.items()):
-        raise InvalidInput("no vCPU would be left online")
-    return changes
+def _plan(vcpus: t.Sequence[Unit], params: t.Mapping[str, t.Any]) -> _switching.Plan:
+    if params["count"] is not None:
+        return _switching.plan_count(vcpus, params["count"], NOUN)
+    return _switching.plan_ids(vcpus, params["online"] or [], params["offline"] or [], NOUN)
 
 
-def _plan_count(vcpus: t.Sequence[commands.Vcpu], count: int) -> dict[int, bool]:
-    up = [vcpu for vcpu in vcpus if vcpu["online"]]
-    if not 1 <= count <= len(vcpus):
-        raise InvalidInput(f"count must be from 1 to {len(vcpus)}, for so many vCPUs the guest has", hint="plug in more first")
-    if count >= len(up):
-        return {vcpu["id"]: True for vcpu in [vcpu for vcpu in vcpus if not vcpu["online"]][: count - len(up)]}
-    spare = [vcpu["id"] for vcpu in reversed(up) if vcpu["can_offline"]]
-    if len(spare) < len(up) - count:
-        raise InvalidInput(f"{len(up) - len(spare)} vCPUs cannot go offline, and count is {count}")
-    return dict.fromkeys(spare[: len(up) - count], False)
+def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], refused: t.Mapping[int, str]) -> Outcome:
+    count = sum(vcpu["online"] for vcpu in after)
+    result = {"vcpus": list(after), "count": count, "errors": _switching.errors(refused)}
+    return Outcome(result, _switching.state(before), _switching.state(after))
 
 
-def _outcome(before: t.Sequence[commands.Vcpu], after: t.Sequence[commands.Vcpu], refused: t.Mapping[int, str]) -> Outcome:
-    result = {
-        "vcpus": list(after),
-        "count": sum(vcpu["online"] for vcpu in after),
-        "errors": [{"id": number, "error": why} for number, why in sorted(refused.items())],
-    }
-    return Outcome(result, _state(before), _state(after))
-
-
-def _state(vcpus: t.Sequence[commands.Vcpu]) -> dict[str, list[int]]:
-    return {
-        "online": [vcpu["id"] for vcpu in vcpus if vcpu["online"]],
-        "offline": [vcpu["id"] for vcpu in vcpus if not vcpu["online"]],
-    }
+def _about(error: GuestAgentError, domain: str) -> GuestAgentError:
+    error.domain, error.command = domain, COMMAND
+    return error
 
 
 def main() -> None:
