@@ -113,15 +113,12 @@ failure:
     hint: look for a service in the guest that sets it, or allow more tolerance
 """
 
-import datetime
-import re
 import time
 import typing as t
 
-from ..module_utils import _argspec
-from ..module_utils._client import GuestAgent
+from ..module_utils import _argspec, _clock
 from ..module_utils._commands import clock
-from ..module_utils._errors import CommandFailed, InvalidInput
+from ..module_utils._errors import InvalidInput
 from ..module_utils._guest import open_guest
 from ..module_utils._task import Outcome, Task, run
 
@@ -134,110 +131,47 @@ SPEC = _argspec.Spec(
         "tolerance": {"type": "float", "default": 1.0},
     }
 )
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-#: What qemu-ga takes.
-_YEARS = (1970, 2069)
-#: A guest that is busy may get to it late; each attempt knows better how late.
-_ATTEMPTS = 3
-_NO_HWCLOCK = "see that the guest has /sbin/hwclock (Debian and Ubuntu: package util-linux-extra) and a hardware clock"
+_TOLERANCE_MAX = 1e9
 
 
 def ensure(task: Task) -> Outcome:
-    tolerance, source = task.params["tolerance"], task.params["source"]
-    if not 0 <= tolerance <= 1e9:
+    tolerance, source, wanted = task.params["tolerance"], task.params["source"], task.params["time"]
+    if not 0 <= tolerance <= _TOLERANCE_MAX:
         raise InvalidInput("tolerance must be a number of seconds that is not negative")
-    if task.params["time"] is not None and source != "host":
+    if wanted is not None and source != "host":
         raise InvalidInput(f"time and source={source} exclude each other")
-    reference = time.time_ns if task.params["time"] is None else _from_now_on(_parse(task.params["time"]))
+    reference = time.time_ns if wanted is None else _clock.from_now_on(_clock.parse(wanted))
     allowed = int(tolerance * clock.SECOND)
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
         agent.require("guest-get-time")
         before = clock.measure(agent, reference)
-        if source == "none" or (source == "host" and _agrees(before, allowed)):
-            return _outcome(before, before, {}, {})
+        if source == "none" or (source == "host" and _clock.agrees(before, allowed)):
+            return _outcome(before, before, None)
         agent.require(COMMAND)
-        was = {"offset": _seconds(before.offset)}
         if task.check_mode:
-            return _outcome(before, before, was, {"offset": None if source == "rtc" else 0.0})
+            return _outcome(before, before, {"offset": None if source == "rtc" else 0.0})
         if source == "host":
-            after = _set(task, agent, reference, before, allowed)
-            return _outcome(before, after, was, {"offset": _seconds(after.offset)})
-        _follow_rtc(agent)
+            after, trouble = _clock.converge(agent, reference, before, allowed)
+            if trouble is not None:
+                task.warn(f"The guest's clock is set, and its hardware clock is not: {trouble.detail}; {_clock.NO_HWCLOCK}.")
+            return _outcome(before, after, {"offset": _seconds(after.offset)})
+        _clock.follow_rtc(agent)
         after = clock.measure(agent, reference)
         moved = abs(after.offset - before.offset) > allowed + after.uncertainty + before.uncertainty
-        return _outcome(before, after, was, {"offset": _seconds(after.offset)} if moved else was)
+        return _outcome(before, after, {"offset": _seconds(after.offset)} if moved else None)
 
 
-def _set(task: Task, agent: GuestAgent, reference: clock.Reference, measured: clock.Measured, allowed: int) -> clock.Measured:
-    trouble = None
-    for _attempt in range(_ATTEMPTS):
-        trouble = None
-        try:
-            clock.write(agent, reference() + measured.uncertainty)
-        except CommandFailed as error:
-            trouble = error
-        measured = clock.measure(agent, reference)
-        if _agrees(measured, allowed):
-            if trouble is not None:
-                task.warn(f"The guest's clock is set, and its hardware clock is not: {trouble.detail}; {_NO_HWCLOCK}")
-            return measured
-    if trouble is not None:
-        raise trouble
-    raise CommandFailed(
-        f"the guest's clock is off by {measured.offset / clock.SECOND:.3f} s after it was set",
-        domain=agent.name,
-        command=COMMAND,
-        hint="look for a service in the guest that sets it, or allow more tolerance",
-    )
-
-
-def _follow_rtc(agent: GuestAgent) -> None:
-    try:
-        clock.follow_rtc(agent)
-    except CommandFailed as error:
-        if "hwclock" in error.detail:
-            error.hint = _NO_HWCLOCK
-        raise
-
-
-def _agrees(measured: clock.Measured, allowed: int) -> bool:
-    return abs(measured.offset) <= allowed + measured.uncertainty
-
-
-def _from_now_on(moment: int) -> clock.Reference:
-    started = time.monotonic_ns()
-    return lambda: moment + time.monotonic_ns() - started
-
-
-def _parse(text: str) -> int:
-    """Nanoseconds since the epoch."""
-    try:
-        if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
-            moment = _EPOCH + datetime.timedelta(seconds=float(text))
-        else:
-            moment = datetime.datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text))
-        moment = moment.astimezone(datetime.timezone.utc) if moment.tzinfo else moment
-    except (ValueError, OverflowError):
-        raise InvalidInput("time must be like 2026-03-01T10:00:00Z, or seconds since the epoch") from None
-    if moment.tzinfo is None:
-        raise InvalidInput("time does not say how far it is from UTC", hint="end it in Z, or in an offset such as +02:00")
-    if not _YEARS[0] <= moment.year <= _YEARS[1]:
-        raise InvalidInput(f"time must be in a year from {_YEARS[0]} to {_YEARS[1]}")
-    return (moment - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
-
-
-def _outcome(
-    before: clock.Measured, after: clock.Measured, was: t.Mapping[str, float], then: t.Mapping[str, float | None]
-) -> Outcome:
-    moment = _EPOCH + datetime.timedelta(microseconds=after.guest // 1000)
+def _outcome(before: clock.Measured, after: clock.Measured, then: t.Mapping[str, float | None] | None) -> Outcome:
+    """``then``: what there is of it afterwards, None where that is nothing new."""
+    was = {"offset": _seconds(before.offset)}
     result = {
         "offset": _seconds(after.offset),
-        "offset_before": _seconds(before.offset),
+        "offset_before": was["offset"],
         "uncertainty": _seconds(after.uncertainty),
-        "time": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "time": _clock.iso(after.guest),
     }
-    return Outcome(result, was, then)
+    return Outcome(result, was, was if then is None else then)
 
 
 def _seconds(nanoseconds: int) -> float:
