@@ -132,7 +132,7 @@ SPEC = _argspec.Spec(
 def ensure(task: Task) -> Outcome:
     minimum = task.params["minimum"]
     if not 0 <= minimum < 2**63:
-        raise InvalidInput("minimum must be a number of bytes that is not negative")
+        raise InvalidInput("minimum must be a number of bytes that is not negative, and that 63 bits can hold")
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
         agent.require(COMMAND)
