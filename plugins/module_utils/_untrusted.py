@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 import unicodedata
 
@@ -78,4 +79,19 @@ def number(value: object, what: str = "a number") -> float:
 def boolean(value: object, what: str = "a flag") -> bool:
     if not isinstance(value, bool):
         raise _wrong(what, "a boolean", value)
+    return value
+
+
+def plain(value: t.Any, depth: int, limit: int = TEXT_MAX) -> t.Any:
+    """JSON of any shape with every text cleaned; what is nested deeper than ``depth`` is left out."""
+    if isinstance(value, str):
+        return clean(value, limit)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        # Keys of that prefix have a meaning of their own to ansible-core's JSON.
+        found = {clean(k, 255): v for k, v in value.items() if not k.startswith("__ansible")}
+        return {k: plain(v, depth - 1, limit) for k, v in found.items()} if depth else None
+    if isinstance(value, list):
+        return [plain(member, depth - 1, limit) for member in value] if depth else None
     return value

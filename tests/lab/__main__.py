@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--block", default=(), type=_commands, help="preset (rhel8, rhel9, rhel10) or comma-separated commands")
     up.add_argument("--allow", default=(), type=_commands, help="the same for commands to allow; all others are refused")
     up.add_argument("--os-release", choices=OS_RELEASES, default="", help="the system that a tiny guest says it is")
+    up.add_argument("--vcpus", type=int, default=1, help="how many vCPUs the guest has")
+    up.add_argument("--memory", type=int, default=0, metavar="MIB", help="how much memory, instead of what the kind has")
+    up.add_argument("--kernel", default="", metavar="WORDS", help="words for the kernel's command line")
     up.add_argument("--no-channel", dest="channel", action="store_false", help="a domain without an agent channel")
     up.add_argument("--paused", action="store_true", help="pause the guests once they are up")
     up.add_argument("--persistent", action="store_true", help="define the domains instead of only creating them")
@@ -90,6 +93,9 @@ def _up(options: argparse.Namespace) -> int:
                 os_release=options.os_release,
                 channel=options.channel,
                 persistent=options.persistent,
+                vcpus=options.vcpus,
+                memory_mib=options.memory,
+                kernel=options.kernel,
             )
         )
     began = time.monotonic()

@@ -90,6 +90,8 @@ def _command_line(guest: Guest) -> str:
         words.append(f"lab.block={','.join(block)}")
     if allow:
         words.append(f"lab.allow={','.join(allow)}")
+    if guest.kernel:
+        words.append(guest.kernel)
     return " ".join(words)
 
 

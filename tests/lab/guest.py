@@ -37,6 +37,7 @@ class Guest:
     os_release: the same names; what guest-get-osinfo says (tiny only).
     metadata: XML elements of other namespaces for <metadata>.
     devices: XML added to <devices>.
+    kernel: words added to the kernel's command line; movablecore=512M lets memory blocks go offline.
     """
 
     name: str = ""
@@ -54,6 +55,7 @@ class Guest:
     persistent: bool = False
     memory_mib: int = 0
     vcpus: int = 1
+    kernel: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

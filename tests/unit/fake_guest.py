@@ -38,6 +38,10 @@ _ARGUMENTS: dict[str, dict[str, tuple[type, str, bool]]] = {
     "guest-file-read": {"handle": (int, "integer", True), "count": (int, "integer", False)},
     "guest-file-close": {"handle": (int, "integer", True)},
     "guest-fsfreeze-freeze-list": {"mountpoints": (list, "array", False)},
+    "guest-set-time": {"time": (int, "integer", False)},
+    "guest-fstrim": {"minimum": (int, "integer", False)},
+    "guest-set-vcpus": {"vcpus": (list, "array", True)},
+    "guest-set-memory-blocks": {"mem-blks": (list, "array", True)},
 }
 
 

@@ -155,24 +155,9 @@ def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
 
 def _as_json(output: str) -> t.Any:
     try:
-        return _plain(json.loads(output), 8)
+        return _untrusted.plain(json.loads(output), 8)
     except (ValueError, RecursionError):
         return None
-
-
-def _plain(value: t.Any, depth: int) -> t.Any:
-    """Guest JSON with every text cleaned; what is nested deeper than ``depth`` is left out."""
-    if isinstance(value, str):
-        return _untrusted.clean(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        # Keys of that prefix have a meaning of their own to ansible-core's JSON.
-        found = {_untrusted.clean(k, 255): v for k, v in value.items() if not k.startswith("__ansible")}
-        return {k: _plain(v, depth - 1) for k, v in found.items()} if depth else None
-    if isinstance(value, list):
-        return [_plain(member, depth - 1) for member in value] if depth else None
-    return value
 
 
 def _result(status: dict[str, t.Any]) -> ExecResult:

@@ -1,0 +1,38 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Blocks that the guest's filesystems do not use, given back to what they are stored on: guest-fstrim (qemu-ga 1.2)."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+
+
+class Trimmed(t.TypedDict):
+    path: str
+    #: bytes; None where this filesystem could not be trimmed, and on Windows, which does not count
+    trimmed: int | None
+    #: the least number of bytes in a row that was worth it; the kernel rounds up what it was asked for
+    minimum: int | None
+    error: str | None
+
+
+def trim(agent: GuestAgent, minimum: int, timeout: int) -> list[Trimmed]:
+    """One entry for each mounted filesystem that is on a disk; empty before qemu-ga 2.4, which did not tell.
+
+    :param minimum: runs of free bytes that are shorter are left alone; 0 for what the filesystem takes
+    """
+    reply = _untrusted.mapping(agent.call("guest-fstrim", {"minimum": minimum}, timeout=timeout))
+    return [
+        {
+            "path": _untrusted.text(entry.get("path"), "a path"),
+            "trimmed": _untrusted.optional_integer(entry, "trimmed"),
+            "minimum": _untrusted.optional_integer(entry, "minimum"),
+            "error": _untrusted.optional_text(entry, "error", 300),
+        }
+        for entry in _untrusted.items(reply.get("paths", []), "the list of paths")
+    ]

@@ -1,0 +1,62 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is known of any agent command, whoever wrote it down: for requests that a user makes himself. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing as t
+
+from ._commands.content import READ_MAX
+from ._errors import InvalidInput
+
+#: They are what it takes to talk at all; the reply to the second one is not JSON, upon which libvirt gives the channel up.
+_TRANSPORT: t.Final = ("guest-sync", "guest-sync-delimited")
+#: They give no reply when they succeed (``success-response: false`` in qemu-ga's schema).
+NO_REPLY: t.Final = frozenset({"guest-shutdown", "guest-suspend-disk", "guest-suspend-ram", "guest-suspend-hybrid"})
+_READ_ONLY: t.Final = re.compile(
+    "guest-(ping|info|fsfreeze-status|exec-status|get-[a-z0-9-]+|network-get-[a-z0-9-]+|ssh-get-[a-z0-9-]+)"
+)
+_NAME: t.Final = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}")
+#: Arguments that hold a password, what a program reads or gets as its environment, or the content of a file.
+_SECRET: t.Final = re.compile("password|passphrase|secret|token|^input-data$|^buf-b64$|^env$")
+#: What Ansible itself puts in the place of such a value.
+_WITHHELD: t.Final = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+
+def check(command: str, arguments: t.Mapping[str, t.Any]) -> None:
+    """
+    :raise InvalidInput: sending this would harm more than the request itself.
+    """
+    if not _NAME.fullmatch(command):
+        raise InvalidInput("command is not the name of an agent command, such as guest-get-osinfo")
+    if command in _TRANSPORT:
+        raise InvalidInput("this one keeps the channel in step, and is not to be sent in between", command=command)
+    count = arguments.get("count")
+    if command == "guest-file-read" and isinstance(count, int) and count > READ_MAX:
+        raise InvalidInput(
+            f"count may be {READ_MAX} at most, since libvirt gives up the channel after a reply that is too long",
+            command=command,
+            hint="read it in pieces, or use virtops.guest_agent.pull_file",
+        )
+
+
+def is_read_only(command: str) -> bool:
+    """Whether the command is known to leave the guest as it is."""
+    return _READ_ONLY.fullmatch(command) is not None
+
+
+def shown(value: t.Any) -> t.Any:
+    """Arguments without their secrets."""
+    if isinstance(value, dict):
+        return {key: _WITHHELD if _SECRET.search(str(key)) else shown(member) for key, member in value.items()}
+    return [shown(member) for member in value] if isinstance(value, list) else value
+
+
+def similar(command: str, known: t.Iterable[str]) -> str:
+    """Which of the ``known`` ones the user may have meant, as a hint; "" for none."""
+    close = difflib.get_close_matches(command, sorted(known), n=3)
+    return f"it has these: {', '.join(close)}" if close else ""

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which vCPUs or blocks of memory to bring online or to take offline, and what came of it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._commands._units import Unit, Wanted
+from ._errors import CommandFailed, InvalidInput
+
+
+class Plan(t.NamedTuple):
+    """``needed`` of the ``candidates`` are to be switched: the first ones, or those after them where the guest refuses some."""
+
+    candidates: list[Wanted]
+    needed: int
+
+
+def plan_ids(units: t.Sequence[Unit], online: t.Sequence[int], offline: t.Sequence[int], noun: str) -> Plan:
+    """All that are not as they shall be, those to bring online first.
+
+    :raise InvalidInput: one of them is not there or cannot go offline, or none would be left.
+    """
+    by_id = {unit["id"]: unit for unit in units}
+    for number in (*online, *offline):
+        if number not in by_id:
+            raise InvalidInput(f"the guest has no {noun} {number}", hint="plug it in first, or name another one")
+        if number in online and number in offline:
+            raise InvalidInput(f"{noun} {number} cannot be both online and offline")
+    changes = {number: True for number in online if not by_id[number]["online"]}
+    changes.update({number: False for number in offline if by_id[number]["online"]})
+    for number, up in changes.items():
+        if not up and not by_id[number]["can_offline"]:
+            raise InvalidInput(f"the guest cannot do without {noun} {number}")
+    if changes and not any(changes.get(number, unit["online"]) for number, unit in by_id.items()):
+        raise InvalidInput(f"no {noun} would be left online")
+    return Plan(list(changes.items()), len(changes))
+
+
+def plan_count(units: t.Sequence[Unit], count: int, noun: str) -> Plan:
+    """``count`` of them online: low numbers come first, high numbers go first.
+
+    :raise InvalidInput: the guest has not so many, or cannot do without so many.
+    """
+    up = [unit for unit in units if unit["online"]]
+    if not 1 <= count <= len(units):
+        raise InvalidInput(
+            f"the guest has {len(units)} {noun}s, and {count} cannot be online", hint="plug in more first, or ask for others"
+        )
+    if count >= len(up):
+        return Plan([(unit["id"], True) for unit in units if not unit["online"]], count - len(up))
+    spare = [(unit["id"], False) for unit in reversed(up) if unit["can_offline"]]
+    if len(spare) < len(up) - count:
+        raise InvalidInput(f"the guest cannot do without {len(up) - len(spare)} {noun}s, which are more than {count}")
+    return Plan(spare, len(up) - count)
+
+
+def predict(plan: Plan, units: t.Sequence[Unit]) -> list[Unit]:
+    switched = dict(plan.candidates[: plan.needed])
+    return [{**unit, "online": switched.get(unit["id"], unit["online"])} for unit in units]
+
+
+def carry_out(plan: Plan, switch: t.Callable[[t.Sequence[Wanted]], dict[int, str]]) -> dict[int, str]:
+    """Why, for each that the guest refused. ``switch`` tells it of those that it is given."""
+    refused: dict[int, str] = {}
+    left, missing = plan.candidates, plan.needed
+    while left and missing:
+        now = switch(left[:missing])
+        left, missing = left[missing:], len(now)
+        refused.update(now)
+    return refused
+
+
+def trouble(plan: Plan, after: t.Sequence[Unit], refused: t.Mapping[int, str], noun: str) -> CommandFailed | None:
+    """What is not as it should be, whatever the guest said about it."""
+    now = {unit["id"]: unit["online"] for unit in after}
+    wrong = [number for number, online in plan.candidates if now.get(number) is not online]
+    if len(plan.candidates) - len(wrong) >= plan.needed:
+        return None
+    why = f": {refused[wrong[0]]}" if wrong[0] in refused else ", though the agent says that it was"
+    return CommandFailed(f"{noun} {wrong[0]} was not switched{why}", hint="see errors for each")
+
+
+def errors(refused: t.Mapping[int, str]) -> list[dict[str, t.Any]]:
+    return [{"id": number, "error": why} for number, why in sorted(refused.items())]
+
+
+def state(units: t.Sequence[Unit]) -> dict[str, list[int]]:
+    """For a diff."""
+    return {
+        "online": [unit["id"] for unit in units if unit["online"]],
+        "offline": [unit["id"] for unit in units if not unit["online"]],
+    }

@@ -1,0 +1,192 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: agent_command
+short_description: Send any command to a guest's agent
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Sends one command to the guest agent (qemu-ga) of a domain, just as it is given, and returns the agent's answer as data.
+  - It is meant for commands that no other module of this collection has, of newer agents or of agents of your own. The other
+    modules do more than to send a command; they wait, verify, and clean up.
+options:
+  command:
+    description:
+      - Name of the command, such as V(guest-get-osinfo).
+      - V(guest-sync) and V(guest-sync-delimited) are refused, since they are libvirt's own and would put the channel out of step.
+    type: str
+    required: true
+  arguments:
+    description:
+      - Arguments of the command. They appear in no log.
+      - Numbers must stay numbers. Before ansible-core 2.19 a number that comes out of a template is a text, unless the template
+        gives the whole dictionary, as in the examples.
+    type: dict
+    default: {}
+  changed:
+    description:
+      - Whether the command changes the guest.
+      - Without it, V(guest-ping), V(guest-info), V(guest-get-*), V(guest-network-get-*), V(guest-ssh-get-*),
+        V(guest-fsfreeze-status) and V(guest-exec-status) do not, and all others do.
+    type: bool
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+attributes:
+  check_mode:
+    support: partial
+    description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
+    details:
+      - Commands that are known to change nothing are sent. Of others the agent is asked whether it would accept them, and
+        RV(request) says what would be sent.
+  diff_mode:
+    support: none
+    description: Returns details of what has changed or would change.
+notes:
+  - The request may have 128 KiB. A reply over 4 MiB never arrives, and one over 10 MiB makes libvirt give up the channel until the
+    agent is restarted. Use M(virtops.guest_agent.run_command) for programs whose output could be large.
+  - V(guest-shutdown) and V(guest-suspend-*) give no reply when they succeed. That there was none is then no error.
+  - A freeze by this module has no watchdog that would end it. Use M(virtops.guest_agent.fsfreeze).
+seealso:
+  - name: QEMU Guest Agent Protocol Reference
+    description: All commands of qemu-ga with their arguments.
+    link: https://www.qemu.org/docs/master/interop/qemu-ga-ref.html
+  - module: virtops.guest_agent.agent_info
+"""
+
+EXAMPLES = r"""
+- name: Ask for the CPU statistics of a guest
+  virtops.guest_agent.agent_command:
+    domain: web1
+    command: guest-get-cpustats
+  register: cpus
+
+- name: Write to an open file, whose handle is a number
+  virtops.guest_agent.agent_command:
+    domain: web1
+    command: guest-file-open
+    arguments:
+      path: /run/motd.dynamic
+      mode: w
+  register: opened
+
+- name: Write a line
+  virtops.guest_agent.agent_command:
+    domain: web1
+    command: guest-file-write
+    arguments: "{{ {'handle': opened.response, 'buf-b64': 'Hello\n' | b64encode} }}"
+
+- name: Close it again
+  virtops.guest_agent.agent_command:
+    domain: web1
+    command: guest-file-close
+    arguments: "{{ {'handle': opened.response} }}"
+    changed: false
+"""
+
+RETURN = r"""
+response:
+  description:
+    - What the agent returned, as data. Control characters in texts are replaced. Null when nothing was sent, and for commands that
+      give no reply.
+  returned: success
+  type: raw
+  sample: {timezone: UTC}
+request:
+  description: What would have been sent. Passwords, environments and contents are withheld.
+  returned: in check mode, of a command that may change the guest
+  type: dict
+  sample: {execute: guest-file-open, arguments: {path: /run/motd.dynamic, mode: w}}
+failure:
+  description:
+    - What went wrong. C(kind) is V(command_unknown) (C(hint) names similar ones), V(command_blocked), V(command_failed) for what
+      the agent itself says, V(guest_frozen), V(agent_timeout) when it is not known whether the command ran, or another stable
+      word such as V(agent_not_configured), V(domain_not_running) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample:
+    kind: command_unknown
+    domain: web1
+    command: guest-get-cpustat
+    detail: qemu-ga 10.0.13 has no such command
+    hint: "it has these: guest-get-cpustats, guest-get-vcpus"
+"""
+
+import re
+import typing as t
+
+from ..module_utils import _argspec, _requests, _untrusted
+from ..module_utils._client import GuestAgent
+from ..module_utils._errors import CommandFailed, CommandUnknown, DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
+from ..module_utils._guest import open_guest
+from ..module_utils._protocol import REPLY_MAX
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "command": {"type": "str", "required": True},
+        "arguments": {"type": "dict", "default": {}, "no_log": True},
+        "changed": {"type": "bool"},
+    },
+    # An answer may well hold what an argument says, such as a path.
+    echoes=True,
+)
+_DEPTH = 32
+_ONE_TEMPLATE = "give arguments as one template, so that numbers stay numbers, as in \"{{ {'pid': started.response.pid} }}\""
+_WRONG_TYPE = re.compile("Invalid parameter type for .* expected: (integer|boolean|number)")
+
+
+def ensure(task: Task) -> Outcome:
+    command, arguments = task.params["command"], task.params["arguments"] or {}
+    _requests.check(command, arguments)
+    read_only = _requests.is_read_only(command)
+    changes = not read_only if task.params["changed"] is None else task.params["changed"]
+    after = {"sent": command} if changes else {}
+    with open_guest(task.params) as guest:
+        agent = guest.require_agent()
+        _require(agent, command)
+        if task.check_mode and not read_only:
+            return Outcome({"response": None, "request": _shown(command, arguments)}, after=after)
+        return Outcome({"response": _untrusted.plain(_send(agent, command, arguments), _DEPTH, REPLY_MAX)}, after=after)
+
+
+def _require(agent: GuestAgent, command: str) -> None:
+    try:
+        agent.require(command)
+    except CommandUnknown as error:
+        error.hint = _requests.similar(command, agent.known_commands()) or error.hint
+        raise
+
+
+def _send(agent: GuestAgent, command: str, arguments: t.Mapping[str, t.Any]) -> t.Any:
+    try:
+        return agent.call(command, arguments)
+    except CommandFailed as error:
+        if _WRONG_TYPE.search(error.detail):
+            error.hint = (
+                "give arguments as one template, so that numbers stay numbers: arguments: \"{{ {'pid': started.response.pid} }}\""
+            )
+        raise
+    except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound):
+        if command in _requests.NO_REPLY:
+            return None
+        raise
+
+
+def _shown(command: str, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {"execute": command, "arguments": _requests.shown(dict(arguments))}
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_memory_blocks
+short_description: Bring memory of a guest online, and take it offline
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Has the Linux of a guest use more or less of the memory that its domain has, block by block, through the guest's agent
+    (qemu-ga).
+  - The domain keeps its memory. This is for the guest's half of plugging it; bring blocks online that were plugged in, and take
+    those offline that are to be unplugged.
+  - Without O(online_bytes), O(online) and O(offline) the blocks are only listed.
+options:
+  online_bytes:
+    description:
+      - How much memory shall be online at least, in bytes or with a unit such as V(2G). It is rounded up to whole blocks.
+      - Blocks with the lowest numbers are brought online first, and those with the highest numbers are taken offline first. When
+        the guest refuses one, the next one is tried.
+    type: bytes
+  online:
+    description: Numbers of blocks that shall be online, as the guest counts them.
+    type: list
+    elements: int
+  offline:
+    description: Numbers of blocks that shall be offline.
+    type: list
+    elements: int
+  timeout:
+    description:
+      - How long the guest may take to switch them, in seconds. What is in a block has to be moved before it goes offline, and the
+        agent answers nothing else meanwhile.
+    type: int
+    default: 120
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
+    details: Whether the guest can really give a block up turns out only when it is tried.
+notes:
+  - The guest cannot give up a block that holds memory of its kernel, or that has holes, as the first and the last one often have.
+    What was plugged in as movable (C(online_movable)) can go offline again.
+  - A guest without the memory that it needs ends programs. Nothing keeps you from taking too much.
+  - What was switched does not outlast the guest's next boot.
+"""
+
+EXAMPLES = r"""
+- name: Use memory that was plugged in
+  virtops.guest_agent.guest_memory_blocks:
+    domain: web1
+    online_bytes: 4G
+
+- name: Free one block, so that the hypervisor may unplug it
+  virtops.guest_agent.guest_memory_blocks:
+    domain: web1
+    offline: [40]
+
+- name: Look which there are
+  virtops.guest_agent.guest_memory_blocks:
+    domain: web1
+  register: result
+"""
+
+RETURN = r"""
+blocks:
+  description: All blocks as they are now; in check mode as they would be.
+  returned: success, or when some could not be switched
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The guest's number for it.
+      type: int
+      sample: 40
+    online:
+      description: Whether the guest uses it.
+      type: bool
+      sample: true
+    can_offline:
+      description: Whether the guest believes that it can do without it.
+      type: bool
+      sample: true
+block_size:
+  description: How many bytes each block has.
+  returned: as RV(blocks)
+  type: int
+  sample: 134217728
+online_bytes:
+  description: How many bytes are online.
+  returned: as RV(blocks)
+  type: int
+  sample: 4294967296
+total_bytes:
+  description: How many bytes there are, online and offline.
+  returned: as RV(blocks)
+  type: int
+  sample: 4294967296
+errors:
+  description:
+    - Those that could not be switched, each with its C(id) and the C(error), V(not-found), V(operation-not-supported) or
+      V(operation-failed) with what Linux says. All others have been.
+    - With O(online_bytes) this is no failure as long as other blocks could be switched instead.
+  returned: as RV(blocks)
+  type: list
+  elements: dict
+  sample: [{id: 0, error: operation-failed (Invalid argument)}]
+failure:
+  description:
+    - What went wrong. C(kind) is V(command_failed) when blocks are not as they should be afterwards, V(wait_timeout) when
+      O(timeout) was over, V(invalid_input) for blocks that are not there or cannot go offline, or another stable word such as
+      V(command_blocked), V(guest_frozen), V(agent_timeout) or V(domain_not_running).
+  returned: failure
+  type: dict
+  sample:
+    kind: command_failed
+    domain: web1
+    command: guest-set-memory-blocks
+    detail: "memory block 0 was not switched: operation-failed (Invalid argument)"
+    hint: see errors for each
+"""
+
+import typing as t
+
+from ..module_utils import _argspec, _switching
+from ..module_utils._commands import memory_blocks as commands
+from ..module_utils._commands._units import Unit
+from ..module_utils._deadline import Deadline
+from ..module_utils._errors import GuestAgentError, InvalidInput
+from ..module_utils._guest import open_guest
+from ..module_utils._task import Outcome, Task, run
+
+COMMAND = "guest-set-memory-blocks"
+NOUN = "memory block"
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "online_bytes": {"type": "bytes"},
+        "online": {"type": "list", "elements": "int"},
+        "offline": {"type": "list", "elements": "int"},
+        "timeout": {"type": "int", "default": 120},
+    },
+    mutually_exclusive=[["online_bytes", "online"], ["online_bytes", "offline"]],
+)
+
+
+def ensure(task: Task) -> Outcome:
+    with open_guest(task.params) as guest:
+        agent = guest.require_agent()
+        for command in ("guest-get-memory-blocks", "guest-get-memory-block-info"):
+            agent.require(command)
+        before = commands.blocks(agent)
+        # Where there are none, the agent has no size for them and says that this is an error.
+        size = commands.block_size(agent) if before else 0
+        try:
+            plan = _plan(before, size, task.params)
+        except InvalidInput as error:
+            raise _about(error, agent.name) from None
+        if not plan.needed:
+            return _outcome(before, before, size, {})
+        agent.require(COMMAND)
+        if task.check_mode:
+            return _outcome(before, _switching.predict(plan, before), size, {})
+        deadline = Deadline(task.params["timeout"])
+        refused = _switching.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
+        after = commands.blocks(agent)
+    trouble = _switching.trouble(plan, after, refused, NOUN)
+    return _outcome(before, after, size, refused)._replace(failure=trouble and _about(trouble, agent.name))
+
+
+def _plan(blocks: t.Sequence[Unit], size: int, params: t.Mapping[str, t.Any]) -> _switching.Plan:
+    wanted = params["online_bytes"]
+    if wanted is None:
+        return _switching.plan_ids(blocks, params["online"] or [], params["offline"] or [], NOUN)
+    if not 1 <= wanted <= len(blocks) * size:
+        raise InvalidInput(f"the guest has {len(blocks) * size} bytes, and {wanted} cannot be online", hint="plug in more first")
+    return _switching.plan_count(blocks, -(-wanted // size), NOUN)
+
+
+def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], size: int, refused: t.Mapping[int, str]) -> Outcome:
+    result = {
+        "blocks": list(after),
+        "block_size": size,
+        "online_bytes": sum(block["online"] for block in after) * size,
+        "total_bytes": len(after) * size,
+        "errors": _switching.errors(refused),
+    }
+    return Outcome(result, _switching.state(before), _switching.state(after))
+
+
+def _about(error: GuestAgentError, domain: str) -> GuestAgentError:
+    error.domain, error.command = domain, COMMAND
+    return error
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_time
+short_description: Measure and set the clock of a guest
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Tells how far the clock of a guest is off, and sets it where that is more than O(tolerance), through the guest's agent
+    (qemu-ga). Clocks go wrong when a domain was paused, suspended, saved or migrated, or was restored from a snapshot.
+  - How long the agent takes to answer is taken into account, so a tolerance of some milliseconds is possible.
+  - The guest's hardware clock is set as well, where the guest has C(/sbin/hwclock). Where it has not, that is a warning.
+options:
+  source:
+    description: What the guest's clock should say.
+    type: str
+    default: host
+    choices:
+      host: The time of the host that executes the module, be it the controller or the hypervisor.
+      rtc: The time of the guest's own hardware clock, which QEMU keeps going while the guest stands still. Not on Windows.
+      none: Whatever it says. The clock is only measured, against the host that executes the module.
+  time:
+    description:
+      - A time for the guest's clock, instead of O(source), as it is when the task starts. Either in ISO 8601 with its offset from
+        UTC, such as V(2026-03-01T10:00:00Z), or as seconds since the epoch. The agent takes no year before 1970 or after 2069.
+      - Since that time is another one when the playbook runs again, the task is changed again.
+    type: str
+  tolerance:
+    description:
+      - How far the clock may be off, in seconds, before it is set.
+      - What the agent's answer leaves uncertain (RV(uncertainty)) is added to it.
+    type: float
+    default: 1.0
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
+    details: With O(source=rtc) the task is reported as changed, since no agent tells the hardware clock's time.
+notes:
+  - The clock jumps, also backwards, which databases and timers in the guest may not like. Let a time service such as chrony keep it
+    right from then on. A service that disagrees sets it back.
+"""
+
+EXAMPLES = r"""
+- name: Bring the clock of a guest in line with the hypervisor's after it was resumed
+  virtops.guest_agent.guest_time:
+    domain: web1
+    tolerance: 0.5
+
+- name: Only look how far it is off
+  virtops.guest_agent.guest_time:
+    domain: web1
+    source: none
+  register: clock
+  failed_when: clock is failed or clock.offset | abs > 60
+
+- name: Take the time from the guest's hardware clock
+  virtops.guest_agent.guest_time:
+    domain: web2
+    source: rtc
+
+- name: Send a test guest to the last day of the year
+  virtops.guest_agent.guest_time:
+    domain: test1
+    time: "2027-12-31T23:59:00Z"
+"""
+
+RETURN = r"""
+offset:
+  description:
+    - How many seconds the guest's clock is ahead now, negative when it is behind. It is held against the clock of the host that
+      executes the module, or against O(time).
+    - In check mode that of before.
+  returned: success
+  type: float
+  sample: 0.000214
+offset_before:
+  description: The same from before the clock was set.
+  returned: success
+  type: float
+  sample: -3605.271344
+uncertainty:
+  description: By how many seconds the offset may be wrong to either side, which is half of what the agent took to answer.
+  returned: success
+  type: float
+  sample: 0.000712
+time:
+  description: What the guest's clock says now (ISO 8601, UTC).
+  returned: success
+  type: str
+  sample: "2026-03-01T10:00:00.251046Z"
+failure:
+  description:
+    - What went wrong. C(kind) is V(command_failed) when the guest's clock is not what it should be after it was set, or another
+      stable word such as V(command_blocked), V(guest_frozen), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample:
+    kind: command_failed
+    domain: web1
+    command: guest-set-time
+    detail: the guest's clock is off by 3605.271 s after it was set
+    hint: look for a service in the guest that sets it, or allow more tolerance
+"""
+
+import time
+import typing as t
+
+from ..module_utils import _argspec, _clock
+from ..module_utils._commands import clock
+from ..module_utils._errors import InvalidInput
+from ..module_utils._guest import open_guest
+from ..module_utils._task import Outcome, Task, run
+
+COMMAND = "guest-set-time"
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "source": {"type": "str", "choices": ["host", "rtc", "none"], "default": "host"},
+        "time": {"type": "str"},
+        "tolerance": {"type": "float", "default": 1.0},
+    }
+)
+_TOLERANCE_MAX = 1e9
+
+
+def ensure(task: Task) -> Outcome:
+    tolerance, source, wanted = task.params["tolerance"], task.params["source"], task.params["time"]
+    if not 0 <= tolerance <= _TOLERANCE_MAX:
+        raise InvalidInput("tolerance must be a number of seconds that is not negative")
+    if wanted is not None and source != "host":
+        raise InvalidInput(f"time and source={source} exclude each other")
+    reference = time.time_ns if wanted is None else _clock.from_now_on(_clock.parse(wanted))
+    allowed = int(tolerance * clock.SECOND)
+    with open_guest(task.params) as guest:
+        agent = guest.require_agent()
+        agent.require("guest-get-time")
+        before = clock.measure(agent, reference)
+        if source == "none" or (source == "host" and _clock.agrees(before, allowed)):
+            return _outcome(before, before, None)
+        agent.require(COMMAND)
+        if task.check_mode:
+            return _outcome(before, before, {"offset": None if source == "rtc" else 0.0})
+        if source == "host":
+            after, trouble = _clock.converge(agent, reference, before, allowed)
+            if trouble is not None:
+                task.warn(f"The guest's clock is set, and its hardware clock is not: {trouble.detail}; {_clock.NO_HWCLOCK}.")
+            return _outcome(before, after, {"offset": _seconds(after.offset)})
+        _clock.follow_rtc(agent)
+        after = clock.measure(agent, reference)
+        moved = abs(after.offset - before.offset) > allowed + after.uncertainty + before.uncertainty
+        return _outcome(before, after, {"offset": _seconds(after.offset)} if moved else None)
+
+
+def _outcome(before: clock.Measured, after: clock.Measured, then: t.Mapping[str, float | None] | None) -> Outcome:
+    """``then``: what there is of it afterwards, None where that is nothing new."""
+    was = {"offset": _seconds(before.offset)}
+    result = {
+        "offset": _seconds(after.offset),
+        "offset_before": was["offset"],
+        "uncertainty": _seconds(after.uncertainty),
+        "time": _clock.iso(after.guest),
+    }
+    return Outcome(result, was, was if then is None else then)
+
+
+def _seconds(nanoseconds: int) -> float:
+    return round(nanoseconds / clock.SECOND, 6)
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_vcpus
+short_description: Bring vCPUs of a guest online, and take them offline
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Has the operating system of a guest use more or fewer of the vCPUs that its domain has, through the guest's agent (qemu-ga).
+  - The domain keeps its vCPUs. This is for the guest's half of plugging them; bring those online that were plugged in, and take
+    those offline that are to be unplugged.
+  - Without O(count), O(online) and O(offline) the vCPUs are only listed.
+options:
+  count:
+    description:
+      - How many vCPUs shall be online. Those with the lowest numbers are brought online first, those with the highest numbers are
+        taken offline first, and those that the guest cannot do without are left alone. When the guest refuses one, the next one is
+        tried.
+    type: int
+  online:
+    description: Numbers of vCPUs that shall be online, as the guest counts them.
+    type: list
+    elements: int
+  offline:
+    description: Numbers of vCPUs that shall be offline.
+    type: list
+    elements: int
+  timeout:
+    description: How long the guest may take to switch them, in seconds.
+    type: int
+    default: 60
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+notes:
+  - Windows tells of its vCPUs and cannot switch them.
+  - What was switched does not outlast the guest's next boot.
+"""
+
+EXAMPLES = r"""
+- name: Use all vCPUs that were plugged in
+  virtops.guest_agent.guest_vcpus:
+    domain: web1
+    count: 4
+
+- name: Free the last two, so that the hypervisor may unplug them
+  virtops.guest_agent.guest_vcpus:
+    domain: web1
+    offline: [2, 3]
+
+- name: Look which there are
+  virtops.guest_agent.guest_vcpus:
+    domain: web1
+  register: result
+"""
+
+RETURN = r"""
+vcpus:
+  description: All vCPUs as they are now; in check mode as they would be.
+  returned: success, or when some could not be switched
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The guest's number for it.
+      type: int
+      sample: 0
+    online:
+      description: Whether the guest uses it.
+      type: bool
+      sample: true
+    can_offline:
+      description: Whether the guest can do without it.
+      type: bool
+      sample: false
+count:
+  description: How many of them are online.
+  returned: as RV(vcpus)
+  type: int
+  sample: 4
+errors:
+  description:
+    - Those that could not be switched, each with its C(id) and the C(error). All others have been.
+    - With O(count) this is no failure as long as other vCPUs could be switched instead.
+  returned: as RV(vcpus)
+  type: list
+  elements: dict
+  sample: []
+failure:
+  description:
+    - What went wrong. C(kind) is V(command_failed) when vCPUs are not as they should be afterwards, V(wait_timeout) when O(timeout)
+      was over, V(invalid_input) for vCPUs that are not there or cannot go offline, or another stable word such as
+      V(command_blocked), V(guest_frozen), V(agent_timeout) or V(domain_not_running).
+  returned: failure
+  type: dict
+  sample:
+    kind: invalid_input
+    domain: web1
+    command: guest-set-vcpus
+    detail: the guest cannot do without vCPU 0
+    hint: ""
+"""
+
+import typing as t
+
+from ..module_utils import _argspec, _switching
+from ..module_utils._commands import vcpus as commands
+from ..module_utils._commands._units import Unit
+from ..module_utils._deadline import Deadline
+from ..module_utils._errors import GuestAgentError, InvalidInput
+from ..module_utils._guest import open_guest
+from ..module_utils._task import Outcome, Task, run
+
+COMMAND = "guest-set-vcpus"
+NOUN = "vCPU"
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "count": {"type": "int"},
+        "online": {"type": "list", "elements": "int"},
+        "offline": {"type": "list", "elements": "int"},
+        "timeout": {"type": "int", "default": 60},
+    },
+    mutually_exclusive=[["count", "online"], ["count", "offline"]],
+)
+
+
+def ensure(task: Task) -> Outcome:
+    with open_guest(task.params) as guest:
+        agent = guest.require_agent()
+        agent.require("guest-get-vcpus")
+        before = commands.vcpus(agent)
+        try:
+            plan = _plan(before, task.params)
+        except InvalidInput as error:
+            raise _about(error, agent.name) from None
+        if not plan.needed:
+            return _outcome(before, before, {})
+        agent.require(COMMAND)
+        if task.check_mode:
+            return _outcome(before, _switching.predict(plan, before), {})
+        deadline = Deadline(task.params["timeout"])
+        refused = _switching.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
+        after = commands.vcpus(agent)
+    trouble = _switching.trouble(plan, after, refused, NOUN)
+    return _outcome(before, after, refused)._replace(failure=trouble and _about(trouble, agent.name))
+
+
+def _plan(vcpus: t.Sequence[Unit], params: t.Mapping[str, t.Any]) -> _switching.Plan:
+    if params["count"] is not None:
+        return _switching.plan_count(vcpus, params["count"], NOUN)
+    return _switching.plan_ids(vcpus, params["online"] or [], params["offline"] or [], NOUN)
+
+
+def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], refused: t.Mapping[int, str]) -> Outcome:
+    count = sum(vcpu["online"] for vcpu in after)
+    result = {"vcpus": list(after), "count": count, "errors": _switching.errors(refused)}
+    return Outcome(result, _switching.state(before), _switching.state(after))
+
+
+def _about(error: GuestAgentError, domain: str) -> GuestAgentError:
+    error.domain, error.command = domain, COMMAND
+    return error
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()
