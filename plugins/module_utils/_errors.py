@@ -231,6 +231,12 @@ class NotBack(WaitTimeout):
     default_hint = "look at the guest's console, and give it more time; is qemu-guest-agent started when it boots?"
 
 
+class CannotSuspend(GuestAgentError):
+    """Known before it is asked: the domain or the guest's kernel has no such sleep."""
+
+    kind = "cannot_suspend"
+
+
 class NotSuspended(WaitTimeout):
     """The guest was asked to suspend itself, and runs on."""
 
