@@ -152,14 +152,14 @@ def _awake(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
     if task.check_mode:
         return _outcome("requested", before, "awake", deadline)
     watch = guest.domain.lifecycle()
-    listened = _domain_xml.parse(domain.xml()).channel not in ("", "disconnected")
     if off:
         domain.start()
     elif task.params["wait"]:
         _suspend.wake(domain, watch, deadline)
     else:
         domain.wake()
-    if task.params["wait"] and listened:
+    # A suspend makes libvirt believe that nobody listens on the channel; the guest's resuming tells it otherwise.
+    if task.params["wait"] and _domain_xml.parse(domain.xml()).channel != "":
         _suspend.wait_for_agent(guest.agent, deadline)
     return _outcome("awake" if task.params["wait"] else "requested", before, "awake", deadline)
 
