@@ -100,6 +100,22 @@ def plugged_channel(xml: str, name: str) -> str:
     return ""
 
 
+def has_serial_controller(xml: str) -> bool:
+    """Whether there is a controller to plug a virtio channel into.
+
+    :raise LibvirtFailure: this is not a domain's XML.
+    """
+    return _root(xml).find("devices/controller[@type='virtio-serial']") is not None
+
+
+def power_management(xml: str) -> dict[str, bool]:
+    """What the domain says of suspend-to-mem and suspend-to-disk: whether it is enabled; what it does not say is missing.
+
+    :raise LibvirtFailure: this is not a domain's XML.
+    """
+    return {element.tag: element.get("enabled") == "yes" for element in _root(xml).iterfind("pm/*") if element.get("enabled")}
+
+
 def _root(xml: str) -> ET.Element:
     try:
         return ET.fromstring(xml)

@@ -217,6 +217,40 @@ class DomainStillOn(WaitTimeout):
     default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after pull the plug"
 
 
+class NotRestarted(WaitTimeout):
+    """The guest was asked to restart, and goes on as before or is off."""
+
+    kind = "not_restarted"
+    default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after reset it"
+
+
+class NotBack(WaitTimeout):
+    """The guest went down to restart, or was woken, and its agent does not answer again."""
+
+    kind = "not_back"
+    default_hint = "look at the guest's console, and give it more time; is qemu-guest-agent started when it boots?"
+
+
+class CannotSuspend(GuestAgentError):
+    """Known before it is asked: the domain or the guest's kernel has no such sleep."""
+
+    kind = "cannot_suspend"
+
+
+class NotSuspended(WaitTimeout):
+    """The guest was asked to suspend itself, and runs on."""
+
+    kind = "not_suspended"
+    default_hint = "look in the guest's log for what kept it awake"
+
+
+class NotAwake(WaitTimeout):
+    """The domain was woken, and is suspended still."""
+
+    kind = "not_awake"
+    default_hint = "a guest that cannot resume must be reset or destroyed"
+
+
 class ChannelBusy(AgentUnavailable):
     """Another client holds the host's end of the channel."""
 

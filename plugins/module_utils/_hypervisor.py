@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import queue
 import sys
 import threading
 import typing as t
@@ -25,6 +24,7 @@ from ._errors import (
     InvalidInput,
     StillInFlight,
 )
+from ._events import LifecycleWatch
 from ._lanes import Lanes, LaneTimeout, NoFreeLane
 
 try:
@@ -57,23 +57,15 @@ _LIST_AUTOSTART: t.Final = 1024
 _ADDRESS_SOURCES: t.Final = {"lease": 0, "arp": 2}
 #: virDomainShutdownFlagValues
 _SHUTDOWN_ACPI: t.Final = 1
+#: virDomainRebootFlagValues
+_REBOOT_ACPI: t.Final = 1
+#: virDomainXMLFlags
+_XML_INACTIVE: t.Final = 2
 #: virDomainStatsTypes: state needs neither the agent nor QEMU's monitor
 _STATS_STATE: t.Final = 1
 #: virDomainDeviceModifyFlags
 _AFFECT_LIVE: t.Final = 1
-#: virDomainEventID, and the virDomainEventType values that end or change a run of the domain
-_EVENT_LIFECYCLE: t.Final = 0
-_LIFECYCLE_EVENTS: t.Final = {
-    0: "defined",
-    1: "undefined",
-    2: "started",
-    3: "suspended",
-    4: "resumed",
-    5: "stopped",
-    6: "shutdown",
-    7: "pmsuspended",
-    8: "crashed",
-}
+_AFFECT_CONFIG: t.Final = 2
 #: What a reply may need on its way from the daemon to us, on top of what the daemon waits for the agent.
 _GRACE_SECONDS: t.Final = 1.0
 
@@ -113,6 +105,10 @@ class Domain:
         """The live domain XML (virDomainGetXMLDesc)."""
         return t.cast(str, self._call(lambda: self._handle.XMLDesc(0)))
 
+    def definition(self) -> str:
+        """The XML that the domain's next start will use (virDomainGetXMLDesc, VIR_DOMAIN_XML_INACTIVE)."""
+        return t.cast(str, self._call(lambda: self._handle.XMLDesc(_XML_INACTIVE)))
+
     def state(self) -> str:
         """One of ``STATES`` (virDomainGetState; served even when libvirtd's workers are all busy)."""
         return STATES.get(self._call(lambda: self._handle.state(0))[0], "nostate")
@@ -146,13 +142,29 @@ class Domain:
         """Ask the guest by ACPI to shut down (virDomainShutdownFlags, 0.9.10)."""
         self._call(lambda: self._handle.shutdownFlags(_SHUTDOWN_ACPI))
 
-    def attach(self, device: str) -> None:
-        """Plug ``device`` (XML) into the running domain only (virDomainAttachDeviceFlags, 0.7.7)."""
-        self._call(lambda: self._handle.attachDeviceFlags(device, _AFFECT_LIVE))
+    def restart_by_power_button(self) -> None:
+        """Ask the guest by ACPI to shut down, and start it anew when it has (virDomainReboot, 0.9.10 with the flag)."""
+        self._call(lambda: self._handle.reboot(_REBOOT_ACPI))
 
-    def detach(self, device: str) -> None:
-        """Unplug ``device`` (as its XML has it) of the running domain; the guest says when (virDomainDetachDeviceFlags, 0.7.7)."""
-        self._call(lambda: self._handle.detachDeviceFlags(device, _AFFECT_LIVE))
+    def reset(self) -> None:
+        """Press the reset button (virDomainReset, 0.9.7)."""
+        self._call(lambda: self._handle.reset(0))
+
+    def wake(self) -> None:
+        """Wake a domain that is suspended to memory (virDomainPMWakeup, 0.9.11)."""
+        self._call(lambda: self._handle.pMWakeup(0))
+
+    def start(self) -> None:
+        """Start a domain that is off (virDomainCreate)."""
+        self._call(self._handle.create)
+
+    def attach(self, device: str, definition: bool = False) -> None:
+        """Plug ``device`` (XML) into the running domain, or into its definition instead (virDomainAttachDeviceFlags, 0.7.7)."""
+        self._call(lambda: self._handle.attachDeviceFlags(device, _AFFECT_CONFIG if definition else _AFFECT_LIVE))
+
+    def detach(self, device: str, definition: bool = False) -> None:
+        """Unplug ``device`` (as its XML has it) likewise; of a running domain the guest says when (virDomainDetachDeviceFlags)."""
+        self._call(lambda: self._handle.detachDeviceFlags(device, _AFFECT_CONFIG if definition else _AFFECT_LIVE))
 
     def open_channel(self, name: str, force: bool = False) -> _stream.ChannelStream:
         """The host's end of the virtio channel ``name`` (virDomainOpenChannel, 1.0.2); ``force`` takes it from whoever holds it.
@@ -170,9 +182,14 @@ class Domain:
             raise
         return opening.stream(connection.close, lambda: self.open_channel(name, force=True).close())
 
-    def lifecycle(self) -> LifecycleWatch:
+    def lifecycle(self, restarts: bool = False) -> LifecycleWatch:
         """The domain's lifecycle events from now on; the connection must have been made with ``events``."""
-        return LifecycleWatch(self._connection, self._handle)
+        handle = self._connection.handle
+        return LifecycleWatch(
+            lambda event, receive: self._call(lambda: handle.domainEventRegisterAny(self._handle, event, receive, None)),
+            lambda number: self._call(lambda: handle.domainEventDeregisterAny(number)),
+            restarts,
+        )
 
     def destroy(self) -> None:
         """Pull the plug (virDomainDestroy)."""
@@ -279,29 +296,6 @@ class Connection:
 
     def _uuids(self, flag: int) -> set[str]:
         return {handle.UUIDString() for handle in self.call(lambda: self.handle.listAllDomains(flag))}
-
-
-class LifecycleWatch:
-    """Lifecycle events of one domain (virConnectDomainEventRegisterAny, VIR_DOMAIN_EVENT_ID_LIFECYCLE)."""
-
-    def __init__(self, connection: Connection, handle: t.Any) -> None:
-        self._connection = connection
-        self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
-        register = connection.handle.domainEventRegisterAny
-        self._id = connection.call(lambda: register(handle, _EVENT_LIFECYCLE, self._receive, None))
-
-    def next(self, seconds: float) -> str | None:
-        """The next event's name (``_LIFECYCLE_EVENTS``), or None when none came within ``seconds``."""
-        try:
-            return self._events.get(timeout=seconds)
-        except queue.Empty:
-            return None
-
-    def close(self) -> None:
-        self._connection.call(lambda: self._connection.handle.domainEventDeregisterAny(self._id))
-
-    def _receive(self, _connection: object, _domain: object, event: int, _detail: int, _opaque: object) -> None:
-        self._events.put(_LIFECYCLE_EVENTS.get(event, "unknown"))
 
 
 def connect(uri: str | None, timeout: float, events: bool = False, deadline: Deadline | None = None) -> Connection:

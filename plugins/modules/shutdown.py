@@ -89,25 +89,13 @@ failure:
   sample: {kind: still_on, domain: web1, command: guest-shutdown, detail: still running after 120 s, hint: look at its console}
 """
 
-import typing as t
-
 from ..module_utils import _argspec
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import (
-    AgentUnavailable,
-    CommandRefused,
-    DomainNotFound,
-    DomainNotRunning,
-    GuestFrozen,
-    InvalidInput,
-    ProtocolError,
-    UnknownOutcome,
-)
-from ..module_utils._guest import Guest, open_guest
-from ..module_utils._power import wait_until_off
+from ..module_utils._errors import DomainNotRunning, InvalidInput
+from ..module_utils._guest import open_guest
+from ..module_utils._power import choose, request, wait_until_off
 from ..module_utils._task import Outcome, Task, run
 
-COMMAND = "guest-shutdown"
 SPEC = _argspec.Spec(
     {
         **_argspec.GUEST,
@@ -135,12 +123,12 @@ def ensure(task: Task) -> Outcome:
                 f"the domain is {state} and cannot shut down", domain=guest.domain.name, hint="resume or destroy it"
             )
         # One that is on its way off already is waited for, and not asked again.
-        method = "none" if state == "shutdown" else _choose(task.params["mode"], guest)
+        method = "none" if state == "shutdown" else choose(task.params["mode"], guest)
         if task.check_mode:
             return _outcome("requested", method, deadline, {"state": state})
         gone = "off" if guest.domain.persistent() else "gone"
         watch = guest.domain.lifecycle()
-        method = _request(guest, method, task.params, deadline)
+        method = request(guest, method, task.params, deadline)
         if not task.params["wait"]:
             return _outcome("requested", method, deadline, {"state": state})
         if wait_until_off(guest.domain, watch, deadline, force_after):
@@ -151,43 +139,6 @@ def ensure(task: Task) -> Outcome:
 def _outcome(outcome: str, method: str, deadline: Deadline, before: dict[str, str]) -> Outcome:
     result = {"outcome": outcome, "method": method, "seconds": round(deadline.elapsed(), 2)}
     return Outcome(result, before, {"state": "gone" if outcome == "gone" else "off"})
-
-
-def _choose(mode: str, guest: Guest) -> str:
-    """``agent`` or ``acpi``; raises what stands in the way of the agent where the user wants that."""
-    if mode == "acpi":
-        return "acpi"
-    try:
-        guest.require_agent().require(COMMAND)
-        return "agent"
-    except GuestFrozen:
-        raise
-    except (AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome):
-        if mode == "agent":
-            raise
-        return "acpi"
-
-
-def _request(guest: Guest, method: str, params: t.Mapping[str, t.Any], deadline: Deadline) -> str:
-    """Ask, and say how: an agent that refuses gives way to the power button in mode auto.
-
-    The agent is asked by its own command, not by virDomainShutdownFlags: that one would hold the agent for 60 s when the guest
-    does nothing, so that nobody could ask it why.
-    """
-    if method == "agent":
-        try:
-            guest.agent.call(
-                COMMAND, {"mode": "powerdown"}, timeout=max(1, min(params["agent_timeout"], int(deadline.remaining())))
-            )
-        except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound):
-            pass  # no reply is what a shutdown looks like; the domain's state will tell
-        except (AgentUnavailable, CommandRefused):
-            if params["mode"] == "agent":
-                raise
-            method = "acpi"
-    if method == "acpi":
-        guest.domain.press_power_button()
-    return method
 
 
 def main() -> None:

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether a guest can suspend itself, seeing it asleep, and waking it."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from . import _domain_xml
+from ._client import GuestAgent
+from ._commands import power
+from ._deadline import Deadline
+from ._errors import CannotSuspend, DomainNotFound, GuestAgentError, LibvirtFailure, NotAwake, NotBack, NotSuspended
+from ._events import LifecycleWatch
+from ._guest import Guest
+from ._hypervisor import Domain
+
+#: Between two looks at the domain's state, should an event be lost; and between two questions to an agent, or two calls to wake up.
+_LOOK_SECONDS: t.Final = 5.0
+_PAUSE: t.Final = 1.0
+#: What the domain's <pm> and the kernel's /sys/power/state call it.
+_KINDS: t.Final = {"ram": ("suspend-to-mem", "mem"), "disk": ("suspend-to-disk", "disk"), "hybrid": ("suspend-to-disk", "disk")}
+STATE: t.Final = "/sys/power/state"
+DISK: t.Final = "/sys/power/disk"
+SWAPS: t.Final = "/proc/swaps"
+
+
+class Kernel(t.NamedTuple):
+    """What the guest's kernel says it can do; None where the agent may not tell."""
+
+    state: str | None
+    disk: str | None = None
+    swaps: str | None = None
+
+
+def check(guest: Guest, agent: GuestAgent, mode: str) -> None:
+    """
+    :raise CannotSuspend: it is known that this cannot work.
+    """
+    management = _domain_xml.power_management(guest.domain.xml())
+    kernel = Kernel(power.small_file(agent, STATE))
+    if mode != "ram":
+        kernel = kernel._replace(disk=power.small_file(agent, DISK), swaps=power.small_file(agent, SWAPS))
+    found = obstacle(mode, management, kernel)
+    if found:
+        detail, hint = found
+        raise CannotSuspend(detail, domain=agent.name, command=power.SUSPEND[mode], hint=hint)
+
+
+def obstacle(mode: str, management: t.Mapping[str, bool], kernel: Kernel) -> tuple[str, str] | None:
+    """Why this cannot work, and what to do about it; None for nothing known. Pure."""
+    element, word = _KINDS[mode]
+    if not management.get(element, True):
+        hint = f"set <pm><{element} enabled='yes'/></pm> in its definition, and start it anew"
+        return f"the domain's definition switches {element} off", hint
+    if kernel.state is not None and word not in kernel.state.split():
+        return f"the guest's kernel offers no suspend to {mode} ({STATE} has no {word})", ""
+    if mode != "ram" and kernel.disk is not None and "[disabled]" in kernel.disk:
+        return f"the guest's kernel does not let itself be suspended to disk ({DISK})", "secure boot is one reason for that"
+    if mode == "hybrid" and kernel.disk is not None and "suspend" not in kernel.disk.replace("[", " ").replace("]", " ").split():
+        return f"the guest's kernel offers no hybrid suspend ({DISK} has no suspend)", ""
+    if mode != "ram" and kernel.swaps is not None and len(kernel.swaps.splitlines()) < 2:
+        return "the guest has no swap space to write its memory to", "add a swap partition or file as large as its memory"
+    return None
+
+
+def wait_until_suspended(domain: Domain, watch: LifecycleWatch, deadline: Deadline, mode: str, reply: str) -> str:
+    """``suspended``, or for mode disk ``off``. ``reply``: what came of the request, for the error.
+
+    :raise NotSuspended: it runs at the deadline, or has woken up by itself, or went off instead.
+    """
+    slept = False
+    while True:
+        state = _state(domain)
+        if state == "pmsuspended" and mode != "disk":
+            return "suspended"
+        if state in ("shutoff", "gone"):
+            if mode == "disk":
+                return "off"
+            raise NotSuspended(f"the domain is {state} instead of suspended", domain=domain.name, hint="start it")
+        if slept and state != "pmsuspended" and mode != "disk":
+            raise NotSuspended("the guest suspended itself and has woken up again by itself", domain=domain.name)
+        if deadline.expired():
+            detail = f"the domain is {state} {deadline.seconds:g} s after the guest was asked to suspend itself ({reply})"
+            raise NotSuspended(detail, domain=domain.name, command=power.SUSPEND[mode])
+        event = watch.next(min(deadline.remaining(), _LOOK_SECONDS))
+        slept = slept or event == "pmsuspended"
+
+
+def wake(domain: Domain, watch: LifecycleWatch, deadline: Deadline) -> None:
+    """Wake the domain again and again until it runs: QEMU refuses in the first moments of a suspend.
+
+    :raise NotAwake: it is suspended at the deadline.
+    """
+    refused = ""
+    while True:
+        try:
+            domain.wake()
+        except LibvirtFailure as error:
+            refused = f" ({error.detail})"
+        state = _state(domain)
+        if state in ("running", "blocked"):
+            return
+        if state != "pmsuspended":
+            raise NotAwake(f"the domain is {state} instead of awake", domain=domain.name)
+        if deadline.expired():
+            detail = f"the domain is still suspended {deadline.seconds:g} s after the first call to wake it{refused}"
+            raise NotAwake(detail, domain=domain.name)
+        watch.next(min(deadline.remaining(), _PAUSE))
+
+
+def wait_for_agent(agent: GuestAgent, deadline: Deadline) -> None:
+    """
+    :raise NotBack: it has not answered by the deadline.
+    """
+    while True:
+        agent.retry()
+        try:
+            agent.call("guest-ping")
+            return
+        except GuestAgentError as error:
+            if deadline.expired():
+                detail = f"the domain runs, and its agent has not answered within {deadline.seconds:g} s: {error.detail}"
+                raise NotBack(detail, domain=agent.name) from error
+        deadline.sleep(_PAUSE)
+
+
+def _state(domain: Domain) -> str:
+    with contextlib.suppress(DomainNotFound):
+        return domain.state()
+    return "gone"

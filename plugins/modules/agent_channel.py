@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: agent_channel
+short_description: Give a domain the channel of the guest agent, or take it away
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Adds the virtio channel on which the guest agent (qemu-ga) listens to a domain, or removes it, both in the running domain and in
+    its definition. It asks libvirt only, and needs no agent.
+  - The guest needs the agent itself too, which most distributions package as C(qemu-guest-agent). Where that is installed it
+    usually starts by itself as soon as the channel is there.
+options:
+  state:
+    description:
+      - Whether the channel is there, V(present) or V(absent).
+      - A domain that is off has it in its definition only, a transient one only while it runs.
+    type: str
+    choices: [present, absent]
+    default: present
+  name:
+    description:
+      - The name of the channel, by which the guest knows it.
+      - V(org.qemu.guest_agent.0) is the only one that libvirt takes for its agent. V(org.virtops.guest_agent.0) is the port on
+        which this collection moves the content of files.
+    type: str
+    default: org.qemu.guest_agent.0
+  timeout:
+    description:
+      - How long the guest may take to let a channel go that is removed from the running domain, in seconds.
+    type: int
+    default: 30
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+notes:
+  - libvirt plugs no virtio-serial controller into a running domain. Where there is none, the channel goes with its controller into
+    the definition only, and RV(restart_required) is true until the domain has been shut off and started. A restart inside the guest
+    is not enough.
+  - The controller stays when the channel is removed.
+  - O(agent_timeout) has no meaning here.
+"""
+
+EXAMPLES = r"""
+- name: Give web1 the channel of its agent
+  virtops.guest_agent.agent_channel:
+    domain: web1
+  register: channel
+
+- name: Start web1 anew where it could not get the channel while it runs
+  when: channel.restart_required
+  block:
+    - name: Shut it down by its power button, since no agent can be asked
+      virtops.guest_agent.shutdown:
+        domain: web1
+        mode: acpi
+
+    - name: Start it
+      ansible.builtin.command: virsh start web1
+      changed_when: true
+
+- name: Give web1 the port for files, which makes transfers several times as fast
+  virtops.guest_agent.agent_channel:
+    domain: web1
+    name: org.virtops.guest_agent.0
+
+- name: Take it away again
+  virtops.guest_agent.agent_channel:
+    domain: web1
+    name: org.virtops.guest_agent.0
+    state: absent
+"""
+
+RETURN = r"""
+running:
+  description:
+    - Whether the running domain has the channel now, V(present) or V(absent); null when it is off. In check mode, whether it would
+      have it.
+  returned: success
+  type: str
+  sample: absent
+definition:
+  description: Whether its definition has it, likewise; null for a transient domain.
+  returned: success
+  type: str
+  sample: present
+restart_required:
+  description: Whether the running domain gets the channel only when it has been shut off and started.
+  returned: success
+  type: bool
+  sample: true
+failure:
+  description: What went wrong.
+  returned: failure
+  type: dict
+  sample: {kind: libvirt_error, domain: web1, command: "", detail: "libvirt says: unsupported", hint: ""}
+"""
+
+from ..module_utils import _argspec, _channel
+from ..module_utils._deadline import Deadline
+from ..module_utils._errors import InvalidInput, LibvirtFailure
+from ..module_utils._guest import open_guest
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "name": {"type": "str", "default": "org.qemu.guest_agent.0"},
+        "timeout": {"type": "int", "default": 30},
+    }
+)
+
+
+def ensure(task: Task) -> Outcome:
+    name, present = task.params["name"], task.params["state"] == "present"
+    if not name.isprintable() or not name or len(name) > 255 or " " in name:
+        raise InvalidInput("name must be the name of a channel, such as org.qemu.guest_agent.0")
+    with open_guest(task.params) as guest:
+        domain = guest.domain
+        before = _channel.read(domain, name)
+        plan = _channel.plan(before, name, present)
+        after, restart_required, refused = plan.after, plan.restart_required, "it has no virtio-serial controller"
+        if before.definition is None and restart_required:
+            raise LibvirtFailure(
+                f"the running domain cannot get the channel, for {refused}, and it is transient",
+                domain=domain.name,
+                hint="create it anew with the channel in its XML",
+            )
+        if plan.change and not task.check_mode:
+            trouble = _channel.apply(domain, name, present, plan.change, Deadline(task.params["timeout"]))
+            if trouble and before.definition is None:
+                raise LibvirtFailure(trouble, domain=domain.name)
+            after, restart_required, refused = _channel.read(domain, name), restart_required or bool(trouble), trouble or refused
+    if restart_required:
+        task.warn(f"Domain {domain.name}: the channel is not in the running domain: {refused}; shut the domain off and start it.")
+    return _outcome(before, after, restart_required)
+
+
+def _outcome(before: _channel.Places, after: _channel.Places, restart_required: bool) -> Outcome:
+    result = {"running": _word(after.running), "definition": _word(after.definition), "restart_required": restart_required}
+    old, new = _channel.text(before), _channel.text(after)
+    return Outcome(result, {"xml": old}, {"xml": new}, {"before": old, "after": new})
+
+
+def _word(parts: _channel.Parts | None) -> str | None:
+    return parts and ("present" if parts.channel else "absent")
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

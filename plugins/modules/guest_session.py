@@ -1,0 +1,174 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: guest_session
+short_description: Lock, unlock, end or start login sessions of a guest
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Finds login sessions in the guest by their id, user, seat or terminal, and locks, unlocks or ends them, or starts one.
+  - systemd-logind in the guest is asked, with C(loginctl) run by the guest's agent (qemu-ga). What has been done is read back.
+options:
+  state:
+    description:
+      - V(locked) and V(unlocked) ask the sessions' screen lockers, and fail when there is no such session.
+      - V(absent) ends the sessions with all their processes.
+      - V(present) starts a session of O(user) on O(tty) or O(seat) where that user has none there. No password is asked. It runs
+        the user's login shell on that terminal.
+    type: str
+    choices: [locked, unlocked, absent, present]
+    required: true
+  session:
+    description:
+      - The id of a session, as C(loginctl) shows it. With it login screens and the like can be meant too, without it only the
+        logins of users.
+    type: str
+  user:
+    description:
+      - The name of the sessions' user.
+    type: str
+  seat:
+    description:
+      - The sessions' seat, such as V(seat0). With O(state=present) and no O(tty), the first of tty2 to tty12 without a session is
+        taken.
+    type: str
+  tty:
+    description:
+      - The sessions' terminal, such as V(tty2) or V(ttyS1).
+    type: str
+  timeout:
+    description:
+      - How long logind and the screen lockers may take, in seconds.
+    type: int
+    default: 60
+extends_documentation_fragment:
+  - virtops.guest_agent._reach
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+notes:
+  - All of O(session), O(user), O(seat) and O(tty) that are given must match. At least one is needed.
+  - A session is locked when its screen locker tells logind so. A login on a text terminal has no screen locker, and the task then
+    fails when O(timeout) is over.
+  - A session is started as a transient systemd service C(virtops-session-TTY.service) with the PAM service C(login). A login prompt
+    (getty) on the terminal makes room for it, and comes back when the session has ended.
+  - Only guests with systemd-logind have such sessions. Another guest is a failure with C(failure.kind) V(no_logind).
+"""
+
+EXAMPLES = r"""
+- name: Lock the screens of all of Ann's sessions
+  virtops.guest_agent.guest_session:
+    domain: desktop1
+    user: ann
+    state: locked
+
+- name: Log everybody out who sits at the guest's own screen
+  virtops.guest_agent.guest_session:
+    domain: desktop1
+    seat: seat0
+    state: absent
+
+- name: Start a session for the kiosk's user on the second terminal
+  virtops.guest_agent.guest_session:
+    domain: kiosk1
+    user: kiosk
+    tty: tty2
+    state: present
+"""
+
+RETURN = r"""
+sessions:
+  description:
+    - The sessions that are meant, as they are now; in check mode as they were. C(locked) is null where logind does not tell.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: "3"
+      user_name: kiosk
+      seat: seat0
+      tty: tty2
+      state: active
+      type: tty
+      class: user
+      remote: false
+      active: true
+      locked: false
+failure:
+  description:
+    - What went wrong. C(kind) is a stable word such as V(no_logind), V(session_missing), V(wait_timeout), V(command_failed),
+      V(command_blocked) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample: {kind: no_logind, domain: web1, command: guest-exec, detail: the guest has no loginctl, hint: ""}
+"""
+
+from ..module_utils import _argspec, _logins
+from ..module_utils._client import GuestAgent
+from ..module_utils._commands.sessions import sessions
+from ..module_utils._deadline import Deadline
+from ..module_utils._diagnosis import EXEC
+from ..module_utils._target import open_target
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.REACH,
+        "state": {"type": "str", "choices": ["locked", "unlocked", "absent", "present"], "required": True},
+        "session": {"type": "str"},
+        "user": {"type": "str"},
+        "seat": {"type": "str"},
+        "tty": {"type": "str"},
+        "timeout": {"type": "int", "default": 60},
+    },
+    required_if=_argspec.REACH_REQUIRES,
+)
+
+
+def ensure(task: Task) -> Outcome:
+    params = task.params
+    meant = _logins.check(_logins.Meant(params["session"], params["user"], params["seat"], params["tty"]), params["state"])
+    deadline = Deadline(params["timeout"])
+    with open_target(params, EXEC) as reached:
+        return (_present if params["state"] == "present" else _converge)(task, reached.agent, meant, deadline)
+
+
+def _present(task: Task, agent: GuestAgent, meant: _logins.Meant, deadline: Deadline) -> Outcome:
+    found = sessions(agent)
+    selected = _logins.select(found, meant)
+    before = _logins.lines(selected)
+    if selected:
+        return Outcome({"sessions": selected}, before, before)
+    tty = _logins.terminal(found, meant)
+    if task.check_mode:
+        return Outcome({"sessions": []}, before, _logins.started(meant, tty))
+    now = _logins.begin(agent, meant, tty, deadline)
+    return Outcome({"sessions": now}, before, _logins.lines(now))
+
+
+def _converge(task: Task, agent: GuestAgent, meant: _logins.Meant, deadline: Deadline) -> Outcome:
+    state = task.params["state"]
+    selected = _logins.select(sessions(agent), meant)
+    if not selected and state != "absent":
+        raise _logins.SessionMissing("the guest has no such session", domain=agent.name)
+    ids = [session["id"] for session in _logins.todo(selected, state)]
+    before = _logins.lines(selected)
+    if not ids:
+        return Outcome({"sessions": selected}, before, before)
+    if task.check_mode:
+        return Outcome({"sessions": selected}, before, _logins.lines(selected, state))
+    now = _logins.change(agent, meant, state, ids, deadline)
+    return Outcome({"sessions": now}, before, _logins.lines(now))
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

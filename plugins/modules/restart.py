@@ -1,0 +1,172 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: restart
+short_description: Restart a guest and prove it
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Asks a guest to restart, through its agent (qemu-ga) or its power button, and waits until its agent answers again.
+  - An agent that gives no reply to this is what a restart looks like. What counts is a proof, which is a changed boot id of the
+    guest's kernel, or, where the agent may give no files and run no programs, a reset that libvirt has seen and an agent that has
+    answered since.
+options:
+  mode:
+    description:
+      - V(agent) asks the agent. V(acpi) presses the power button, and libvirt starts the guest anew once it is down.
+      - V(auto) asks the agent where there is one that accepts the command, and presses the power button otherwise. A guest that
+        is frozen is an error also then, since it could not shut down.
+    type: str
+    choices: [auto, agent, acpi]
+    default: auto
+  wait:
+    description:
+      - Whether to wait for the proof.
+    type: bool
+    default: true
+  timeout:
+    description:
+      - How long to wait for that, in seconds.
+    type: int
+    default: 300
+  force_after:
+    description:
+      - After how many seconds a guest that has not gone down is reset, as if by its reset button. Never, when it is not given. It
+        must be less than O(timeout).
+    type: int
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+notes:
+  - A guest whose agent nobody listens to before the restart is not waited for longer than until libvirt has seen its reset.
+seealso:
+  - module: virtops.guest_agent.shutdown
+"""
+
+EXAMPLES = r"""
+- name: Restart web1, and go on when its agent answers
+  virtops.guest_agent.restart:
+    domain: web1
+
+- name: Restart web2, and reset it when it has not gone down after a minute
+  virtops.guest_agent.restart:
+    domain: web2
+    force_after: 60
+
+- name: Restart web3 by its power button
+  virtops.guest_agent.restart:
+    domain: web3
+    mode: acpi
+    timeout: 600
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - V(restarted), or V(requested) with O(wait=false) and in check mode.
+    - A guest that did not go down is a failure with C(failure.kind) V(not_restarted), one that did not come back is
+      V(not_back).
+  returned: success
+  type: str
+  sample: restarted
+method:
+  description: What was done, V(agent), V(acpi) or V(forced).
+  returned: success
+  type: str
+  sample: agent
+proof:
+  description:
+    - V(boot_id) where the boot id of the guest's kernel changed, V(events) where libvirt has seen the guest reset and its agent,
+      if there was one, has answered since; null with O(wait=false) and in check mode.
+  returned: success
+  type: str
+  sample: boot_id
+boot_id_before:
+  description: The boot id before the restart, null where the agent may not tell.
+  returned: success
+  type: str
+  sample: 0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10
+boot_id:
+  description: The boot id after it, null where the agent may not tell or was not waited for.
+  returned: success
+  type: str
+  sample: 5c4e0a17-9d52-41a6-b7c0-6a1d9f3f2e11
+seconds:
+  description: How long it took, in seconds.
+  returned: success
+  type: float
+  sample: 21.7
+failure:
+  description: What went wrong.
+  returned: failure
+  type: dict
+  sample: {kind: not_restarted, domain: web1, command: "", detail: the guest did not go down, hint: look at its console}
+"""
+
+from ..module_utils import _argspec, _power
+from ..module_utils._deadline import Deadline
+from ..module_utils._errors import DomainNotRunning, InvalidInput
+from ..module_utils._guest import open_guest
+from ..module_utils._restart import Before, Restart, Restarted, look
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "mode": {"type": "str", "choices": ["auto", "agent", "acpi"], "default": "auto"},
+        "wait": {"type": "bool", "default": True},
+        "timeout": {"type": "int", "default": 300},
+        "force_after": {"type": "int"},
+    }
+)
+
+
+def ensure(task: Task) -> Outcome:
+    force_after = task.params["force_after"]
+    if force_after is not None and not task.params["wait"]:
+        raise InvalidInput("force_after needs wait=true")
+    if force_after is not None and force_after >= task.params["timeout"]:
+        raise InvalidInput(f"force_after ({force_after} s) must be less than timeout ({task.params['timeout']} s)")
+    deadline = Deadline(task.params["timeout"])
+    with open_guest(task.params, events=True) as guest:
+        state = guest.domain.state()
+        if state not in ("running", "blocked"):
+            raise DomainNotRunning(f"the domain is {state} and cannot restart", domain=guest.domain.name)
+        method = _power.choose(task.params["mode"], guest)
+        before = look(guest)
+        if task.check_mode:
+            return _outcome(method, before, None, deadline)
+        watch = guest.domain.lifecycle(restarts=True)
+        method = _power.request(guest, method, task.params, deadline, "reboot")
+        if not task.params["wait"]:
+            return _outcome(method, before, None, deadline)
+        restarted = Restart(guest, watch, before, deadline).wait(force_after)
+        return _outcome("forced" if restarted.forced else method, before, restarted, deadline)
+
+
+def _outcome(method: str, before: Before, restarted: Restarted | None, deadline: Deadline) -> Outcome:
+    result = {
+        "outcome": "restarted" if restarted else "requested",
+        "method": method,
+        "proof": restarted and restarted.proof,
+        "boot_id_before": before.boot_id,
+        "boot_id": restarted and restarted.boot_id,
+        "seconds": round(deadline.elapsed(), 2),
+    }
+    now = restarted and restarted.boot_id
+    return Outcome(result, {"boot": before.boot_id or "the one before"}, {"boot": now or "a new one"})
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

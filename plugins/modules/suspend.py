@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: suspend
+short_description: Suspend a guest, or wake it
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Asks a guest, through its agent (qemu-ga), to suspend itself to memory or to disk, and waits until its domain is suspended.
+  - Wakes a suspended domain, and waits until the guest's agent answers again.
+  - An agent that gives no reply to this is what a suspend looks like. What counts is the state of the domain.
+options:
+  state:
+    description:
+      - V(suspended) for a guest that sleeps, V(awake) for one that does not.
+    type: str
+    choices: [suspended, awake]
+    required: true
+  mode:
+    description:
+      - V(ram) keeps the guest in its memory, and the domain is then C(pmsuspended).
+      - V(disk) writes the memory to the guest's swap space and shuts the domain off. To libvirt it is a domain that is off, and so
+        one that is off already counts as suspended. With O(state=awake) a domain that is off is started.
+      - V(hybrid) writes the memory to the swap space and suspends to memory then.
+    type: str
+    choices: [ram, disk, hybrid]
+    default: ram
+  wait:
+    description:
+      - Whether to wait until the domain is suspended, or until it runs and its agent answers.
+    type: bool
+    default: true
+  timeout:
+    description:
+      - How long to wait for that, in seconds.
+    type: int
+    default: 120
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+notes:
+  - What makes a suspend impossible is looked for before the guest is asked, which is an element C(pm) in the domain's definition
+    that switches it off, a guest kernel that does not offer it (C(/sys/power/state)), and no swap space to write to. Where the
+    agent gives no files and runs no programs, only the definition is looked at.
+  - Whether a guest's drivers and firmware survive a suspend only trying it tells.
+seealso:
+  - module: virtops.guest_agent.shutdown
+"""
+
+EXAMPLES = r"""
+- name: Suspend web1 to memory
+  virtops.guest_agent.suspend:
+    domain: web1
+    state: suspended
+
+- name: Wake it, and go on when its agent answers
+  virtops.guest_agent.suspend:
+    domain: web1
+    state: awake
+
+- name: Suspend web2 to its disk, which may take long
+  virtops.guest_agent.suspend:
+    domain: web2
+    state: suspended
+    mode: disk
+    timeout: 600
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - V(suspended), V(off) (suspended to disk), V(awake), or V(requested) with O(wait=false) and in check mode when there was
+      something to do.
+    - A guest that could not suspend itself is a failure with C(failure.kind) V(cannot_suspend) when that was known before, and
+      V(not_suspended) when it was tried. V(not_awake) is a domain that stays suspended, V(not_back) an agent that stays silent.
+  returned: success
+  type: str
+  sample: suspended
+seconds:
+  description: How long it took, in seconds.
+  returned: success
+  type: float
+  sample: 2.4
+failure:
+  description: What went wrong.
+  returned: failure
+  type: dict
+  sample: {kind: cannot_suspend, domain: web1, command: guest-suspend-ram, detail: suspend-to-mem is switched off, hint: ""}
+"""
+
+from ..module_utils import _argspec, _domain_xml, _suspend
+from ..module_utils._commands import power
+from ..module_utils._deadline import Deadline
+from ..module_utils._errors import DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
+from ..module_utils._guest import Guest, open_guest
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "state": {"type": "str", "choices": ["suspended", "awake"], "required": True},
+        "mode": {"type": "str", "choices": ["ram", "disk", "hybrid"], "default": "ram"},
+        "wait": {"type": "bool", "default": True},
+        "timeout": {"type": "int", "default": 120},
+    }
+)
+
+
+def ensure(task: Task) -> Outcome:
+    deadline = Deadline(task.params["timeout"])
+    with open_guest(task.params, events=True) as guest:
+        return (_suspended if task.params["state"] == "suspended" else _awake)(task, guest, deadline)
+
+
+def _suspended(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
+    mode, state = task.params["mode"], guest.domain.state()
+    wanted = "off" if mode == "disk" else "suspended"
+    if (state == "pmsuspended" and mode != "disk") or (state == "shutoff" and mode == "disk"):
+        return _outcome(wanted, wanted, wanted, deadline)
+    agent = guest.require_agent()
+    agent.require(power.SUSPEND[mode])
+    _suspend.check(guest, agent, mode)
+    if task.check_mode:
+        return _outcome("requested", "awake", wanted, deadline)
+    watch = guest.domain.lifecycle()
+    reply = "the agent said that it did"
+    try:
+        power.suspend(agent, mode, max(1, min(task.params["agent_timeout"], int(deadline.remaining()))))
+    except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound) as error:
+        reply = f"of the agent: {error.detail}"  # which is what a suspend looks like; the domain's state will tell
+    if not task.params["wait"]:
+        return _outcome("requested", "awake", wanted, deadline)
+    return _outcome(_suspend.wait_until_suspended(guest.domain, watch, deadline, mode, reply), "awake", wanted, deadline)
+
+
+def _awake(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
+    domain, state = guest.domain, guest.domain.state()
+    if state in ("running", "blocked"):
+        return _outcome("awake", "awake", "awake", deadline)
+    off = state == "shutoff" and task.params["mode"] == "disk"
+    if state != "pmsuspended" and not off:
+        hint = "with mode=disk a domain that is off is started" if state == "shutoff" else ""
+        raise DomainNotRunning(f"the domain is {state}, and not suspended", domain=domain.name, hint=hint)
+    before = "off" if off else "suspended"
+    if task.check_mode:
+        return _outcome("requested", before, "awake", deadline)
+    watch = guest.domain.lifecycle()
+    if off:
+        domain.start()
+    elif task.params["wait"]:
+        _suspend.wake(domain, watch, deadline)
+    else:
+        domain.wake()
+    # A suspend makes libvirt believe that nobody listens on the channel; the guest's resuming tells it otherwise.
+    if task.params["wait"] and _domain_xml.parse(domain.xml()).channel != "":
+        _suspend.wait_for_agent(guest.agent, deadline)
+    return _outcome("awake" if task.params["wait"] else "requested", before, "awake", deadline)
+
+
+def _outcome(outcome: str, before: str, after: str, deadline: Deadline) -> Outcome:
+    return Outcome({"outcome": outcome, "seconds": round(deadline.elapsed(), 2)}, {"state": before}, {"state": after})
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()
