@@ -219,10 +219,13 @@ def test_a_circle_is_found() -> None:
     assert _cycle({"a": {"b"}, "b": {"a"}, "c": {"a"}, "d": set()}) == ["a", "b", "c"]
 
 
-def test_the_action_group_names_every_module_and_nothing_else() -> None:
+def test_the_action_group_and_the_routing_name_every_module_and_nothing_else() -> None:
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     modules = {path.stem for path in (PLUGINS / "modules").glob("[!_]*.py")}
     assert set(runtime["action_groups"]["guest_agent"]) == modules
+    assert runtime["plugin_routing"]["modules"] == {
+        module: {"action_plugin": "virtops.guest_agent.guest"} for module in sorted(modules)
+    }
 
 
 def test_the_execution_environment_names_files_that_exist() -> None:
