@@ -498,7 +498,7 @@ def test_any_time_can_be_told(guest: Hardware, run: Run, guest_says: int, text: 
 # guest_vcpus and guest_memory_blocks
 
 
-def _units(*stuck: int, online: str = "1111") -> list:
+def _made(*stuck: int, online: str = "1111") -> list:
     return [{"id": number, "online": up == "1", "can_offline": number not in stuck} for number, up in enumerate(online)]
 
 
@@ -518,7 +518,7 @@ COUNTS = [
 
 @pytest.mark.parametrize(("online", "stuck", "count", "candidates", "needed"), COUNTS)
 def test_planning_a_number(online: str, stuck: set, count: int, candidates: list | None, needed: int) -> None:
-    units = _units(*stuck, online=online)
+    units = _made(*stuck, online=online)
     if candidates is None:
         with pytest.raises(_errors.InvalidInput):
             _switching.plan_count(units, count, "vCPU")
@@ -541,7 +541,7 @@ IDS = [
 
 @pytest.mark.parametrize(("online", "offline", "changes"), IDS)
 def test_planning_by_number(online: list, offline: list, changes: dict | None) -> None:
-    units = _units(0, online="1110")
+    units = _made(0, online="1110")
     if changes is None:
         with pytest.raises(_errors.InvalidInput):
             _switching.plan_ids(units, online, offline, "vCPU")
@@ -553,7 +553,7 @@ def test_planning_by_number(online: list, offline: list, changes: dict | None) -
 
 def test_something_stays_online() -> None:
     with pytest.raises(_errors.InvalidInput, match="no vCPU would be left"):
-        _switching.plan_ids(_units(), [], [0, 1, 2, 3], "vCPU")
+        _switching.plan_ids(_made(), [], [0, 1, 2, 3], "vCPU")
 
 
 def test_vcpus_are_listed(guest: Hardware, run: Run) -> None:
