@@ -81,7 +81,7 @@ def todo(selected: t.Sequence[Session], state: str) -> list[Session]:
     return [session for session in selected if session["locked"] is not (state == "locked")]
 
 
-def terminal(found: t.Sequence[Session], meant: Meant) -> str:
+def terminal(found: t.Sequence[Session], meant: Meant, domain: str) -> str:
     """Where a new session goes. Pure.
 
     :raise CommandFailed: somebody is there, or no terminal is free.
@@ -90,11 +90,12 @@ def terminal(found: t.Sequence[Session], meant: Meant) -> str:
     if not meant.tty:
         free = [tty for tty in _TERMINALS if tty not in taken]
         if not free:
-            raise CommandFailed(f"no terminal of {meant.seat} is free", hint="end one of its sessions first")
+            raise CommandFailed(f"no terminal of {meant.seat} is free", domain=domain, hint="end one of its sessions first")
         return free[0]
     if meant.tty in taken:
         holder = taken[meant.tty]
-        raise CommandFailed(f"{meant.tty} has session {holder['id']} of {holder['user_name']}", hint="end that session first")
+        detail = f"{meant.tty} has session {holder['id']} of {holder['user_name']}"
+        raise CommandFailed(detail, domain=domain, hint="end that session first")
     return meant.tty
 
 
@@ -141,8 +142,8 @@ def begin(agent: GuestAgent, meant: Meant, tty: str, deadline: Deadline) -> list
     :raise WaitTimeout: it is not there by the deadline; what was started has been ended.
     """
     meant = meant._replace(tty=tty)
+    _sessions.start(agent, meant.user or "", tty)
     try:
-        _sessions.start(agent, meant.user or "", tty)
         while True:
             found = select(_sessions.sessions(agent), meant)
             if found and all(session["state"] != "opening" for session in found):

@@ -144,7 +144,7 @@ def _present(task: Task, agent: GuestAgent, meant: _logins.Meant, deadline: Dead
     before = _logins.lines(selected)
     if selected:
         return Outcome({"sessions": selected}, before, before)
-    tty = _logins.terminal(found, meant)
+    tty = _logins.terminal(found, meant, agent.name)
     if task.check_mode:
         return Outcome({"sessions": []}, before, _logins.started(meant, tty))
     now = _logins.begin(agent, meant, tty, deadline)

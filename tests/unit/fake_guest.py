@@ -93,6 +93,9 @@ class FakeGuest:
         self.busy = 0
         #: what a shutdown does, beside ending the agent without a reply
         self.on_shutdown: t.Callable[[], None] = lambda: None
+        self.on_reboot: t.Callable[[], None] = lambda: None
+        #: what a suspend does, beside ending the conversation: the port is gone while the guest sleeps
+        self.on_suspend: t.Callable[[], None] = lambda: None
         self.sent: list[str] = []
         self.timeouts: list[int] = []
         self._programs = programs if callable(programs) else (programs or {}).get
@@ -100,6 +103,12 @@ class FakeGuest:
         self._pids: dict[int, list[t.Any]] = {}
         self._handles: dict[int, list[t.Any]] = {}
         self._next = 1000
+
+    def boot(self, boot_id: str) -> None:
+        """As after a start of the guest: nothing is left of the agent's memory."""
+        self._files["/proc/sys/kernel/random/boot_id"] = f"{boot_id}\n".encode()
+        self._pids.clear()
+        self._handles.clear()
 
     def agent(self, timeout: int = 5) -> GuestAgent:
         return GuestAgent(self, timeout)
@@ -174,8 +183,14 @@ class FakeGuest:
         return info
 
     def _shutdown(self, mode: str = "powerdown") -> t.NoReturn:
-        self.on_shutdown()
+        (self.on_reboot if mode == "reboot" else self.on_shutdown)()
         raise AgentDisappeared(f"the agent ended with the guest ({mode})")
+
+    def _suspend_ram(self) -> t.NoReturn:
+        self.on_suspend()
+        raise AgentDisappeared("the agent's port went to sleep with the guest")
+
+    _suspend_disk = _suspend_hybrid = _suspend_ram
 
     def _fsfreeze_status(self) -> str:
         return "frozen" if self.frozen else "thawed"

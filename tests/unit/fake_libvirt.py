@@ -94,8 +94,16 @@ class Domain:
         self.channels: dict[str, t.Callable[[socket.socket], None]] = {}
         self.streams: dict[str, Stream] = {}
         self.attached: list[str] = []
+        #: what the next start will use; the same as ``text`` where it is not given
+        self.defined: str | None = None
+        self.listeners: list[tuple[int, t.Callable[..., None]]] = []
+        self.boots = 0
+        #: how many calls to wake up come too early
+        self.sleepy = 0
         if guest is not None:
             guest.on_shutdown = self._go_off
+            guest.on_reboot = self._restart
+            guest.on_suspend = self._sleep
 
     def _do(self, what: str) -> None:
         self.did.append(what)
@@ -112,9 +120,9 @@ class Domain:
     def UUIDString(self) -> str:
         return self._uuid
 
-    def XMLDesc(self, _flags: int) -> str:
+    def XMLDesc(self, flags: int) -> str:
         self._do("XMLDesc")
-        return self.text
+        return self.defined if flags == 2 and self.defined is not None else self.text
 
     def state(self, _flags: int) -> list[int]:
         self._do("state")
@@ -141,6 +149,53 @@ class Domain:
     def _go_off(self) -> None:
         if self.obeys:
             self.current = 5
+
+    def tell(self, event: int, *what: int) -> None:
+        """Those who listen hear of ``event``."""
+        for number, callback in self.listeners:
+            if number == event:
+                callback(None, None, *what, None)
+
+    def boot(self) -> None:
+        self.boots += 1
+        if self.guest is not None:
+            self.guest.boot(samples.uuid(self.boots))
+        self.current = 1
+        self.tell(1)
+
+    def _restart(self) -> None:
+        if self.obeys:
+            self.boot()
+
+    def _sleep(self) -> None:
+        if self.obeys:
+            self.current = 7
+            self.tell(0, 7, 0)
+
+    def reboot(self, flags: int) -> int:
+        self._do(f"reboot {flags}")
+        self._restart()
+        return 0
+
+    def reset(self, flags: int) -> int:
+        self._do(f"reset {flags}")
+        self.boot()
+        return 0
+
+    def pMWakeup(self, flags: int) -> int:
+        self._do(f"pMWakeup {flags}")
+        if self.sleepy:
+            self.sleepy -= 1
+            text = "Unable to wake up: guest is not in suspended state"
+            raise Error(1, f"internal error: unable to execute QEMU command 'system_wakeup': {text}")
+        self.current = 1
+        self.tell(0, 2, 4)
+        return 0
+
+    def create(self) -> int:
+        self._do("create")
+        self.current = 1
+        return 0
 
     def destroy(self) -> int:
         self._do("destroy")
@@ -278,8 +333,9 @@ class Handle:
         self._hypervisor.happen("isAlive")
         return int(self._hypervisor.alive)
 
-    def domainEventRegisterAny(self, _domain: t.Any, event: int, callback: t.Callable[..., None], _opaque: t.Any) -> int:
-        assert event == 0
+    def domainEventRegisterAny(self, domain: t.Any, event: int, callback: t.Callable[..., None], _opaque: t.Any) -> int:
+        assert event in (0, 1, 18)
+        domain.listeners.append((event, callback))
         self.callbacks[len(self.callbacks)] = callback
         return len(self.callbacks) - 1
 
@@ -299,7 +355,7 @@ class _OnConnection:
 
     def __getattr__(self, name: str) -> t.Any:
         method = getattr(self._domain, name)
-        if name in ("name", "UUIDString"):
+        if name in ("name", "UUIDString", "listeners"):
             return method
 
         def call(*arguments: t.Any) -> t.Any:
