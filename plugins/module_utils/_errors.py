@@ -297,3 +297,8 @@ class LaneFailed(GuestAgentError):
     def __init__(self, detail: str, *, moved: int = 0, domain: str = "", command: str = "", hint: str = "") -> None:
         super().__init__(detail, domain=domain, command=command, hint=hint)
         self.moved = moved
+
+
+class UserNotFound(CommandFailed):
+    kind = "user_not_found"
+    default_hint = "check the name, or create the user in the guest first"

@@ -14,6 +14,7 @@ import copy
 import functools
 import json
 import re
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -42,6 +43,18 @@ _ARGUMENTS: dict[str, dict[str, tuple[type, str, bool]]] = {
     "guest-fstrim": {"minimum": (int, "integer", False)},
     "guest-set-vcpus": {"vcpus": (list, "array", True)},
     "guest-set-memory-blocks": {"mem-blks": (list, "array", True)},
+    "guest-set-user-password": {
+        "username": (str, "string", True),
+        "password": (str, "string", True),
+        "crypted": (bool, "boolean", True),
+    },
+    "guest-ssh-get-authorized-keys": {"username": (str, "string", True)},
+    "guest-ssh-add-authorized-keys": {
+        "username": (str, "string", True),
+        "keys": (list, "array", True),
+        "reset": (bool, "boolean", False),
+    },
+    "guest-ssh-remove-authorized-keys": {"username": (str, "string", True), "keys": (list, "array", True)},
 }
 
 
@@ -80,6 +93,10 @@ class FakeGuest:
         files: t.Mapping[str, bytes] | None = None,
     ) -> None:
         self._recorded = _recorded(version)
+        self._version = version
+        #: user -> what the shadow file has, and the content of authorized_keys (None: no file)
+        self.passwords: dict[str, str] = {}
+        self.authorized: dict[str, str | None] = {}
         #: replies that differ from the recorded ones: command -> what stands after "return"
         self.replies: dict[str, t.Any] = {}
         #: commands that never answer, and other errors that the transport meets
@@ -256,6 +273,59 @@ class FakeGuest:
     @property
     def open_handles(self) -> int:
         return len(self._handles)
+
+    def _set_user_password(self, username: str, password: str, crypted: bool) -> t.Any:
+        secret = base64.b64decode(password)
+        if username not in self.passwords:
+            raise _generic(_CHPASSWD_FAILS[self._version].format(username))
+        hashing = ["openssl", "passwd", "-6", "-stdin"]
+        stored = secret if crypted else subprocess.run(hashing, input=secret, capture_output=True, check=True).stdout.strip()
+        self.passwords[username] = stored.decode()
+        return {}
+
+    def _authorized_lines(self, username: str, keys: t.Sequence[str] = ()) -> list[str] | None:
+        for key in keys:
+            if key.startswith("#") or "\n" in key:
+                raise _generic(f"invalid OpenSSH public key: '{key}'")
+        if username not in self.authorized:
+            raise _generic(f"failed to lookup user '{username}': Success")
+        content = self.authorized[username]
+        return None if content is None else content.split("\n")
+
+    def _ssh_get_authorized_keys(self, username: str) -> t.Any:
+        lines = self._authorized_lines(username)
+        if lines is None:
+            path = f"/nonexistent/{username}/.ssh/authorized_keys"
+            raise _generic(f"failed to read '{path}': Failed to open file \u201c{path}\u201d: No such file or directory")
+        stripped = [line.strip() for line in lines]
+        return {"keys": [line for line in reversed(stripped) if line and not line.startswith("#")]}
+
+    def _ssh_add_authorized_keys(self, username: str, keys: t.Sequence[str], reset: bool = False) -> t.Any:
+        lines = self._authorized_lines(username, keys)
+        lines = [] if reset or lines is None else ([] if lines == [""] else lines)
+        for key in keys:
+            if key not in lines:
+                lines.append(key)
+        self.authorized[username] = "\n".join(lines)
+        return {}
+
+    def _ssh_remove_authorized_keys(self, username: str, keys: t.Sequence[str]) -> t.Any:
+        lines = self._authorized_lines(username, keys)
+        if lines is not None:
+            self.authorized[username] = "\n".join(line for line in lines if line not in keys)
+        return {}
+
+
+#: As real guests with Debian's chpasswd say it, which no agent of this machine is let try.
+_CHPASSWD_FAILS = {
+    "7.2": "child process has failed to set user password",
+    "10.0": "child process has failed to set user password: chpasswd: (user {0}) pam_chauthtok() failed, error:\n"
+    "Authentication token manipulation error\nchpasswd: (line 1, user {0}) password not changed",
+}
+
+
+def _generic(description: str) -> _Refused:
+    return _Refused({"class": "GenericError", "desc": description})
 
 
 #: What the recorded error texts are about; a reply is about something else.

@@ -21,6 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     files,
     filesystems,
     network,
+    ssh_keys,
     system,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._transport import Transport, UnixSocketTransport
@@ -58,6 +59,7 @@ def _guest(kind: str, directory: Path, frozen: bool = False) -> t.Iterator[Trans
         return
     fake = FakeGuest(kind, BLOCKED, PROGRAMS, {BOOT_ID: b"0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10\n"})
     fake.frozen = frozen
+    fake.authorized = {"nobody": None}
     yield fake
 
 
@@ -88,6 +90,10 @@ REFUSALS = [
     ("guest-file-open", {"path": "/nonexistent/other"}, _errors.CommandFailed),
     ("guest-file-open", {}, _errors.CommandFailed),
     ("guest-ping", {"nonsense": 1}, _errors.CommandFailed),
+    ("guest-set-user-password", {}, _errors.CommandBlocked),
+    ("guest-ssh-get-authorized-keys", {}, _errors.CommandFailed),
+    ("guest-ssh-add-authorized-keys", {"username": "no-such-user", "keys": ["# x"]}, _errors.CommandFailed),
+    ("guest-ssh-remove-authorized-keys", {"username": "no-such-user", "keys": "x"}, _errors.CommandFailed),
 ]
 
 
@@ -156,6 +162,19 @@ def test_the_typed_commands_can_read_it(agent: GuestAgent) -> None:
     assert isinstance(system.users(agent), list)
     assert "127.0.0.1/8" in [text for found in network.interfaces(agent) for text in found["ip_addresses"]]
     assert all(found["mount_point"].startswith("/") for found in filesystems.filesystems(agent))
+
+
+def test_keys_of_users_that_have_none(agent: GuestAgent) -> None:
+    """Nothing is written: what an agent does to the file has been compared with the fake on real guests."""
+    assert ssh_keys.authorized_keys(agent, "nobody") == []
+    ssh_keys.remove(agent, "nobody", ["ssh-ed25519 x"])
+    for command in (
+        ssh_keys.authorized_keys,
+        lambda *given: ssh_keys.add(*given, ["x"]),
+        lambda *given: ssh_keys.remove(*given, ["x"]),
+    ):
+        with pytest.raises(_errors.UserNotFound):
+            command(agent, "no-such-user")
 
 
 def test_frozen(frozen_transport: Transport) -> None:

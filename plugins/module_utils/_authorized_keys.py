@@ -1,0 +1,69 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to be done to a user's authorized_keys. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import _public_keys
+from ._errors import InvalidInput
+
+
+class Plan(t.NamedTuple):
+    add: list[str]
+    remove: list[str]
+    #: all lines, when it is done
+    after: list[str]
+
+
+def wanted(keys: t.Iterable[str]) -> list[_public_keys.Line]:
+    """The lines in ``keys``, each of which may hold several, as files of public keys do; empty ones and comments are left out.
+
+    :raise InvalidInput: one is none that sshd would take.
+    """
+    lines = []
+    for number, key in enumerate(keys, 1):
+        for text in key.replace("\r\n", "\n").split("\n"):
+            if not text.strip() or text.lstrip().startswith("#"):
+                continue
+            if "PRIVATE KEY" in text:
+                raise InvalidInput(f"keys: entry {number} is a private key", hint="give the public one, from the file .pub")
+            try:
+                _public_keys.check_text(text)
+                lines.append(_public_keys.parse_line(text))
+            except ValueError as error:
+                raise InvalidInput(f"keys: entry {number} is no line for authorized_keys: {error}") from None
+    return lines
+
+
+def plan(existing: t.Sequence[str], lines: t.Sequence[_public_keys.Line], state: str, exclusive: bool) -> Plan:
+    """A key is the same whatever its comment says. With other options it lets in otherwise, and is not the one that is wanted."""
+    parsed = [_parsed(text) for text in existing]
+    keys = {line.key for line in lines}
+    allowed = {_access(line) for line in lines} if state == "present" else set()
+
+    def stays(line: _public_keys.Line | None) -> bool:
+        if line is None or (line.key not in keys):
+            return not exclusive
+        return _access(line) in allowed
+
+    kept = [text for text, line in zip(existing, parsed) if stays(line)]
+    there = {_access(line) for line in parsed if line is not None}
+    added = {_access(line): line.text for line in reversed(lines) if _access(line) in allowed - there}
+    add = list(reversed(added.values()))
+    return Plan(add, [text for text, line in zip(existing, parsed) if not stays(line)], kept + add)
+
+
+def _access(line: _public_keys.Line) -> tuple[str, _public_keys.PublicKey]:
+    return line.options, line.key
+
+
+def _parsed(text: str) -> _public_keys.Line | None:
+    """None for what sshd would not take either; it is somebody's, and stays."""
+    try:
+        return _public_keys.parse_line(text)
+    except ValueError:
+        return None

@@ -1,0 +1,210 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: authorized_keys
+short_description: Say which SSH keys let a guest's user in
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Adds public keys to the file C(.ssh/authorized_keys) in the home of a guest's user, or takes keys out of it, through the guest's
+    agent (qemu-ga 5.2). Neither SSH nor a network is needed.
+  - A key is known by its type and its data. The comment behind it does not matter, and a line that is there with another comment
+    stays as it is. The options in front of it do, for they say what the key allows.
+options:
+  user:
+    description:
+      - Name of the user, who must exist in the guest.
+    type: str
+    required: true
+  keys:
+    description:
+      - Public keys as lines of C(authorized_keys), such as V(ssh-ed25519 AAAA... comment), with or without options in front. An
+        entry may have several lines, as a file of public keys has. Empty lines and comment lines in it are ignored.
+      - Each is checked for what sshd demands, before anything is changed.
+    type: list
+    elements: str
+    required: true
+  state:
+    description:
+      - V(present) adds the keys that are missing. A line with the same key and other options than in O(keys) is replaced.
+      - V(absent) takes out every line with one of the keys, whatever its options.
+    type: str
+    choices: [present, absent]
+    default: present
+  exclusive:
+    description:
+      - Whether to take out all other keys. With an empty list in O(keys) nobody gets in with a key.
+      - The new file takes the place of the old one in one step. Comment lines are lost when something changes.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+notes:
+  - The agent knows no other file than C(.ssh/authorized_keys) of the user's home. Where sshd is configured to look elsewhere
+    (C(AuthorizedKeysFile)), this module does not help.
+  - Windows guests have these commands since qemu-ga 9.1.
+seealso:
+  - module: ansible.posix.authorized_key
+  - module: virtops.guest_agent.user_password
+  - module: virtops.guest_agent.ssh_host_keys_info
+"""
+
+EXAMPLES = r"""
+- name: Let two people in as deploy
+  virtops.guest_agent.authorized_keys:
+    domain: web1
+    user: deploy
+    keys:
+      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx anna@example.com
+      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAy ben@example.com
+
+- name: Let a backup host run one command only
+  virtops.guest_agent.authorized_keys:
+    domain: web1
+    user: root
+    keys:
+      - restrict,command="rrsync -ro /srv" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx backup
+
+- name: Let in who is named in files here, and nobody else
+  virtops.guest_agent.authorized_keys:
+    domain: web1
+    user: deploy
+    keys: "{{ query('ansible.builtin.file', 'keys/anna.pub', 'keys/ben.pub') }}"
+    exclusive: true
+
+- name: Shut somebody out who has left
+  virtops.guest_agent.authorized_keys:
+    domain: web1
+    user: deploy
+    keys: "{{ [lookup('ansible.builtin.file', 'keys/former/carla.pub')] }}"
+    state: absent
+"""
+
+RETURN = r"""
+user:
+  description: The user.
+  returned: success
+  type: str
+  sample: deploy
+keys:
+  description: The lines that the file has in the end, or would have in check mode, without comment lines and empty ones.
+  returned: success
+  type: list
+  elements: str
+  sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx anna@example.com]
+added:
+  description: Those that were added.
+  returned: success
+  type: list
+  elements: str
+  sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx anna@example.com]
+removed:
+  description: Those that were taken out.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+failure:
+  description:
+    - What went wrong. Its C(kind) is V(invalid_input) for a line that sshd would not take, V(user_not_found), V(command_failed)
+      when the guest's file system was in the way, or another stable word such as V(command_blocked) or V(domain_not_running).
+  returned: failure
+  type: dict
+  sample:
+    kind: user_not_found
+    domain: web1
+    command: guest-ssh-get-authorized-keys
+    detail: the guest has no user 'deploy'
+    hint: check the name, or create the user in the guest first
+"""
+
+import typing as t
+
+from ..module_utils import _argspec, _authorized_keys, _untrusted
+from ..module_utils._client import GuestAgent
+from ..module_utils._commands import ssh_keys, users
+from ..module_utils._errors import CommandFailed, InvalidInput
+from ..module_utils._needed import open_agent
+from ..module_utils._task import Outcome, Task, run
+
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "user": {"type": "str", "required": True},
+        "keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "exclusive": {"type": "bool", "default": False},
+    }
+)
+_SHOWN_MAX = 16 * 1024
+
+
+def ensure(task: Task) -> Outcome:
+    user, exclusive = task.params["user"], task.params["exclusive"]
+    users.check_name(user)
+    if exclusive and task.params["state"] == "absent":
+        raise InvalidInput("exclusive needs state=present", hint="give the keys that shall stay, or none")
+    lines = _authorized_keys.wanted(task.params["keys"])
+    with open_agent(task.params, [ssh_keys.GET]) as agent:
+        before = ssh_keys.authorized_keys(agent, user)
+
+        def plan(existing: t.Sequence[str]) -> _authorized_keys.Plan:
+            return _authorized_keys.plan(existing, lines, task.params["state"], exclusive)
+
+        first = plan(before)
+        after = first.after
+        if first.add or (exclusive and first.remove):
+            agent.require(ssh_keys.ADD)
+        if first.remove and not exclusive:
+            agent.require(ssh_keys.REMOVE)
+        if after != before and not task.check_mode:
+            _apply(agent, user, first, exclusive)
+            after = ssh_keys.authorized_keys(agent, user)
+            if plan(after).remove and not plan(after).add and not exclusive:
+                # The agent takes out what is the same to the last blank, and does not tell of blanks around a line.
+                task.warn(
+                    f"{agent.name}: the keys of {user} had blanks around them, so the file was written anew, without comments"
+                )
+                ssh_keys.replace(agent, user, plan(after).after)
+                after = ssh_keys.authorized_keys(agent, user)
+            if plan(after).add or plan(after).remove:
+                raise CommandFailed(f"the keys of {user} are not what the agent was told", domain=agent.name, command=ssh_keys.ADD)
+    shown = {"user": user, "keys": _shown(after), "added": _shown(first.add), "removed": _shown(first.remove)}
+    return Outcome(shown, {"keys": before}, {"keys": after}, _diff(user, _shown(before), shown["keys"]))
+
+
+def _apply(agent: GuestAgent, user: str, plan: _authorized_keys.Plan, exclusive: bool) -> None:
+    """No key that is to stay is missing for a moment: what is new comes first, and exclusive keys come all at once."""
+    if exclusive:
+        ssh_keys.replace(agent, user, plan.after)
+        return
+    if plan.add:
+        ssh_keys.add(agent, user, plan.add)
+    if plan.remove:
+        ssh_keys.remove(agent, user, plan.remove)
+
+
+def _shown(lines: t.Iterable[str]) -> list[str]:
+    return [_untrusted.clean(line, _SHOWN_MAX) for line in lines]
+
+
+def _diff(user: str, before: t.Sequence[str], after: t.Sequence[str]) -> dict[str, str]:
+    name = f"authorized_keys of {user}"
+    texts = ["".join(f"{line}\n" for line in lines) for lines in (before, after)]
+    return {"before": texts[0], "after": texts[1], "before_header": name, "after_header": name}
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()
