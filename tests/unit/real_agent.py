@@ -228,7 +228,8 @@ def unheard(_arguments: Message, _ask: t.Callable[[], Message]) -> Message:
 
 def answering(**members: t.Any) -> Fault:
     """The agent's own reply, with these members changed."""
-    return lambda _arguments, ask: {"return": {**ask()["return"], **members}}
+    # An agent that has told the end of a process already knows nothing of it any more.
+    return lambda _arguments, ask: {"return": {**ask().get("return", {}), **members}}
 
 
 def refusing(description: str) -> Fault:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import time
@@ -224,7 +225,7 @@ def test_the_user_cannot_talk_check_mode_into_a_change(guest: Hardware, run: Run
 
 
 SECRETS = [
-    ("guest-set-user-password", {"username": "root", "password": SECRET, "crypted": False}),
+    ("guest-set-user-password", {"username": "root", "password": base64.b64encode(SECRET.encode()).decode(), "crypted": False}),
     ("guest-exec", {"path": "/bin/true", "input-data": SECRET, "env": [f"A={SECRET}"]}),
     ("guest-file-write", {"handle": 1, "buf-b64": SECRET}),
     ("guest-exec", {"path": "/bin/true", "nested": [{"deep": {"api_token": SECRET}}]}),
