@@ -48,7 +48,7 @@ def plan_count(units: t.Sequence[Unit], count: int, noun: str) -> Plan:
     up = [unit for unit in units if unit["online"]]
     if not 1 <= count <= len(units):
         raise InvalidInput(
-            f"the guest has {len(units)} {noun}s, and {count} cannot be online", hint="plug in more first, or ask for others"
+            f"of the guest's {noun}s, {len(units)} in all, {count} cannot be online", hint="plug in more first, or ask for others"
         )
     if count >= len(up):
         return Plan([(unit["id"], True) for unit in units if not unit["online"]], count - len(up))

@@ -67,7 +67,7 @@ EXAMPLES = r"""
     command: guest-get-cpustats
   register: cpus
 
-- name: Write to an open file, whose handle is a number
+- name: Open a file of the guest, and get a handle, which is a number
   virtops.guest_agent.agent_command:
     domain: web1
     command: guest-file-open

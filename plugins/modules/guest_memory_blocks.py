@@ -156,8 +156,6 @@ SPEC = _argspec.Spec(
 def ensure(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
-        for command in ("guest-get-memory-blocks", "guest-get-memory-block-info"):
-            agent.require(command)
         before = commands.blocks(agent)
         # Where there are none, the agent has no size for them and says that this is an error.
         size = commands.block_size(agent) if before else 0

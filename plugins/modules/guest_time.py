@@ -144,7 +144,6 @@ def ensure(task: Task) -> Outcome:
     allowed = int(tolerance * clock.SECOND)
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
-        agent.require("guest-get-time")
         before = clock.measure(agent, reference)
         if source == "none" or (source == "host" and _clock.agrees(before, allowed)):
             return _outcome(before, before, None)

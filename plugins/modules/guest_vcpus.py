@@ -135,7 +135,6 @@ SPEC = _argspec.Spec(
 def ensure(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
-        agent.require("guest-get-vcpus")
         before = commands.vcpus(agent)
         try:
             plan = _plan(before, task.params)

@@ -27,6 +27,7 @@ class Hardware(FakeGuest):
         super().__init__(version, **options)
         self.skew = 0
         self.rtc_skew = 0
+        self.moment: int | None = None
         self.hwclock = True
         #: something sets the clock back at once
         self.pinned = False
@@ -45,7 +46,7 @@ class Hardware(FakeGuest):
         return time.time_ns() + self.skew
 
     def _set_time(self, **arguments: int) -> t.Any:
-        moment = arguments.get("time")
+        self.moment = moment = arguments.get("time")
         if moment is None:
             if not self.hwclock:
                 raise _error(NO_HWCLOCK)
@@ -83,6 +84,8 @@ class Hardware(FakeGuest):
         return list(reversed(found))
 
     def _get_memory_block_info(self) -> t.Any:
+        if not self.blocks:
+            raise _error('open("/sys/devices/system/memory/"): No such file or directory')
         return {"size": BLOCK_SIZE}
 
     def _set_memory_blocks(self, mem_blks: list[dict[str, t.Any]]) -> t.Any:

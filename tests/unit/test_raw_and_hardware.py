@@ -172,6 +172,22 @@ def test_replies_of_a_wrong_shape(guest: Hardware, run: Run, module: t.Any, argu
     assert run(module, **arguments)["failure"]["kind"] == "protocol_error"
 
 
+READS = [
+    (guest_time, "guest-get-time"),
+    (guest_vcpus, "guest-get-vcpus"),
+    (guest_memory_blocks, "guest-get-memory-blocks"),
+    (guest_memory_blocks, "guest-get-memory-block-info"),
+]
+
+
+@pytest.mark.parametrize(("module", "command"), READS)
+def test_what_cannot_be_read_is_not_changed(guest: Hardware, run: Run, module: t.Any, command: str) -> None:
+    guest.blocked.add(command)
+    result = run(module)
+    assert (result["failure"]["kind"], result["failure"]["command"]) == ("command_blocked", command)
+    assert not any("-set-" in sent for sent in guest.sent)
+
+
 # agent_command
 
 
@@ -252,10 +268,12 @@ def test_secrets_appear_nowhere(
 
 
 def test_an_answer_may_say_what_an_argument_said(guest: Hardware, run: Run) -> None:
-    guest.replies["guest-get-osinfo"] = {"name": "Debian"}
-    result = run(agent_command, command="guest-get-osinfo", arguments={})
-    assert result["response"] == {"name": "Debian"}
-    result = run(agent_command, command="guest-exec-status", arguments={"pid": "Debian"})
+    guest.replies["guest-exec"] = {"path": "/bin/true"}
+    assert run(agent_command, command="guest-exec", arguments={"path": "/bin/true"})["response"] == {"path": "/bin/true"}
+
+
+def test_a_number_that_a_template_made_a_text(guest: Hardware, run: Run) -> None:
+    result = run(agent_command, command="guest-exec-status", arguments={"pid": "17"})
     assert "expected: integer" in result["msg"]
     assert "as one template" in result["failure"]["hint"]
 
@@ -334,6 +352,7 @@ def test_a_path_that_fails_loses_no_other(guest: Hardware, run: Run) -> None:
         {"path": "/x", "error": "failed to open: \x1bdenied"},
     ]
     result = run(fstrim)
+    assert "failed" not in result
     assert (result["changed"], result["trimmed"], result["failed_paths"]) == (True, 8192, ["/boot/efi", "/x"])
     assert result["paths"][0] == {"path": "/", "trimmed": 8192, "minimum": 4096, "error": None}
     assert result["paths"][1] == {"path": "/boot/efi", "trimmed": None, "minimum": None, "error": "trim not supported"}
@@ -474,6 +493,16 @@ def test_an_agent_that_cannot_set_it_says_why(guest: Hardware, run: Run) -> None
     guest.pinned = True
     guest.hwclock = False
     assert "hwclock" in run(guest_time)["msg"]
+
+
+@pytest.mark.parametrize(("offset", "agrees"), [(15, True), (-16, True), (17, False), (-17, False)])
+def test_what_is_uncertain_is_not_corrected(offset: int, agrees: bool) -> None:
+    assert _clock.agrees(clock.Measured(0, offset, 6), 10) is agrees
+
+
+def test_the_way_to_the_guest_is_made_up_for(guest: Hardware) -> None:
+    _clock.converge(GuestAgent(guest), lambda: 1000, clock.Measured(0, SECOND, 77), 2**63)
+    assert guest.moment == 1077
 
 
 def test_a_slow_answer_is_no_offset(guest: Hardware) -> None:
@@ -661,7 +690,7 @@ def test_bytes_that_cannot_be(guest: Hardware, run: Run, given: str) -> None:
 
 
 def test_a_guest_without_blocks(guest: Hardware, run: Run) -> None:
-    guest.replies["guest-get-memory-blocks"] = []
+    guest.blocks = {}
     result = run(guest_memory_blocks)
     assert (result["blocks"], result["total_bytes"], result["changed"]) == ([], 0, False)
     assert run(guest_memory_blocks, online_bytes="1M")["failure"]["kind"] == "invalid_input"
