@@ -12,23 +12,29 @@ import typing as t
 from ._client import GuestAgent
 from ._diagnosis import explain
 from ._errors import GuestAgentError
-from ._guest import open_guest
+from ._guest import Guest, open_guest
 
 
 @contextlib.contextmanager
 def open_agent(params: t.Mapping[str, t.Any], needed: t.Sequence[str]) -> t.Iterator[GuestAgent]:
+    """What ``open_guest`` and ``require`` give and raise."""
+    with open_guest(params) as guest, require(guest, needed) as agent:
+        yield agent
+
+
+@contextlib.contextmanager
+def require(guest: Guest, needed: t.Sequence[str]) -> t.Iterator[GuestAgent]:
     """
     :raise CommandRefused: the agent blocks or does not know one of the ``needed`` commands, or the guest is frozen.
-    :raise GuestAgentError: what ``open_guest`` and ``require_agent`` raise.
+    :raise GuestAgentError: what ``require_agent`` raises.
     """
-    with open_guest(params) as guest:
-        try:
-            agent = guest.require_agent()
-            for command in needed:
-                agent.require(command)
-            yield agent
-        except GuestAgentError as error:
-            explained = explain(guest.agent, error, needed)
-            if explained is error:
-                raise
-            raise explained from error
+    try:
+        agent = guest.require_agent()
+        for command in needed:
+            agent.require(command)
+        yield agent
+    except GuestAgentError as error:
+        explained = explain(guest.agent, error, needed)
+        if explained is error:
+            raise
+        raise explained from error

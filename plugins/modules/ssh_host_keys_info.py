@@ -1,0 +1,231 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ssh_host_keys_info
+short_description: Tell the SSH host keys of a guest before the first login
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Reads the public host keys of a guest through its agent (qemu-ga) and makes lines for C(known_hosts) of them, so that nobody has
+    to trust a key that an unknown computer shows on the first connection.
+  - The keys come from the guest itself, on a way that nobody on the network can change.
+options:
+  hosts:
+    description:
+      - Names and addresses by which the guest will be reached, for RV(known_hosts).
+      - Without it, the host name and the addresses that the agent tells are used, but for those that are local to the guest, and
+        those of interfaces that the domain does not have.
+      - A guest can say that it has the name or the address of another host. Give O(hosts) where you do not trust the guest with
+        that; then whatever it says, its keys are good for these hosts only.
+    type: list
+    elements: str
+  port:
+    description: The port of the guest's SSH server, for RV(known_hosts).
+    type: int
+    default: 22
+  hashed:
+    description:
+      - Whether to hash the hosts in RV(known_hosts), as C(HashKnownHosts) of ssh does. Each run gives other lines then, which
+        say the same.
+    type: bool
+    default: false
+  paths:
+    description:
+      - Files of the guest with a public host key each, with absolute paths that end in C(.pub). Each of them must be there.
+      - Without it, C(/etc/ssh/ssh_host_ed25519_key.pub), C(/etc/ssh/ssh_host_ecdsa_key.pub) and C(/etc/ssh/ssh_host_rsa_key.pub)
+        are read, of which one must be there.
+    type: list
+    elements: str
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes.info
+notes:
+  - Takes C(guest-file-open), C(guest-file-read) and C(guest-file-close) of the agent, which distributions such as RHEL block.
+  - A key is told as soon as the guest has made it, which for most images is during their first start.
+seealso:
+  - module: ansible.builtin.known_hosts
+  - module: virtops.guest_agent.authorized_keys
+"""
+
+EXAMPLES = r"""
+- name: Ask web1 for its host keys
+  virtops.guest_agent.ssh_host_keys_info:
+    domain: web1
+    hosts: [web1.example.com, 192.0.2.10]
+  register: result
+
+- name: Know them from now on
+  ansible.builtin.known_hosts:
+    name: "{{ item | split | first }}"
+    key: "{{ item }}"
+  loop: "{{ result.known_hosts }}"
+
+- name: Say the fingerprints
+  ansible.builtin.debug:
+    msg: "{{ result.keys | map(attribute='fingerprint') | join(' ') }}"
+
+- name: The same of an SSH server on another port, for whatever web2 calls itself
+  virtops.guest_agent.ssh_host_keys_info:
+    domain: web2
+    port: 2222
+"""
+
+RETURN = r"""
+keys:
+  description: The public host keys.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    type:
+      description: Its type.
+      type: str
+      sample: ssh-ed25519
+    key:
+      description: The key in base64.
+      type: str
+      sample: AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx
+    bits:
+      description: Its strength, as C(ssh-keygen -l) says it.
+      type: int
+      sample: 256
+    fingerprint:
+      description: Its fingerprint, computed here, as C(ssh-keygen -l) says it.
+      type: str
+      sample: SHA256:8YtIe3EQ1oVG0rWg8DTyZ7kgkqaTE2xXlPbk3QDKAhM
+    comment:
+      description: What the guest has noted with it, which is often C(root@) and a name. It proves nothing.
+      type: str
+      sample: root@web1
+    path:
+      description: Where in the guest it is.
+      type: str
+      sample: /etc/ssh/ssh_host_ed25519_key.pub
+hosts:
+  description: The hosts in RV(known_hosts), in the form in which ssh looks for them.
+  returned: success
+  type: list
+  elements: str
+  sample: [web1.example.com, 192.0.2.10]
+known_hosts:
+  description: A line for each host and key.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - web1.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx
+    - 192.0.2.10 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx
+failure:
+  description:
+    - What went wrong. Its C(kind) is V(command_failed) when there is no such file, V(protocol_error) when something else than a key
+      is in it, or another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+  returned: failure
+  type: dict
+  sample:
+    kind: command_blocked
+    domain: web1
+    command: guest-file-open
+    detail: the agent's configuration blocks guest-file-open, guest-file-read, guest-file-close
+    hint: allow the command in the agent's configuration in the guest
+"""
+
+import contextlib
+import re
+import typing as t
+
+from ..module_utils import _addresses, _argspec, _domain_xml, _known_hosts, _untrusted
+from ..module_utils._client import GuestAgent
+from ..module_utils._commands import files, network, system
+from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
+from ..module_utils._guest import open_guest
+from ..module_utils._needed import require
+from ..module_utils._task import Outcome, Task, run
+
+COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "hosts": {"type": "list", "elements": "str"},
+        "port": {"type": "int", "default": 22},
+        "hashed": {"type": "bool", "default": False},
+        "paths": {"type": "list", "elements": "str"},
+    }
+)
+_USUAL = tuple(f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in ("ed25519", "ecdsa", "rsa"))
+_PATH = re.compile(r"(?:/|[A-Za-z]:[/\\])[^\x00-\x1f\x7f]{1,1000}\.pub")
+_SIZE_MAX = 16 * 1024
+
+
+def gather(task: Task) -> Outcome:
+    port, paths, hosts = task.params["port"], task.params["paths"], task.params["hosts"]
+    if not 1 <= port <= 65535:
+        raise InvalidInput(f"port must be from 1 to 65535, and is {port}")
+    for path in paths or ():
+        if not _PATH.fullmatch(path):
+            raise InvalidInput(f"paths: {path!r} is no absolute path of a file .pub")
+    hosts = None if hosts is None else list(dict.fromkeys(map(_known_hosts.checked, hosts)))
+    with open_guest(task.params) as guest, require(guest, COMMANDS) as agent:
+        keys = _keys(agent, paths or _USUAL, all_needed=bool(paths))
+        if hosts is None:
+            hosts = _claimed_hosts(agent, _domain_xml.parse(guest.domain.xml()))
+    if not hosts:
+        task.warn(f"{task.params['domain']}: there is neither a name nor an address to make lines for known_hosts with; give hosts")
+    shown = [
+        {"type": key.kind, "key": key.base64, "bits": key.bits, "fingerprint": key.fingerprint, "comment": comment, "path": path}
+        for path, (key, comment) in keys.items()
+    ]
+    lines = _known_hosts.lines(hosts, port, [key for key, _comment in keys.values()], task.params["hashed"])
+    return Outcome({"keys": shown, "hosts": hosts, "known_hosts": lines})
+
+
+def _keys(agent: GuestAgent, paths: t.Iterable[str], all_needed: bool) -> dict[str, t.Any]:
+    found: dict[str, t.Any] = {}
+    trouble = None
+    for path in dict.fromkeys(paths):
+        try:
+            key, comment = _known_hosts.host_key(files.read_small(agent, path, _SIZE_MAX), _SIZE_MAX)
+        except CommandFailed as error:
+            if all_needed:
+                raise
+            trouble = error
+        except ValueError as error:
+            raise ProtocolError(f"{path} is no public host key: {error}", domain=agent.name, command="guest-file-read") from None
+        else:
+            found[path] = key, _untrusted.clean(comment, 255)
+    if not found and trouble is not None:
+        trouble.hint = "check that the guest has an SSH server that was started once, or give paths"
+        raise trouble
+    return found
+
+
+def _claimed_hosts(agent: GuestAgent, domain: _domain_xml.DomainXml) -> list[str]:
+    """What the guest says of itself, as far as it can be true; nothing where its agent does not tell."""
+    hosts: list[str] = []
+    with contextlib.suppress(CommandRefused):
+        hosts += _known_hosts.claimed(system.hostname(agent))
+    try:
+        interfaces = network.interfaces(agent)
+    except CommandRefused:
+        return hosts
+    macs = {nic.mac for nic in domain.nics}
+    claims: list[_addresses.Candidate] = [
+        {"address": text.split("/")[0], "prefix": 0, "mac": interface["mac"], "network": None, "source": "agent"}
+        for interface in interfaces
+        if interface["mac"] in macs
+        for text in interface["ip_addresses"]
+    ]
+    return hosts + [found["address"] for found in _addresses.usable(claims, _addresses.AddressPolicy())]
+
+
+def main() -> None:
+    run(SPEC, gather)
+
+
+if __name__ == "__main__":
+    main()
