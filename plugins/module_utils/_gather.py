@@ -234,6 +234,7 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Ite
         client = GuestAgent(LibvirtTransport(summary.domain), plan.agent_timeout)
         now = datetime.datetime.now(datetime.timezone.utc)
         agent, parts = _probe.ask(client, plan.subsets, plan.probes, now)
+        _probe.complete(parts, summary.domain)
         if agent["status"] in ("unresponsive", "disconnected"):
             _recheck(summary.domain, libvirt, agent)
     record = _record.build(libvirt, domain, agent, parts, plan.max_items)

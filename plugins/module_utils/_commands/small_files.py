@@ -1,0 +1,56 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Small text files of the guest, above all those of /proc: by the agent's own commands, or by ``cat`` where it refuses these."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+from .._errors import CommandBlocked, CommandFailed, CommandUnknown
+from . import exec as _exec
+from .content import read_beginning
+
+READING: t.Final = ("guest-file-open", "guest-file-read", "guest-file-close")
+_EXECUTING: t.Final = ("guest-exec", "guest-exec-status")
+_MAX: t.Final = 64 * 1024
+_BOOT_ID: t.Final = "/proc/sys/kernel/random/boot_id"
+T = t.TypeVar("T")
+
+
+def read_text(agent: GuestAgent, path: str) -> str:
+    """What the file holds, at most 64 KiB of it. Lines are still lines: pass what is taken of it through ``_untrusted``.
+
+    :raise CommandFailed: it does not exist or cannot be read.
+    :raise CommandRefused: the agent neither reads files nor executes programs.
+    """
+    if not all(map(agent.can, READING)) and all(map(agent.can, _EXECUTING)):
+        code, data = _exec.run_limited(agent, ("cat", "--", path), agent.timeout, _MAX)
+        if code != 0:
+            raise CommandFailed(f"{path} cannot be read in the guest", domain=agent.name, command="guest-exec")
+    else:
+        data = read_beginning(agent, path, _MAX)[:_MAX]
+    return data.decode("utf-8", "replace")
+
+
+def ask_or_read(agent: GuestAgent, command: str, ask: t.Callable[[GuestAgent], T], read: t.Callable[[GuestAgent], T]) -> T:
+    """By ``command`` where the agent has and accepts it, and otherwise from a file.
+
+    :raise CommandRefused: neither is allowed; of a command that is blocked it is that one which is named.
+    """
+    if agent.can(command):
+        return ask(agent)
+    try:
+        return read(agent)
+    except (CommandBlocked, CommandUnknown):
+        if command in agent.known_commands():
+            agent.require(command)
+        raise
+
+
+def boot_id(agent: GuestAgent) -> str:
+    """The random number that Linux gives to each of its boots: another one means that the guest has been restarted."""
+    return _untrusted.clean(read_text(agent, _BOOT_ID).strip(), 64)
