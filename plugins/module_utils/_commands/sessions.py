@@ -1,0 +1,128 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Login sessions, as systemd-logind in the guest keeps them: loginctl, run by guest-exec (qemu-ga 2.5)."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+from .._errors import CommandFailed, ProtocolError
+from . import shell
+
+Session = t.TypedDict(
+    "Session",
+    {
+        "id": str,
+        "user_name": str,
+        #: None for a session that is at no seat, such as one over the network
+        "seat": t.Optional[str],
+        #: its terminal without /dev/, or None
+        "tty": t.Optional[str],
+        #: online, active (in the foreground of its seat), or closing (logged out, with processes left)
+        "state": str,
+        #: unspecified, tty, x11, wayland, mir or web
+        "type": str,
+        #: user (with variants such as user-early), greeter, lock-screen, background or manager
+        "class": str,
+        "remote": bool,
+        "active": bool,
+        #: what the session's screen locker says; None where logind (before systemd 230) does not tell
+        "locked": t.Optional[bool],
+    },
+)
+
+#: Many terminals in a guest, and no more text than they take.
+SESSIONS_MAX: t.Final = 1024
+_SECONDS: t.Final = 30.0
+#: Exit codes of ours.
+_MISSING, _DOWN, _FAILED = 90, 91, 92
+#: A session that ends between the list and the question fails the question: then all is asked anew.
+_SCRIPT: t.Final = f"""export LC_ALL=C
+command -v loginctl >/dev/null || exit {_MISSING}
+[ -d /run/systemd/system ] || exit {_DOWN}
+for attempt in 1 2 3; do
+  list=$(loginctl --no-legend --no-pager list-sessions) || exit {_FAILED}
+  ids=
+  while read -r id rest; do ids="$ids $id"; done <<END
+$list
+END
+  [ -n "${{ids# }}" ] || exit 0
+  shown=$(loginctl --no-pager --all show-session $ids -p Id -p Name -p Seat -p TTY -p State -p Type -p Class \\
+    -p Remote -p Active -p LockedHint) || continue
+  printf '%s\\n' "$shown"
+  exit 0
+done
+exit {_FAILED}"""
+_REASONS: t.Final = {
+    _MISSING: "the guest has no loginctl, which knows its login sessions",
+    _DOWN: "the guest was not started by systemd, so that nobody keeps its login sessions",
+}
+_ID: t.Final = re.compile("[A-Za-z0-9_]{1,64}")
+_BOOLEANS: t.Final = {"yes": True, "no": False}
+
+
+class NoLogind(CommandFailed):
+    """The guest keeps no login sessions: it has no systemd-logind."""
+
+    kind = "no_logind"
+    default_hint = "only guests with systemd-logind have login sessions that can be listed and controlled"
+
+
+def sessions(agent: GuestAgent) -> list[Session]:
+    """The guest's login sessions, those of login screens and of closing logins included, in loginctl's order.
+
+    :raise NoLogind: there is nobody in the guest who knows.
+    :raise CommandFailed: loginctl fails.
+    :raise ProtocolError: what it prints cannot be understood.
+    """
+    result = shell.execute(agent, script(_SCRIPT), _SECONDS)
+    if result.rc in _REASONS:
+        raise NoLogind(_REASONS[result.rc], domain=agent.name, command="guest-exec")
+    if result.rc:
+        raise CommandFailed(f"loginctl: {said(result.stderr)}", domain=agent.name, command="guest-exec")
+    blocks = result.stdout.decode("utf-8", "replace").strip("\n").split("\n\n")
+    if len(blocks) > SESSIONS_MAX:
+        raise _unreadable(agent)
+    return [_session(agent, block) for block in blocks if block]
+
+
+def script(text: str, *arguments: str) -> shell.Command:
+    return shell.Command(("/bin/sh", "-c", text, "sh", *arguments), tells_signals=False)
+
+
+def said(stderr: bytes) -> str:
+    """The first line of what a program complains about."""
+    return _untrusted.clean(stderr.decode("utf-8", "replace").strip().partition("\n")[0], 300) or "it failed without a reason"
+
+
+def _session(agent: GuestAgent, block: str) -> Session:
+    found = dict(line.split("=", 1) for line in block.split("\n") if "=" in line)
+    try:
+        locked = found.get("LockedHint", "")
+        session: Session = {
+            "id": found["Id"],
+            "user_name": _untrusted.clean(found["Name"], 255),
+            "seat": _untrusted.clean(found.get("Seat", ""), 255) or None,
+            "tty": _untrusted.clean(found.get("TTY", "").replace("/dev/", "", 1), 255) or None,
+            "state": _untrusted.clean(found["State"], 32),
+            "type": _untrusted.clean(found["Type"], 32),
+            "class": _untrusted.clean(found["Class"], 32),
+            "remote": _BOOLEANS[found["Remote"]],
+            "active": _BOOLEANS[found["Active"]],
+            "locked": _BOOLEANS[locked] if locked else None,
+        }
+    except KeyError:
+        raise _unreadable(agent) from None
+    if not _ID.fullmatch(session["id"]):
+        raise _unreadable(agent)
+    return session
+
+
+def _unreadable(agent: GuestAgent) -> ProtocolError:
+    detail = "what the guest says about its sessions is not readable"
+    return ProtocolError(detail, domain=agent.name, command="guest-exec-status")
