@@ -25,6 +25,7 @@ options:
       filesystems: The mounted filesystems.
       timezone: The time zone.
       users: The users that are logged in.
+      sessions: The login sessions, as C(systemd-logind) keeps them, which takes C(guest-exec).
       memory: The memory, from C(/proc/meminfo), and what the hypervisor leaves to the guest of it. Linux only.
       load: The load averages. Before qemu-ga 10.0 from C(/proc/loadavg).
       vcpus: The processors, and which of them are online.

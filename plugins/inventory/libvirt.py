@@ -81,6 +81,7 @@ options:
       - filesystems
       - timezone
       - users
+      - sessions
       - memory
       - load
       - vcpus

@@ -217,6 +217,12 @@ class DomainStillOn(WaitTimeout):
     default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after pull the plug"
 
 
+class GuestNotReady(WaitTimeout):
+    """What was waited for has not come about in the guest."""
+
+    kind = "not_ready"
+
+
 class ChannelBusy(AgentUnavailable):
     """Another client holds the host's end of the channel."""
 

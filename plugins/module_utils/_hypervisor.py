@@ -74,6 +74,9 @@ _LIFECYCLE_EVENTS: t.Final = {
     7: "pmsuspended",
     8: "crashed",
 }
+#: VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, and virConnectDomainEventAgentLifecycleState
+_EVENT_AGENT: t.Final = 18
+_AGENT_EVENTS: t.Final = {1: "agent connected", 2: "agent disconnected"}
 #: What is nice to know of QEMU, and not worth a longer wait.
 _MONITOR_SECONDS: t.Final = 3.0
 #: What a reply may need on its way from the daemon to us, on top of what the daemon waits for the agent.
@@ -177,9 +180,11 @@ class Domain:
             raise
         return opening.stream(connection.close, lambda: self.open_channel(name, force=True).close())
 
-    def lifecycle(self) -> LifecycleWatch:
-        """The domain's lifecycle events from now on; the connection must have been made with ``events``."""
-        return LifecycleWatch(self._connection, self._handle)
+    def lifecycle(self, restarts: bool = False) -> LifecycleWatch:
+        """The domain's lifecycle events from now on, with ``restarts`` also those of its agent; the connection must have been made
+        with ``events``.
+        """
+        return LifecycleWatch(self._connection, self._handle, restarts)
 
     def destroy(self) -> None:
         """Pull the plug (virDomainDestroy)."""
@@ -291,24 +296,30 @@ class Connection:
 class LifecycleWatch:
     """Lifecycle events of one domain (virConnectDomainEventRegisterAny, VIR_DOMAIN_EVENT_ID_LIFECYCLE)."""
 
-    def __init__(self, connection: Connection, handle: t.Any) -> None:
+    def __init__(self, connection: Connection, handle: t.Any, restarts: bool = False) -> None:
         self._connection = connection
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
         register = connection.handle.domainEventRegisterAny
-        self._id = connection.call(lambda: register(handle, _EVENT_LIFECYCLE, self._receive, None))
+        self._ids = [connection.call(lambda: register(handle, _EVENT_LIFECYCLE, self._receive, None))]
+        if restarts:
+            self._ids.append(connection.call(lambda: register(handle, _EVENT_AGENT, self._receive_agent, None)))
 
     def next(self, seconds: float) -> str | None:
-        """The next event's name (``_LIFECYCLE_EVENTS``), or None when none came within ``seconds``."""
+        """The next event's name (``_LIFECYCLE_EVENTS``, ``_AGENT_EVENTS``), or None when none came within ``seconds``."""
         try:
             return self._events.get(timeout=seconds)
         except queue.Empty:
             return None
 
     def close(self) -> None:
-        self._connection.call(lambda: self._connection.handle.domainEventDeregisterAny(self._id))
+        for number in self._ids:
+            self._connection.call(functools.partial(self._connection.handle.domainEventDeregisterAny, number))
 
     def _receive(self, _connection: object, _domain: object, event: int, _detail: int, _opaque: object) -> None:
         self._events.put(_LIFECYCLE_EVENTS.get(event, "unknown"))
+
+    def _receive_agent(self, _connection: object, _domain: object, state: int, _reason: int, _opaque: object) -> None:
+        self._events.put(_AGENT_EVENTS.get(state, "unknown"))
 
 
 def connect(uri: str | None, timeout: float, events: bool = False, deadline: Deadline | None = None) -> Connection:

@@ -17,6 +17,7 @@ from ._commands.filesystems import GuestDisk, GuestFilesystem
 from ._commands.hardware import Device, GuestBlockDevice
 from ._commands.network import GuestInterface, Route
 from ._commands.packages import Package
+from ._commands.sessions import Session
 from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks, Vcpu
 from ._commands.system import OsInfo, Timezone, User
 from ._domain_xml import Disk, DomainXml, Nic
@@ -27,7 +28,7 @@ DEFAULT_MAX_ITEMS: t.Final = 10
 #: Subsets that stand in a record as the guest gave them, and those that are lists: these are cut, and have their true length beside
 #: them as NAME_total.
 _WHOLE: t.Final = ("hostname", "os", "timezone", "memory", "load", "probes")
-_LISTS: t.Final = ("users", "vcpus", "cpu_stats", "disk_stats", "routes", "packages", "devices")
+_LISTS: t.Final = ("users", "sessions", "vcpus", "cpu_stats", "disk_stats", "routes", "packages", "devices")
 
 
 class LibvirtPart(t.TypedDict):
@@ -106,6 +107,7 @@ class GuestParts(t.TypedDict, total=False):
     interfaces: list[GuestInterface]
     filesystems: list[GuestFilesystem]
     users: list[User]
+    sessions: list[Session]
     memory: Memory
     load: Load
     vcpus: list[Vcpu]
@@ -131,6 +133,8 @@ class Record(t.TypedDict, total=False):
     filesystems_total: int
     users: list[User]
     users_total: int
+    sessions: list[Session]
+    sessions_total: int
     memory: Memory
     load: Load
     vcpus: list[Vcpu]
@@ -183,7 +187,7 @@ def build(
         "libvirt": libvirt,
         "agent": agent,
         "interfaces": interfaces,
-        "addresses": _candidates(interfaces),
+        "addresses": candidates(interfaces),
     }
     answers = t.cast("dict[str, t.Any]", parts)
     record.update({name: answers[name] for name in _WHOLE if name in answers})
@@ -268,7 +272,8 @@ def _interface(nic: Nic | None, guest: GuestInterface | None, source: str) -> In
     return interface
 
 
-def _candidates(interfaces: t.Sequence[Interface]) -> list[Candidate]:
+def candidates(interfaces: t.Sequence[Interface]) -> list[Candidate]:
+    """Every address that the agent tells, with whether the domain has the interface for it."""
     return [
         {
             "address": address,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ._client import GuestAgent
-from ._commands import filesystems, hardware, network, packages, statistics, system
+from ._commands import filesystems, hardware, network, packages, sessions, statistics, system
 
 
 class Subset(t.NamedTuple):
@@ -25,6 +25,7 @@ SUBSETS: t.Final[dict[str, Subset]] = {
     "filesystems": Subset("guest-get-fsinfo", filesystems.filesystems),
     "timezone": Subset("guest-get-timezone", system.timezone),
     "users": Subset("guest-get-users", system.users),
+    "sessions": Subset("guest-exec", sessions.sessions),
     "memory": Subset("guest-file-open", statistics.memory),
     "load": Subset("guest-get-load", statistics.load),
     "vcpus": Subset("guest-get-vcpus", statistics.vcpus),

@@ -108,9 +108,9 @@ ansible_facts:
       sample: {updates: {rc: 0, output: "3", json: 3, error: null}}
     guest_memory:
       description:
-        - What V(memory) in O(gather) gives. In the same way C(guest_load), C(guest_vcpus), C(guest_cpu_stats), C(guest_disk_stats),
-          C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages) and C(guest_devices) are what the other
-          entries give, all as RV(virtops.guest_agent.guest_info#module:guests), and whole.
+        - What V(memory) in O(gather) gives. In the same way C(guest_sessions), C(guest_load), C(guest_vcpus), C(guest_cpu_stats),
+          C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages) and C(guest_devices) are
+          what the other entries give, all as RV(virtops.guest_agent.guest_info#module:guests), and whole.
       type: dict
       sample: {total_bytes: 2067468288, available_bytes: 1733251072, balloon_bytes: 2147483648}
 failure:

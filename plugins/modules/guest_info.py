@@ -199,6 +199,24 @@ guests:
     users_total:
       description: How many users are logged in.
       type: int
+    sessions:
+      description: The login sessions, at most O(max_items) of them, as C(loginctl) shows them.
+      type: list
+      elements: dict
+      sample:
+        - id: "3"
+          user_name: ann
+          seat: seat0
+          tty: tty1
+          state: active
+          type: tty
+          class: user
+          remote: false
+          active: true
+          locked: false
+    sessions_total:
+      description: How many login sessions there are.
+      type: int
     memory:
       description:
         - The guest's memory in bytes, null where its kernel does not count it. C(available_bytes) is what programs can still have

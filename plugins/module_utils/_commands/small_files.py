@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .. import _untrusted
 from .._client import GuestAgent
-from .._errors import CommandBlocked, CommandFailed, CommandUnknown
+from .._errors import CommandBlocked, CommandFailed, CommandUnknown, GuestAgentError
 from . import exec as _exec
-from .content import read_beginning
+from .content import decoded
 
 READING: t.Final = ("guest-file-open", "guest-file-read", "guest-file-close")
 _EXECUTING: t.Final = ("guest-exec", "guest-exec-status")
@@ -32,8 +33,8 @@ def read_text(agent: GuestAgent, path: str) -> str:
         if code != 0:
             raise CommandFailed(f"{path} cannot be read in the guest", domain=agent.name, command="guest-exec")
     else:
-        data = read_beginning(agent, path, _MAX)[:_MAX]
-    return data.decode("utf-8", "replace")
+        data = _read(agent, path)
+    return data[:_MAX].decode("utf-8", "replace")
 
 
 def ask_or_read(agent: GuestAgent, command: str, ask: t.Callable[[GuestAgent], T], read: t.Callable[[GuestAgent], T]) -> T:
@@ -49,6 +50,17 @@ def ask_or_read(agent: GuestAgent, command: str, ask: t.Callable[[GuestAgent], T
         if command in agent.known_commands():
             agent.require(command)
         raise
+
+
+def _read(agent: GuestAgent, path: str) -> bytes:
+    """Once: nothing is lost where no reply comes, and an agent that is silent costs no more than the time of one command."""
+    handle = _untrusted.integer(agent.call("guest-file-open", {"path": path, "mode": "r"}), "a file handle")
+    try:
+        reply = _untrusted.mapping(agent.call("guest-file-read", {"handle": handle, "count": _MAX}))
+        return decoded(reply.get("buf-b64"))
+    finally:
+        with contextlib.suppress(GuestAgentError):
+            agent.call("guest-file-close", {"handle": handle})
 
 
 def boot_id(agent: GuestAgent) -> str:
