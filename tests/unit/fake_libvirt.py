@@ -83,6 +83,7 @@ class Domain:
         self.current = state
         self.text = samples.domain_xml(name, number, **xml)
         self.known: dict[int, dict[str, list[str]]] = {}
+        self.memory = {"actual": 524288, "rss": 300000}
         self.flags = PERSISTENT
         self.raises: dict[str, Exception] = {}
         self.hangs: set[str] = set()
@@ -132,6 +133,10 @@ class Domain:
             f"vnet{number}": {"hwaddr": mac.upper(), "addrs": [{"addr": a, "prefix": 24, "type": 0} for a in addresses] or None}
             for number, (mac, addresses) in enumerate(self.known.get(source, {}).items())
         }
+
+    def memoryStats(self) -> dict[str, int]:
+        self._do("memoryStats")
+        return self.memory
 
     def shutdownFlags(self, flags: int) -> int:
         self._do(f"shutdownFlags {flags}")
@@ -279,7 +284,7 @@ class Handle:
         return int(self._hypervisor.alive)
 
     def domainEventRegisterAny(self, _domain: t.Any, event: int, callback: t.Callable[..., None], _opaque: t.Any) -> int:
-        assert event == 0
+        assert event in (0, 18)  # the domain's lifecycle, and its agent's
         self.callbacks[len(self.callbacks)] = callback
         return len(self.callbacks) - 1
 
