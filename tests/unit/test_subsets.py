@@ -9,6 +9,7 @@ import datetime
 import gzip
 import shutil
 import subprocess
+import tracemalloc
 import typing as t
 
 import pytest
@@ -225,6 +226,29 @@ def test_a_partition_has_no_address() -> None:
     assert (disk["target"], disk["serial"], disk["device"], disk["bus"]) == (None, None, None, None)
 
 
+@pytest.mark.parametrize("dependencies", ["/dev/vda", 5, {"a": 1}, [5], [["/dev/vda"]]])
+def test_dependencies_that_are_none(dependencies: t.Any) -> None:
+    guest = FakeGuest()
+    guest.replies["guest-get-disks"] = [{"name": "/dev/vda1", "partition": True, "dependencies": dependencies}]
+    if dependencies == "/dev/vda":
+        assert hardware.disks(guest.agent())[0]["dependencies"] == ["/dev/vda"]
+        return
+    with pytest.raises(_errors.ProtocolError):
+        hardware.disks(guest.agent())
+
+
+@pytest.mark.parametrize("content", [b"", b"MemFree: 1 kB\n", b"MemTotal: x kB\n", b"MemTotal: " + b"9" * 99 + b" kB\n", b"\xff\0"])
+def test_a_meminfo_that_is_none(content: bytes) -> None:
+    with pytest.raises(_errors.ProtocolError, match="meminfo"):
+        statistics.memory(FakeGuest(files={"/proc/meminfo": content}).agent())
+
+
+@pytest.mark.parametrize("content", [b"", b"a b c", b"0.1 0.2 0.3", b"0.10 0.20", b"9999999999.00 0.00 0.00"])
+def test_a_loadavg_that_is_none(content: bytes) -> None:
+    with pytest.raises(_errors.ProtocolError, match="loadavg"):
+        statistics.load(FakeGuest("7.2", files={"/proc/loadavg": content}).agent())
+
+
 def test_devices_are_told_by_windows() -> None:
     guest = FakeGuest("7.2")
     with pytest.raises(_errors.CommandFailed, match="only Windows guests"):
@@ -291,9 +315,15 @@ def test_packages_that_cannot_be_listed(output: bytes, kind: type, words: str) -
 
 def test_a_list_of_packages_does_not_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "_LIST_MAX", 1000)
-    bomb = gzip.compress(b"dpkg\n" + b"ii\ta\t1\tall\n" * 100_000 + b"end\t0\n")
-    with pytest.raises(_errors.CommandFailed, match="longer than"):
-        packages.packages(FakeGuest(programs=lambda _argv: Program(0, bomb, b"0\n")).agent())
+    bomb = gzip.compress(b"dpkg\n" + b"ii\ta\t1\tall\n" * 500_000 + b"end\t0\n")
+    agent = FakeGuest(programs=lambda _argv: Program(0, bomb, b"0\n")).agent()
+    tracemalloc.start()
+    try:
+        with pytest.raises(_errors.CommandFailed, match="longer than"):
+            packages.packages(agent)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_a_package_is_called_is_cleaned() -> None:

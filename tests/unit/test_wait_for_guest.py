@@ -338,11 +338,12 @@ def test_files_of_a_hostile_agent(reply: t.Any, guest: FakeGuest, run: Run) -> N
 
 def test_guest_info_gathers_on_demand(host: Hypervisor, guest: FakeGuest, run: Run) -> None:
     probes = {"x": ["/bin/good"]}
-    record = run(guest_info, gather=["memory", "vcpus", "disks"], probes=probes)["guests"][0]
+    record = run(guest_info, gather=["memory", "vcpus", "disks", "load"], probes=probes)["guests"][0]
+    assert record["load"] == {"1m": 3.42, "5m": 1.13, "15m": 0.4}
     assert (record["memory"]["total_bytes"], record["memory"]["balloon_bytes"]) == (1024000, 524288 * 1024)
     assert (record["vcpus_total"], record["disks_total"]) == (1, 1)
     assert record["probes"]["x"]["output"] == "yes"
-    assert not {"hostname", "os", "load"} & set(record)
+    assert not {"hostname", "os", "routes"} & set(record)
     assert run(guest_info, gather=[], probes={"x": 5})["failure"]["kind"] == "invalid_input"
 
 

@@ -59,7 +59,7 @@ def devices(agent: GuestAgent) -> list[Device]:
 def _block_device(entry: dict[str, t.Any]) -> GuestBlockDevice:
     dependencies = entry.get("dependencies") or []
     if not isinstance(dependencies, list):
-        dependencies = [dependencies]  # which text() refuses
+        dependencies = [dependencies]
     address = entry.get("address")
     return {
         "name": _untrusted.text(entry.get("name"), "a disk's name", 255),

@@ -178,7 +178,7 @@ def _route(interface: str, destination: str, gateway: object, metric: int) -> Ro
 
 
 def _kept(found: t.Iterable[Route | None]) -> list[Route]:
-    return [route for route in found if route is not None][:_ROUTES_MAX]
+    return [route for route in found if route is not None]
 
 
 def _plain_address(value: object) -> str | None:
