@@ -38,6 +38,7 @@ options:
         The installed packages, by the guest's own dpkg, apk or rpm, which takes C(guest-exec). On Windows the installed programs
         by PowerShell, which has not been tried on a real Windows.
       devices: The PCI devices and their drivers. Windows only.
+      ssh_host_keys: The public host keys of the SSH server, from C(/etc/ssh).
   probes:
     description:
       - Statistics of your own. Each key is a name, each value a command that is executed in the guest, as a list of a program and

@@ -92,6 +92,7 @@ options:
       - memory_blocks
       - packages
       - devices
+      - ssh_host_keys
     default: [os, hostname, interfaces]
   probes:
     description:

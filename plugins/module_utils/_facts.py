@@ -12,6 +12,7 @@ import typing as t
 
 from ._commands.filesystems import GuestFilesystem
 from ._commands.network import DefaultRoute, GuestInterface
+from ._commands.ssh_host_keys import HostKey
 from ._commands.statistics import Load, Memory, Vcpu
 from ._commands.system import OsInfo
 
@@ -132,6 +133,14 @@ def load_facts(load: Load) -> dict[str, t.Any]:
 def vcpu_facts(vcpus: t.Sequence[Vcpu]) -> dict[str, t.Any]:
     online = sum(vcpu["online"] for vcpu in vcpus)
     return {"processor_vcpus": online, "processor_nproc": online}
+
+
+def host_key_facts(keys: t.Sequence[HostKey]) -> dict[str, t.Any]:
+    facts = {}
+    for key in keys:
+        kind = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(key["type"], "ecdsa")
+        facts[f"ssh_host_key_{kind}_public"], facts[f"ssh_host_key_{kind}_public_keytype"] = key["key"], key["type"]
+    return facts
 
 
 def _available(found: GuestFilesystem) -> int | None:

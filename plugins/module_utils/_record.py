@@ -18,6 +18,7 @@ from ._commands.hardware import Device, GuestBlockDevice
 from ._commands.network import GuestInterface, Route
 from ._commands.packages import Package
 from ._commands.sessions import Session
+from ._commands.ssh_host_keys import HostKey
 from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks, Vcpu
 from ._commands.system import OsInfo, Timezone, User
 from ._domain_xml import Disk, DomainXml, Nic
@@ -27,7 +28,7 @@ from ._errors import GuestAgentError
 DEFAULT_MAX_ITEMS: t.Final = 10
 #: Subsets that stand in a record as the guest gave them, and those that are lists: these are cut, and have their true length beside
 #: them as NAME_total.
-_WHOLE: t.Final = ("hostname", "os", "timezone", "memory", "load", "probes")
+_WHOLE: t.Final = ("hostname", "os", "timezone", "memory", "load", "ssh_host_keys", "probes")
 _LISTS: t.Final = ("users", "sessions", "vcpus", "cpu_stats", "disk_stats", "routes", "packages", "devices")
 
 
@@ -118,6 +119,7 @@ class GuestParts(t.TypedDict, total=False):
     memory_blocks: MemoryBlocks
     packages: list[Package]
     devices: list[Device]
+    ssh_host_keys: list[HostKey]
     probes: dict[str, t.Any]
 
 
@@ -152,6 +154,7 @@ class Record(t.TypedDict, total=False):
     packages_total: int
     devices: list[Device]
     devices_total: int
+    ssh_host_keys: list[HostKey]
     probes: dict[str, t.Any]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ._client import GuestAgent
-from ._commands import filesystems, hardware, network, packages, sessions, statistics, system
+from ._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system
 
 
 class Subset(t.NamedTuple):
@@ -36,6 +36,7 @@ SUBSETS: t.Final[dict[str, Subset]] = {
     "memory_blocks": Subset("guest-get-memory-block-info", statistics.memory_blocks),
     "packages": Subset("guest-exec", packages.packages),
     "devices": Subset("guest-get-devices", hardware.devices),
+    "ssh_host_keys": Subset("guest-file-open", ssh_host_keys.host_keys),
 }
 #: What modules gather when nobody says what; everything else only when it is asked for.
 DEFAULTS: t.Final = ("os", "hostname", "interfaces", "filesystems", "timezone", "users")

@@ -93,6 +93,12 @@ ansible_facts:
       description: How many processors are online, with V(vcpus) in O(gather). Also C(ansible_processor_nproc).
       type: int
       sample: 2
+    ansible_ssh_host_key_ed25519_public:
+      description:
+        - The SSH server's public host key of this type in base64, with V(ssh_host_keys) in O(gather). Also
+          C(ansible_ssh_host_key_ed25519_public_keytype), and the same for C(ecdsa) and C(rsa).
+      type: str
+      sample: AAAAC3NzaC1lZDI1NTE5AAAAIJ3wHlE2mYhGUvKVyyEsVEPRnGtBiy1n4nCl9OJoc1Qa
     guest_timezone:
       description: The time zone, its offset in seconds.
       type: dict
@@ -109,8 +115,9 @@ ansible_facts:
     guest_memory:
       description:
         - What V(memory) in O(gather) gives. In the same way C(guest_sessions), C(guest_load), C(guest_vcpus), C(guest_cpu_stats),
-          C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages) and C(guest_devices) are
-          what the other entries give, all as RV(virtops.guest_agent.guest_info#module:guests), and whole.
+          C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages), C(guest_devices) and
+          C(guest_ssh_host_keys) are what the other entries give, all as RV(virtops.guest_agent.guest_info#module:guests), and
+          whole.
       type: dict
       sample: {total_bytes: 2067468288, available_bytes: 1733251072, balloon_bytes: 2147483648}
 failure:
@@ -127,7 +134,16 @@ from ..module_utils import _argspec, _domain_xml, _preflight, _probe, _record
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import AgentUnavailable, CommandRefused, InvalidInput, ProtocolError, UnknownOutcome, WaitTimeout
-from ..module_utils._facts import hostname_facts, interface_facts, load_facts, memory_facts, mount_facts, os_facts, vcpu_facts
+from ..module_utils._facts import (
+    host_key_facts,
+    hostname_facts,
+    interface_facts,
+    load_facts,
+    memory_facts,
+    mount_facts,
+    os_facts,
+    vcpu_facts,
+)
 from ..module_utils._guest import Guest, open_guest
 from ..module_utils._probe_option import probes
 from ..module_utils._subsets import DEFAULTS, SUBSETS
@@ -142,6 +158,8 @@ SPEC = _argspec.Spec(
 )
 #: Subsets that are facts by setup's names, and by no others.
 STANDARD = ("os", "hostname", "interfaces", "filesystems")
+#: Those that have facts of setup's names beside their own.
+TRANSLATIONS: dict = {"memory": memory_facts, "load": load_facts, "vcpus": vcpu_facts, "ssh_host_keys": host_key_facts}
 #: What an optional question may end in without the facts being any the worse.
 UNANSWERED = (AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome, WaitTimeout)
 
@@ -181,7 +199,7 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
         facts.update(hostname_facts(parts["hostname"]))
     if "filesystems" in parts:
         facts.update(mount_facts(parts["filesystems"], _totals(agent, parts["filesystems"])))
-    for name, translate in (("memory", memory_facts), ("load", load_facts), ("vcpus", vcpu_facts)):
+    for name, translate in TRANSLATIONS.items():
         if name in parts:
             facts.update(translate(parts[name]))
     return facts

@@ -304,6 +304,17 @@ guests:
     devices_total:
       description: How many devices there are.
       type: int
+    ssh_host_keys:
+      description: The public host keys of the guest's SSH server, the keys in base64.
+      type: list
+      elements: dict
+      sample:
+        - type: ssh-ed25519
+          key: AAAAC3NzaC1lZDI1NTE5AAAAIJ3wHlE2mYhGUvKVyyEsVEPRnGtBiy1n4nCl9OJoc1Qa
+          bits: 256
+          fingerprint: SHA256:n5ngGSJdpPBnIo5ZWfQKJh3NXkBQoFf1vFXvpyVSbV0
+          comment: root@web1
+          path: /etc/ssh/ssh_host_ed25519_key.pub
     probes:
       description:
         - What each of the O(probes) gave, its exit code, its output (one line of at most 64 KiB), that as data where it is JSON,

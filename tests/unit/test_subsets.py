@@ -25,6 +25,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     network,
     packages,
     small_files,
+    ssh_host_keys,
     statistics,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, parse
@@ -466,7 +467,7 @@ def test_one_that_is_refused_hides_no_other_one() -> None:
     guest.raises["guest-get-disks"] = _errors.CommandFailed("udev is not there")
     guest.replies["guest-get-cpustats"] = 5
     part, answers = _probe.ask(guest.agent(), tuple(name for name in SUBSETS if name != "sessions"), {}, NOW)
-    assert set(SUBSETS) - set(answers) == {"vcpus", "disks", "cpu_stats", "devices", "sessions"}
+    assert set(SUBSETS) - set(answers) == {"vcpus", "disks", "cpu_stats", "devices", "sessions", "ssh_host_keys"}
     assert part["status"] == "broken"
     for words in ("blocks guest-get-vcpus", "guest-get-disks: udev is not there", "should be a list", "only Windows guests"):
         assert words in part["reason"]
@@ -489,6 +490,52 @@ def test_a_frozen_and_a_silent_guest_are_asked_no_further() -> None:
     part, answers = _probe.ask(guest.agent(), ("os", "memory", "load"), {}, NOW)
     assert (part["status"], set(answers)) == ("unresponsive", {"os"})
     assert guest.sent.count("guest-file-read") == 1
+
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3wHlE2mYhGUvKVyyEsVEPRnGtBiy1n4nCl9OJoc1Qa"
+KEY_PATH = "/etc/ssh/ssh_host_ed25519_key.pub"
+
+
+@pytest.mark.parametrize("block", [(), READING], ids=["by file", "by program"])
+def test_ssh_host_keys(block: tuple) -> None:
+    def cat(argv: tuple[str, ...]) -> Program:
+        return Program(0, f"{ED25519} root@web\n".encode(), b"0\n") if argv[-1] == KEY_PATH else Program(0, b"", b"1\n")
+
+    guest = FakeGuest(block=block, files={KEY_PATH: f"{ED25519} root@\x1bweb\n".encode()}, programs=cat)
+    found = ssh_host_keys.host_keys(guest.agent())
+    assert [(key["type"], key["key"], key["bits"], key["path"]) for key in found] == [(*ED25519.split(), 256, KEY_PATH)]
+    assert found[0]["fingerprint"].startswith("SHA256:")
+    assert "\x1b" not in found[0]["comment"]
+    assert _facts.host_key_facts(found) == {
+        "ssh_host_key_ed25519_public": ED25519.split()[1],
+        "ssh_host_key_ed25519_public_keytype": "ssh-ed25519",
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "x",
+        "ssh-ed25519 AAAA",
+        ED25519.replace("ssh-ed25519", "ssh-rsa"),
+        f'command="x" {ED25519}',
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+    ],
+)
+def test_a_file_that_is_no_host_key(content: str) -> None:
+    with pytest.raises(_errors.CommandFailed, match="is no public host key") as caught:
+        ssh_host_keys.host_keys(FakeGuest(files={KEY_PATH: content.encode()}).agent())
+    assert "PRIVATE" not in str(caught.value)
+
+
+def test_a_guest_without_host_keys_or_that_hides_them() -> None:
+    guest = FakeGuest()
+    with pytest.raises(_errors.CommandFailed, match="has no SSH host keys"):
+        ssh_host_keys.host_keys(guest.agent())
+    guest.raises["guest-file-open"] = _errors.CommandFailed("failed to open file: Permission denied")
+    with pytest.raises(_errors.CommandFailed, match="Permission denied"):
+        ssh_host_keys.host_keys(guest.agent())
 
 
 def test_what_libvirt_adds() -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import typing as t
 
 from .. import _untrusted
 from .._client import GuestAgent
-from .._errors import CommandFailed, ProtocolError
-from .small_files import read_text
+from .._errors import ProtocolError
+from .small_files import read_if_there
 
 #: There once it is done.
 _RESULT: t.Final = "/run/cloud-init/result.json"
@@ -22,7 +21,6 @@ _RESULT: t.Final = "/run/cloud-init/result.json"
 _STATUS: t.Final = "/run/cloud-init/status.json"
 #: There where it was told not to start.
 _DISABLED: t.Final = "/run/cloud-init/disabled"
-_MISSING: t.Final = re.compile(r"(No such file or directory|cannot be read in the guest)\W*$")
 _ERRORS_MAX: t.Final = 20
 
 
@@ -50,7 +48,7 @@ def status(agent: GuestAgent) -> CloudInit:
             "errors": errors,
             "stage": None,
         }
-    if _text(agent, _DISABLED) is not None:
+    if read_if_there(agent, _DISABLED) is not None:
         return {"status": "disabled", "datasource": None, "errors": [], "stage": None}
     working = _json(agent, _STATUS)
     if working is None:
@@ -69,7 +67,7 @@ def finished(found: CloudInit) -> bool:
 
 def _json(agent: GuestAgent, path: str) -> dict[str, t.Any] | None:
     """The file's first version of what it says; None where there is no such file, or it is just being written."""
-    text = _text(agent, path)
+    text = read_if_there(agent, path)
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(text or "")
         if not isinstance(found, dict) or not isinstance(found.get("v1"), dict):
@@ -82,12 +80,3 @@ def _errors(value: object) -> list[str]:
     if not isinstance(value, list):
         return []
     return [_untrusted.clean(str(error)[:2000], 500) for error in value[:_ERRORS_MAX]]
-
-
-def _text(agent: GuestAgent, path: str) -> str | None:
-    try:
-        return read_text(agent, path)
-    except CommandFailed as error:
-        if _MISSING.search(error.detail):
-            return None
-        raise

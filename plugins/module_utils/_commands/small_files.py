@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import typing as t
 
 from .. import _untrusted
@@ -19,6 +20,8 @@ READING: t.Final = ("guest-file-open", "guest-file-read", "guest-file-close")
 _EXECUTING: t.Final = ("guest-exec", "guest-exec-status")
 _MAX: t.Final = 64 * 1024
 _BOOT_ID: t.Final = "/proc/sys/kernel/random/boot_id"
+#: strerror(ENOENT), which qemu-ga does not translate; and our own words.
+_MISSING: t.Final = re.compile(r"(No such file or directory|cannot be read in the guest)\W*$")
 T = t.TypeVar("T")
 
 
@@ -35,6 +38,16 @@ def read_text(agent: GuestAgent, path: str) -> str:
     else:
         data = _read(agent, path)
     return data[:_MAX].decode("utf-8", "replace")
+
+
+def read_if_there(agent: GuestAgent, path: str) -> str | None:
+    """``read_text``, and None for a file that does not exist."""
+    try:
+        return read_text(agent, path)
+    except CommandFailed as error:
+        if _MISSING.search(error.detail):
+            return None
+        raise
 
 
 def ask_or_read(agent: GuestAgent, command: str, ask: t.Callable[[GuestAgent], T], read: t.Callable[[GuestAgent], T]) -> T:
