@@ -68,10 +68,31 @@ options:
     default: []
   gather:
     description:
-      - What to ask the agents for. Each entry costs one command for each guest. An empty list asks no agent at all.
+      - What to ask the agents for. Most entries cost one command for each guest. An empty list, without O(probes), asks no agent
+        at all.
+      - The names are those of O(virtops.guest_agent.guest_info#module:gather). What one gives is in a variable by its name, such as
+        C(guest_memory).
     type: list
     elements: str
-    choices: [os, hostname, interfaces, filesystems, timezone, users]
+    choices:
+      - os
+      - hostname
+      - interfaces
+      - filesystems
+      - timezone
+      - users
+      - sessions
+      - memory
+      - load
+      - vcpus
+      - cpu_stats
+      - disk_stats
+      - disks
+      - routes
+      - memory_blocks
+      - packages
+      - devices
+      - ssh_host_keys
     default: [os, hostname, interfaces]
   probes:
     description:
@@ -84,7 +105,7 @@ options:
     default: {}
   max_items:
     description:
-      - How many users and filesystems a host's variables list. V(0) lists all.
+      - How many users, filesystems, packages and so on a host's variables list. V(0) lists all.
     type: int
     default: 10
   address_families:

@@ -251,6 +251,12 @@ class NotAwake(WaitTimeout):
     default_hint = "a guest that cannot resume must be reset or destroyed"
 
 
+class GuestNotReady(WaitTimeout):
+    """What was waited for has not come about in the guest."""
+
+    kind = "not_ready"
+
+
 class ChannelBusy(AgentUnavailable):
     """Another client holds the host's end of the channel."""
 

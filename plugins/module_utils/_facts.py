@@ -12,6 +12,8 @@ import typing as t
 
 from ._commands.filesystems import GuestFilesystem
 from ._commands.network import DefaultRoute, GuestInterface
+from ._commands.ssh_host_keys import HostKey
+from ._commands.statistics import Load, Memory, Vcpu
 from ._commands.system import OsInfo
 
 #: os-release ID -> (ansible_distribution, ansible_os_family)
@@ -35,6 +37,7 @@ _DISTRIBUTIONS: t.Final = {
     "sles": ("SLES", "Suse"),
     "ubuntu": ("Ubuntu", "Debian"),
 }
+_MIB: t.Final = 1024 * 1024
 #: A fact named after an interface must look like one: nothing else that starts with ansible_ has a digit in that place.
 _INTERFACE: t.Final = re.compile(r"(?=.*\d)(?!.*(ipv[46]|_interpreter))[A-Za-z][A-Za-z0-9_]{0,14}|lo")
 
@@ -101,6 +104,43 @@ def mount_facts(filesystems: t.Sequence[GuestFilesystem], totals: t.Mapping[str,
             for found in filesystems
         ]
     }
+
+
+def memory_facts(memory: Memory) -> dict[str, t.Any]:
+    """In MiB, rounded down as setup does it."""
+    total, free, buffers, cached, swap, swap_free = (
+        (memory[key] or 0) // _MIB
+        for key in ("total_bytes", "free_bytes", "buffers_bytes", "cached_bytes", "swap_total_bytes", "swap_free_bytes")
+    )
+    without_caches = free + buffers + cached
+    return {
+        "memtotal_mb": total,
+        "memfree_mb": free,
+        "swaptotal_mb": swap,
+        "swapfree_mb": swap_free,
+        "memory_mb": {
+            "real": {"total": total, "used": total - free, "free": free},
+            "nocache": {"free": without_caches, "used": total - without_caches},
+            "swap": {"total": swap, "free": swap_free, "used": swap - swap_free},
+        },
+    }
+
+
+def load_facts(load: Load) -> dict[str, t.Any]:
+    return {"loadavg": load}
+
+
+def vcpu_facts(vcpus: t.Sequence[Vcpu]) -> dict[str, t.Any]:
+    online = sum(vcpu["online"] for vcpu in vcpus)
+    return {"processor_vcpus": online, "processor_nproc": online}
+
+
+def host_key_facts(keys: t.Sequence[HostKey]) -> dict[str, t.Any]:
+    facts = {}
+    for key in keys:
+        kind = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(key["type"], "ecdsa")
+        facts[f"ssh_host_key_{kind}_public"], facts[f"ssh_host_key_{kind}_public_keytype"] = key["key"], key["type"]
+    return facts
 
 
 def _available(found: GuestFilesystem) -> int | None:

@@ -16,8 +16,8 @@ import queue
 import threading
 import typing as t
 
-from . import _domain_xml, _preflight, _probe, _record
-from ._addresses import AddressPolicy, Candidate, contested, usable
+from . import _domain_xml, _leases, _preflight, _probe, _record
+from ._addresses import AddressPolicy, contested, usable
 from ._client import GuestAgent
 from ._commands.exec import Probe
 from ._deadline import Deadline
@@ -120,7 +120,7 @@ class _Sweep:
                 return
             try:
                 domain = self._connections[0].domain(record["libvirt"]["uuid"])
-                record["addresses"] += _known_addresses(domain, record["interfaces"], source)
+                record["addresses"] += _leases.known(domain, record["interfaces"], source)
             except GuestAgentError:
                 continue
 
@@ -234,11 +234,12 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Ite
         client = GuestAgent(LibvirtTransport(summary.domain), plan.agent_timeout)
         now = datetime.datetime.now(datetime.timezone.utc)
         agent, parts = _probe.ask(client, plan.subsets, plan.probes, now)
+        _probe.complete(parts, summary.domain)
         if agent["status"] in ("unresponsive", "disconnected"):
             _recheck(summary.domain, libvirt, agent)
     record = _record.build(libvirt, domain, agent, parts, plan.max_items)
     if libvirt["state"] == "running" and not usable(record["addresses"], plan.policy):
-        record["addresses"] += _fallback_addresses(summary.domain, record, plan.policy)
+        record["addresses"] += _leases.fallback(summary.domain, record["interfaces"], plan.policy)
     yield record
 
 
@@ -271,35 +272,6 @@ def _recheck(domain: Domain, libvirt: _record.LibvirtPart, agent: _record.AgentP
         stopped = DomainNotRunning(f"the domain stopped while it was asked and is {state} now")
         libvirt["state"] = state
         agent.update({"connected": False, "status": stopped.status, "reason": stopped.detail, "hint": stopped.hint})
-
-
-def _fallback_addresses(domain: Domain, record: _record.Record, policy: AddressPolicy) -> list[Candidate]:
-    """The first of lease and ARP that knows a usable address; asked only where the agent gave none."""
-    for source in ("lease", "arp"):
-        if source not in policy.sources:
-            continue
-        try:
-            known = _known_addresses(domain, record["interfaces"], source)
-        except GuestAgentError:
-            continue
-        if usable(known, policy):
-            return known
-    return []
-
-
-def _known_addresses(domain: Domain, interfaces: t.Sequence[_record.Interface], source: str) -> list[Candidate]:
-    networks = {interface["mac"]: interface["name"] for interface in interfaces}
-    return [
-        {
-            "address": address["address"],
-            "prefix": address["prefix"],
-            "mac": mac,
-            "network": networks.get(mac),
-            "source": source,
-        }
-        for mac, addresses in domain.addresses(source).items()
-        for address in addresses
-    ]
 
 
 def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.Record], policy: AddressPolicy) -> None:

@@ -66,6 +66,8 @@ _STATS_STATE: t.Final = 1
 #: virDomainDeviceModifyFlags
 _AFFECT_LIVE: t.Final = 1
 _AFFECT_CONFIG: t.Final = 2
+#: What is nice to know of QEMU, and not worth a longer wait.
+_MONITOR_SECONDS: t.Final = 3.0
 #: What a reply may need on its way from the daemon to us, on top of what the daemon waits for the agent.
 _GRACE_SECONDS: t.Final = 1.0
 
@@ -137,6 +139,11 @@ class Domain:
             ]
             for nic in raw.values()
         }
+
+    def balloon_bytes(self) -> int | None:
+        """The memory that the domain has now (virDomainMemoryStats, 0.7.5); QEMU's monitor is asked, which may be busy."""
+        kib = self._call(lambda: self._handle.memoryStats(), _MONITOR_SECONDS).get("actual")
+        return None if kib is None else kib * 1024
 
     def press_power_button(self) -> None:
         """Ask the guest by ACPI to shut down (virDomainShutdownFlags, 0.9.10)."""

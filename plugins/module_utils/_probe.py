@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import typing as t
 
 from . import _diagnosis, _record
 from ._client import GuestAgent
-from ._commands import exec as _exec
+from ._commands import exec as _exec, small_files
 from ._commands.system import OsInfo
 from ._errors import (
     AgentUnavailable,
@@ -52,6 +53,17 @@ def ask(
     return part, t.cast(_record.GuestParts, answers)
 
 
+class _Domain(t.Protocol):
+    def balloon_bytes(self) -> int | None: ...
+
+
+def complete(parts: _record.GuestParts, domain: _Domain) -> None:
+    """Add to the guest's answers what libvirt alone knows."""
+    if "memory" in parts:
+        with contextlib.suppress(GuestAgentError):
+            parts["memory"]["balloon_bytes"] = domain.balloon_bytes()
+
+
 def _readers(
     agent: GuestAgent, part: _record.AgentPart, subsets: t.Iterable[str], probes: t.Mapping[str, _exec.Probe]
 ) -> t.Iterator[tuple[str, t.Callable[[], t.Any]]]:
@@ -78,27 +90,27 @@ def _verdict(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], os_info: 
     """status, reason and hint from what went wrong. A command that merely failed leaves the agent connected, with a reason."""
     if not troubles:
         return {"status": "connected", "reason": "", "hint": ""}
-    first = troubles[0]
-    if isinstance(first, (CommandBlocked, CommandUnknown)):
-        reason = _refusal(agent, troubles, os_info)
-        return {"status": first.status, "reason": reason.detail, "hint": reason.hint}
-    first = _diagnosis.explain(agent, first, ())
-    place = f"{first.command}: " if first.command else ""
-    connected = not isinstance(first, (AgentUnavailable, DomainNotRunning))
+    refused = [trouble for trouble in troubles if isinstance(trouble, (CommandBlocked, CommandUnknown))]
+    others = [_diagnosis.explain(agent, trouble, ()) for trouble in troubles if trouble not in refused]
+    reasons = [_diagnosis.Reason(f"{e.command}: {e.detail}" if e.command else e.detail, e.hint) for e in others]
+    if refused:
+        reasons.insert(0, _refusal(agent, refused, os_info))
+    worst = next((trouble for trouble in (*others, *refused) if trouble.status), troubles[0])
     return {
-        "connected": connected,
-        "status": first.status or "connected",
-        "reason": f"{place}{first.detail}",
-        "hint": first.hint,
+        "connected": not any(isinstance(trouble, (AgentUnavailable, DomainNotRunning)) for trouble in troubles),
+        "status": worst.status or "connected",
+        "reason": "; ".join(dict.fromkeys(reason.detail for reason in reasons)),
+        "hint": "; ".join(dict.fromkeys(reason.hint for reason in reasons if reason.hint)),
     }
 
 
 def _refusal(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], os_info: OsInfo | None) -> _diagnosis.Reason:
-    blocked = [trouble.command for trouble in troubles if isinstance(trouble, CommandBlocked)]
-    unknown = [trouble.command for trouble in troubles if isinstance(trouble, CommandUnknown)]
-    if "guest-exec" in (*blocked, *unknown):
-        # The first that is refused hides the second.
-        for refused, more in zip((blocked, unknown), _diagnosis.missing(agent, _diagnosis.EXEC)):
-            refused += [command for command in more if command not in refused]
+    blocked = list(dict.fromkeys(trouble.command for trouble in troubles if isinstance(trouble, CommandBlocked)))
+    unknown = list(dict.fromkeys(trouble.command for trouble in troubles if isinstance(trouble, CommandUnknown)))
+    for family in (_diagnosis.EXEC, small_files.READING):
+        if {*family} & {*blocked, *unknown}:
+            # The first that is refused hides the others.
+            for refused, more in zip((blocked, unknown), _diagnosis.missing(agent, family)):
+                refused += [command for command in more if command not in refused]
     guest_os = _diagnosis.GuestOs(os_info["id"], os_info["version_id"]) if os_info else _diagnosis.guest_os(agent)
     return _diagnosis.refusal(blocked, unknown, _diagnosis.version(agent), guest_os)

@@ -14,13 +14,22 @@ import typing as t
 
 from ._addresses import Candidate
 from ._commands.filesystems import GuestDisk, GuestFilesystem
-from ._commands.network import GuestInterface
+from ._commands.hardware import Device, GuestBlockDevice
+from ._commands.network import GuestInterface, Route
+from ._commands.packages import Package
+from ._commands.sessions import Session
+from ._commands.ssh_host_keys import HostKey
+from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks, Vcpu
 from ._commands.system import OsInfo, Timezone, User
 from ._domain_xml import Disk, DomainXml, Nic
 from ._errors import GuestAgentError
 
 #: KubeVirt shows ten users and filesystems; more belongs into a report, not into every host's variables.
 DEFAULT_MAX_ITEMS: t.Final = 10
+#: Subsets that stand in a record as the guest gave them, and those that are lists: these are cut, and have their true length beside
+#: them as NAME_total.
+_WHOLE: t.Final = ("hostname", "os", "timezone", "memory", "load", "ssh_host_keys", "probes")
+_LISTS: t.Final = ("users", "sessions", "vcpus", "cpu_stats", "disk_stats", "routes", "packages", "devices")
 
 
 class LibvirtPart(t.TypedDict):
@@ -77,6 +86,19 @@ class Filesystem(t.TypedDict):
     disks: list[FilesystemDisk]
 
 
+class BlockDevice(t.TypedDict):
+    """A disk or a partition; ``target`` is the domain's disk that it is, where that is known."""
+
+    name: str
+    partition: bool
+    dependencies: list[str]
+    alias: str | None
+    target: str | None
+    serial: str | None
+    device: str | None
+    bus: str | None
+
+
 class GuestParts(t.TypedDict, total=False):
     """What the agent answered, a key for each subset that it did answer."""
 
@@ -86,6 +108,18 @@ class GuestParts(t.TypedDict, total=False):
     interfaces: list[GuestInterface]
     filesystems: list[GuestFilesystem]
     users: list[User]
+    sessions: list[Session]
+    memory: Memory
+    load: Load
+    vcpus: list[Vcpu]
+    cpu_stats: list[dict[str, int]]
+    disk_stats: list[DiskStats]
+    disks: list[GuestBlockDevice]
+    routes: list[Route]
+    memory_blocks: MemoryBlocks
+    packages: list[Package]
+    devices: list[Device]
+    ssh_host_keys: list[HostKey]
     probes: dict[str, t.Any]
 
 
@@ -101,7 +135,31 @@ class Record(t.TypedDict, total=False):
     filesystems_total: int
     users: list[User]
     users_total: int
+    sessions: list[Session]
+    sessions_total: int
+    memory: Memory
+    load: Load
+    vcpus: list[Vcpu]
+    vcpus_total: int
+    cpu_stats: list[dict[str, int]]
+    cpu_stats_total: int
+    disk_stats: list[DiskStats]
+    disk_stats_total: int
+    disks: list[BlockDevice]
+    disks_total: int
+    routes: list[Route]
+    routes_total: int
+    memory_blocks: MemoryBlocks
+    packages: list[Package]
+    packages_total: int
+    devices: list[Device]
+    devices_total: int
+    ssh_host_keys: list[HostKey]
     probes: dict[str, t.Any]
+
+
+#: What of a record the guest itself said, beside the addresses.
+GUEST_KEYS: t.Final = tuple(key for key in Record.__annotations__ if key not in ("libvirt", "agent", "addresses"))
 
 
 def agent_part(error: GuestAgentError | None = None) -> AgentPart:
@@ -128,26 +186,25 @@ def build(
 ) -> Record:
     """The record from both views; ``max_items`` 0 gives whole lists."""
     interfaces = merge_interfaces(domain.nics, parts.get("interfaces"))
-    record: Record = {
+    record: dict[str, t.Any] = {
         "libvirt": libvirt,
         "agent": agent,
         "interfaces": interfaces,
-        "addresses": _candidates(interfaces),
+        "addresses": candidates(interfaces),
     }
-    if "hostname" in parts:
-        record["hostname"] = parts["hostname"]
-    if "os" in parts:
-        record["os"] = parts["os"]
-    if "timezone" in parts:
-        record["timezone"] = parts["timezone"]
-    if "probes" in parts:
-        record["probes"] = parts["probes"]
+    answers = t.cast("dict[str, t.Any]", parts)
+    record.update({name: answers[name] for name in _WHOLE if name in answers})
+    lists: dict[str, t.Any] = {name: answers[name] for name in _LISTS if name in answers}
     if "filesystems" in parts:
-        mounted = [_filesystem(found, domain.disks) for found in parts["filesystems"]]
-        record["filesystems"], record["filesystems_total"] = mounted[: max_items or None], len(mounted)
-    if "users" in parts:
-        record["users"], record["users_total"] = parts["users"][: max_items or None], len(parts["users"])
-    return record
+        lists["filesystems"] = [_filesystem(found, domain.disks) for found in parts["filesystems"]]
+    if "disks" in parts:
+        lists["disks"] = [block_device(found, domain.disks) for found in parts["disks"]]
+    for name, members in lists.items():
+        record[name], record[f"{name}_total"] = members[: max_items or None], len(members)
+    if "memory_blocks" in parts:
+        blocks = parts["memory_blocks"]
+        record["memory_blocks"] = {**blocks, "blocks": blocks["blocks"][: max_items or None]}
+    return t.cast(Record, record)
 
 
 def key(record: Record) -> tuple[str, str]:
@@ -187,6 +244,21 @@ def find_disk(disk: GuestDisk, domain_disks: t.Sequence[Disk]) -> str | None:
     return None
 
 
+def block_device(found: GuestBlockDevice, domain_disks: t.Sequence[Disk]) -> BlockDevice:
+    """A partition has no address of its own."""
+    address = found["address"]
+    return {
+        "name": found["name"],
+        "partition": found["partition"],
+        "dependencies": found["dependencies"],
+        "alias": found["alias"],
+        "target": address and find_disk(address, domain_disks),
+        "serial": address and address["serial"],
+        "device": address and address["device"],
+        "bus": address and address["bus"],
+    }
+
+
 def _interface(nic: Nic | None, guest: GuestInterface | None, source: str) -> Interface:
     addresses = guest["ip_addresses"] if guest else []
     interface: Interface = {
@@ -203,7 +275,8 @@ def _interface(nic: Nic | None, guest: GuestInterface | None, source: str) -> In
     return interface
 
 
-def _candidates(interfaces: t.Sequence[Interface]) -> list[Candidate]:
+def candidates(interfaces: t.Sequence[Interface]) -> list[Candidate]:
+    """Every address that the agent tells, with whether the domain has the interface for it."""
     return [
         {
             "address": address,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import typing as t
 
 from ._client import GuestAgent
-from ._commands import filesystems, network, system
+from ._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system
 
 
 class Subset(t.NamedTuple):
+    #: the first that is tried; some have another way for agents that do not know it
     command: str
     read: t.Callable[[GuestAgent], t.Any]
 
@@ -24,4 +25,18 @@ SUBSETS: t.Final[dict[str, Subset]] = {
     "filesystems": Subset("guest-get-fsinfo", filesystems.filesystems),
     "timezone": Subset("guest-get-timezone", system.timezone),
     "users": Subset("guest-get-users", system.users),
+    "sessions": Subset("guest-exec", sessions.sessions),
+    "memory": Subset("guest-file-open", statistics.memory),
+    "load": Subset("guest-get-load", statistics.load),
+    "vcpus": Subset("guest-get-vcpus", statistics.vcpus),
+    "cpu_stats": Subset("guest-get-cpustats", statistics.cpu_stats),
+    "disk_stats": Subset("guest-get-diskstats", statistics.disk_stats),
+    "disks": Subset("guest-get-disks", hardware.disks),
+    "routes": Subset("guest-network-get-route", network.routes),
+    "memory_blocks": Subset("guest-get-memory-block-info", statistics.memory_blocks),
+    "packages": Subset("guest-exec", packages.packages),
+    "devices": Subset("guest-get-devices", hardware.devices),
+    "ssh_host_keys": Subset("guest-file-open", ssh_host_keys.host_keys),
 }
+#: What modules gather when nobody says what; everything else only when it is asked for.
+DEFAULTS: t.Final = ("os", "hostname", "interfaces", "filesystems", "timezone", "users")

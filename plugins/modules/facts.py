@@ -18,15 +18,8 @@ description:
     filesystems with the part reserved for root before qemu-ga 9.1).
   - A guest without an agent, or with one that does not answer, gives no facts but C(ansible_facts.guest_agent) and a warning,
     and is not an error.
-options:
-  gather:
-    description:
-      - What to gather.
-    type: list
-    elements: str
-    choices: [os, hostname, interfaces, filesystems, timezone, users]
-    default: [os, hostname, interfaces, filesystems, timezone, users]
 extends_documentation_fragment:
+  - virtops.guest_agent._subsets
   - virtops.guest_agent._guest
   - virtops.guest_agent._guest.hypervisor
   - virtops.guest_agent._attributes.info
@@ -86,6 +79,26 @@ ansible_facts:
       type: list
       elements: dict
       sample: [{mount: /, device: /dev/vda1, fstype: ext4, size_total: 10403692544, size_available: 8123396096}]
+    ansible_memtotal_mb:
+      description:
+        - The memory in MiB, with V(memory) in O(gather). Also C(ansible_memfree_mb), C(ansible_memory_mb), C(ansible_swaptotal_mb)
+          and C(ansible_swapfree_mb).
+      type: int
+      sample: 1971
+    ansible_loadavg:
+      description: The load averages, with V(load) in O(gather).
+      type: dict
+      sample: {1m: 0.17, 5m: 0.58, 15m: 0.44}
+    ansible_processor_vcpus:
+      description: How many processors are online, with V(vcpus) in O(gather). Also C(ansible_processor_nproc).
+      type: int
+      sample: 2
+    ansible_ssh_host_key_ed25519_public:
+      description:
+        - The SSH server's public host key of this type in base64, with V(ssh_host_keys) in O(gather). Also
+          C(ansible_ssh_host_key_ed25519_public_keytype), and the same for C(ecdsa) and C(rsa).
+      type: str
+      sample: AAAAC3NzaC1lZDI1NTE5AAAAIJ3wHlE2mYhGUvKVyyEsVEPRnGtBiy1n4nCl9OJoc1Qa
     guest_timezone:
       description: The time zone, its offset in seconds.
       type: dict
@@ -95,6 +108,18 @@ ansible_facts:
       type: list
       elements: dict
       sample: [{user_name: root, domain: null, login_time: 1735689600.25}]
+    guest_probes:
+      description: What each of the O(probes) gave, as RV(virtops.guest_agent.guest_info#module:guests[].probes).
+      type: dict
+      sample: {updates: {rc: 0, output: "3", json: 3, error: null}}
+    guest_memory:
+      description:
+        - What V(memory) in O(gather) gives. In the same way C(guest_sessions), C(guest_load), C(guest_vcpus), C(guest_cpu_stats),
+          C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages), C(guest_devices) and
+          C(guest_ssh_host_keys) are what the other entries give, all as RV(virtops.guest_agent.guest_info#module:guests), and
+          whole.
+      type: dict
+      sample: {total_bytes: 2067468288, available_bytes: 1733251072, balloon_bytes: 2147483648}
 failure:
   description:
     - What went wrong. Its C(kind) is a stable word such as V(domain_not_found), V(hypervisor_unreachable) or V(invalid_input).
@@ -109,39 +134,61 @@ from ..module_utils import _argspec, _domain_xml, _preflight, _probe, _record
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import AgentUnavailable, CommandRefused, InvalidInput, ProtocolError, UnknownOutcome, WaitTimeout
-from ..module_utils._facts import hostname_facts, interface_facts, mount_facts, os_facts
+from ..module_utils._facts import (
+    host_key_facts,
+    hostname_facts,
+    interface_facts,
+    load_facts,
+    memory_facts,
+    mount_facts,
+    os_facts,
+    vcpu_facts,
+)
 from ..module_utils._guest import Guest, open_guest
-from ..module_utils._subsets import SUBSETS
+from ..module_utils._probe_option import probes
+from ..module_utils._subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import Outcome, Task, run
 
 SPEC = _argspec.Spec(
     {
         **_argspec.GUEST,
-        "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(SUBSETS)},
+        "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
+        "probes": {"type": "dict", "default": {}},
     }
 )
+#: Subsets that are facts by setup's names, and by no others.
+STANDARD = ("os", "hostname", "interfaces", "filesystems")
+#: Those that have facts of setup's names beside their own.
+TRANSLATIONS: dict = {"memory": memory_facts, "load": load_facts, "vcpus": vcpu_facts, "ssh_host_keys": host_key_facts}
 #: What an optional question may end in without the facts being any the worse.
 UNANSWERED = (AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome, WaitTimeout)
 
 
 def gather(task: Task) -> Outcome:
+    wanted = probes(task.params["probes"])
     with open_guest(task.params) as guest:
-        agent, parts = _ask(guest, task.params["gather"])
+        agent, parts = _ask(guest, task.params["gather"], wanted)
         facts = {f"ansible_{name}": value for name, value in _setup_facts(guest.agent, parts).items()}
     if agent["status"] != "connected":
         task.warn(f"Domain {guest.domain.name}: {agent['reason']}; {agent['hint'] or 'some facts are missing'}.")
-    own = {f"guest_{name}": parts[name] for name in ("timezone", "users") if name in parts}
+    own = {f"guest_{name}": value for name, value in parts.items() if name not in STANDARD}
     return Outcome({"ansible_facts": {**facts, **own, "guest_agent": agent}})
 
 
-def _ask(guest: Guest, subsets: list) -> tuple:
-    problem = _preflight.preflight(guest.domain.state(), _domain_xml.parse(guest.domain.xml()))
+def _ask(guest: Guest, subsets: list, wanted: dict) -> tuple:
+    domain = _domain_xml.parse(guest.domain.xml())
+    problem = _preflight.preflight(guest.domain.state(), domain)
     if problem is not None:
         return _record.agent_part(problem), {}
-    return _probe.ask(guest.agent, subsets, {}, datetime.datetime.now(datetime.timezone.utc))
+    agent, parts = _probe.ask(guest.agent, subsets, wanted, datetime.datetime.now(datetime.timezone.utc))
+    _probe.complete(parts, guest.domain)
+    own: dict = {**parts}
+    if "disks" in parts:
+        own["disks"] = [_record.block_device(found, domain.disks) for found in parts["disks"]]
+    return agent, own
 
 
-def _setup_facts(agent: GuestAgent, parts: _record.GuestParts) -> dict:
+def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
     facts: dict = {}
     if "interfaces" in parts:
         facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
@@ -152,6 +199,9 @@ def _setup_facts(agent: GuestAgent, parts: _record.GuestParts) -> dict:
         facts.update(hostname_facts(parts["hostname"]))
     if "filesystems" in parts:
         facts.update(mount_facts(parts["filesystems"], _totals(agent, parts["filesystems"])))
+    for name, translate in TRANSLATIONS.items():
+        if name in parts:
+            facts.update(translate(parts[name]))
     return facts
 
 

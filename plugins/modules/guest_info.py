@@ -29,16 +29,10 @@ options:
     type: list
     elements: str
     choices: [running, blocked, paused, shutdown, shutoff, crashed, pmsuspended, nostate]
-  gather:
-    description:
-      - What to ask the agents for. Each entry costs one command for each guest. An empty list asks no agent at all.
-    type: list
-    elements: str
-    choices: [os, hostname, interfaces, filesystems, timezone, users]
-    default: [os, hostname, interfaces, filesystems, timezone, users]
   max_items:
     description:
-      - How many users and filesystems a record lists. The true numbers stand beside the lists. V(0) lists all.
+      - How many users, filesystems, packages and so on a record lists. The true numbers stand beside the lists. V(0) lists all.
+      - Interfaces are always listed all.
     type: int
     default: 10
   query:
@@ -57,7 +51,10 @@ options:
     default: 10
 requirements:
   - jmespath on the host that executes the module, for O(query)
+notes:
+  - An empty list for O(gather), without O(probes), asks no agent at all.
 extends_documentation_fragment:
+  - virtops.guest_agent._subsets
   - virtops.guest_agent._guest.hypervisor
   - virtops.guest_agent._attributes.info
 """
@@ -78,6 +75,23 @@ EXAMPLES = r"""
     gather: [os]
     query: "[?agent.status != 'connected'].{name: libvirt.name, why: agent.reason, remedy: agent.hint}"
   register: troubled
+
+- name: List the packages of the web servers, and how many updates wait there
+  virtops.guest_agent.guest_info:
+    domains: [web1, web2]
+    gather: [os, packages]
+    probes:
+      updates:
+        command: apt list --upgradable 2>/dev/null | grep -c /
+        timeout: 30
+    max_items: 0
+    timeout: 120
+
+- name: Find the guests that are short of memory
+  virtops.guest_agent.guest_info:
+    gather: [memory]
+    query: "[?memory.available_bytes < `104857600`].libvirt.name"
+  register: short_of_memory
 
 - name: Find the filesystems that are more than nine tenths full
   virtops.guest_agent.guest_info:
@@ -185,6 +199,128 @@ guests:
     users_total:
       description: How many users are logged in.
       type: int
+    sessions:
+      description: The login sessions, at most O(max_items) of them, as C(loginctl) shows them.
+      type: list
+      elements: dict
+      sample:
+        - id: "3"
+          user_name: ann
+          seat: seat0
+          tty: tty1
+          state: active
+          type: tty
+          class: user
+          remote: false
+          active: true
+          locked: false
+    sessions_total:
+      description: How many login sessions there are.
+      type: int
+    memory:
+      description:
+        - The guest's memory in bytes, null where its kernel does not count it. C(available_bytes) is what programs can still have
+          without swapping, C(balloon_bytes) what the hypervisor leaves to the domain now.
+      type: dict
+      sample:
+        total_bytes: 2067468288
+        available_bytes: 1733251072
+        free_bytes: 1420000000
+        buffers_bytes: 21000192
+        cached_bytes: 402000000
+        swap_total_bytes: 0
+        swap_free_bytes: 0
+        balloon_bytes: 2147483648
+    load:
+      description: The mean number of processes that run or wait, over the last 1, 5 and 15 minutes.
+      type: dict
+      sample: {1m: 0.17, 5m: 0.58, 15m: 0.44}
+    vcpus:
+      description: The processors, at most O(max_items) of them.
+      type: list
+      elements: dict
+      sample: [{logical_id: 0, online: true, can_offline: false}]
+    vcpus_total:
+      description: How many processors the guest knows.
+      type: int
+    cpu_stats:
+      description: The milliseconds that each processor has spent with what, at most O(max_items) of them.
+      type: list
+      elements: dict
+      sample: [{cpu: 0, user: 37440, nice: 0, system: 52660, idle: 341820, iowait: 750, steal: 0}]
+    cpu_stats_total:
+      description: Of how many processors there are times.
+      type: int
+    disk_stats:
+      description:
+        - The counters of the kernel's C(/proc/diskstats), at most O(max_items) disks and those that are used first. Sectors are of
+          512 bytes, ticks are milliseconds.
+      type: list
+      elements: dict
+      sample: [{name: vda, major: 254, minor: 0, statistics: {read_ios: 1161, read_sectors: 94938, write_ios: 503}}]
+    disk_stats_total:
+      description: Of how many disks and partitions there are counters.
+      type: int
+    disks:
+      description:
+        - The disks and partitions, at most O(max_items) of them. C(target) is the domain's disk, C(dependencies) are what one lies
+          on.
+      type: list
+      elements: dict
+      sample: [{name: /dev/vda, partition: false, dependencies: [], target: vda, serial: root, device: /dev/vda, bus: virtio}]
+    disks_total:
+      description: How many disks and partitions there are.
+      type: int
+    routes:
+      description: The routes of IPv4 and IPv6, at most O(max_items) of them, without those of the loopback.
+      type: list
+      elements: dict
+      sample: [{interface_name: eth0, destination: 0.0.0.0/0, gateway: 192.168.122.1, metric: 100}]
+    routes_total:
+      description: How many routes there are.
+      type: int
+    memory_blocks:
+      description: The blocks that memory can be plugged by, at most O(max_items) of them, their size and how much of it is online.
+      type: dict
+      sample:
+        block_bytes: 134217728
+        online_bytes: 268435456
+        blocks_total: 2
+        blocks: [{phys_index: 0, online: true, can_offline: true}]
+    packages:
+      description:
+        - The installed packages sorted by name, at most O(max_items) of them. C(manager) is V(dpkg), V(apk), V(rpm) or V(windows).
+      type: list
+      elements: dict
+      sample: [{name: adduser, version: 3.152, arch: all, manager: dpkg}]
+    packages_total:
+      description: How many packages are installed.
+      type: int
+    devices:
+      description: The PCI devices of a Windows guest and their drivers, at most O(max_items) of them.
+      type: list
+      elements: dict
+      sample: [{driver_name: Red Hat VirtIO Ethernet Adapter, driver_version: 100.85.104.20800, vendor_id: 6900, device_id: 4161}]
+    devices_total:
+      description: How many devices there are.
+      type: int
+    ssh_host_keys:
+      description: The public host keys of the guest's SSH server, the keys in base64.
+      type: list
+      elements: dict
+      sample:
+        - type: ssh-ed25519
+          key: AAAAC3NzaC1lZDI1NTE5AAAAIJ3wHlE2mYhGUvKVyyEsVEPRnGtBiy1n4nCl9OJoc1Qa
+          bits: 256
+          fingerprint: SHA256:n5ngGSJdpPBnIo5ZWfQKJh3NXkBQoFf1vFXvpyVSbV0
+          comment: root@web1
+          path: /etc/ssh/ssh_host_ed25519_key.pub
+    probes:
+      description:
+        - What each of the O(probes) gave, its exit code, its output (one line of at most 64 KiB), that as data where it is JSON,
+          and what stood in its way.
+      type: dict
+      sample: {updates: {rc: 0, output: "3", json: 3, error: null}}
 query_result:
   description: What O(query) found in RV(guests).
   returned: when O(query) is given
@@ -200,8 +336,9 @@ failure:
 from ..module_utils import _argspec
 from ..module_utils._errors import DomainNotFound, InvalidInput
 from ..module_utils._gather import Plan, gather as gather_records
+from ..module_utils._probe_option import probes
 from ..module_utils._query import Expression
-from ..module_utils._subsets import SUBSETS
+from ..module_utils._subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import Outcome, Task, run
 
 STATES = ["running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended", "nostate"]
@@ -211,7 +348,8 @@ SPEC = _argspec.Spec(
         **_argspec.AGENT_TIMEOUT,
         "domains": {"type": "list", "elements": "str", "aliases": ["domain"]},
         "states": {"type": "list", "elements": "str", "choices": STATES},
-        "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(SUBSETS)},
+        "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
+        "probes": {"type": "dict", "default": {}},
         "max_items": {"type": "int", "default": 10},
         "query": {"type": "str"},
         "timeout": {"type": "float", "default": 30},
@@ -229,6 +367,7 @@ def gather(task: Task) -> Outcome:
         subsets=tuple(params["gather"]),
         states=tuple(params["states"] if params["states"] is not None else () if named else ("running",)),
         domains=named,
+        probes=probes(params["probes"]),
         agent_timeout=params["agent_timeout"],
         timeout=params["timeout"],
         concurrency=params["concurrency"],

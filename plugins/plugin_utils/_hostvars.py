@@ -9,20 +9,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ..module_utils._record import Record
+from ..module_utils._record import GUEST_KEYS, Record
 from ._guest_of_host import AGENT_CONNECTION
 
-_GUEST_KEYS: t.Final = (
-    "hostname",
-    "os",
-    "interfaces",
-    "timezone",
-    "filesystems",
-    "filesystems_total",
-    "users",
-    "users_total",
-    "probes",
-)
 #: option value -> (prefix of the group's name, how to get the rest from a record)
 GROUPINGS: t.Final[dict[str, tuple[str, t.Callable[[Record], object]]]] = {
     "hypervisor": ("hypervisor", lambda record: record["libvirt"]["hypervisor"]),
@@ -37,7 +26,7 @@ def host_vars(record: Record, addresses: t.Sequence[str], prefix: str, suffix: s
     found: dict[str, t.Any] = {f"libvirt_{key}": value for key, value in record["libvirt"].items()}
     found["guest_agent"] = record["agent"]
     found["guest_addresses"] = list(addresses)
-    found.update({f"guest_{key}": record[key] for key in _GUEST_KEYS if key in record})
+    found.update({f"guest_{key}": value for key, value in record.items() if key in GUEST_KEYS})
     return {f"{prefix}{key}{suffix}": value for key, value in found.items()}
 
 

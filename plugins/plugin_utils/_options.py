@@ -9,9 +9,9 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils._addresses import AddressPolicy, parse_cidrs
-from ..module_utils._commands.exec import Probe
 from ..module_utils._errors import InvalidInput
 from ..module_utils._gather import Plan
+from ..module_utils._probe_option import probes
 from ..module_utils._query import Selection
 
 GetOption = t.Callable[[str], t.Any]
@@ -48,7 +48,7 @@ def plan(get_option: GetOption, selection: Selection) -> Plan:
         states=() if "all" in states else tuple(states),
         select=selection.before_agent,
         policy=address_policy(get_option),
-        probes={name: _probe(name, value) for name, value in get_option("probes").items()},
+        probes=probes(get_option("probes")),
         agent_timeout=get_option("agent_timeout"),
         timeout=get_option("timeout"),
         concurrency=get_option("concurrency"),
@@ -64,28 +64,3 @@ def address_policy(get_option: GetOption) -> AddressPolicy:
         networks=tuple(get_option("address_networks")),
         sources=tuple(get_option("address_sources")),
     )
-
-
-def _probe(name: str, value: object) -> Probe:
-    """A command line for the shell, a list of program and arguments, or a mapping of one of these and its timeout."""
-    timeout = 5.0
-    if isinstance(value, dict):
-        unknown = set(value) - {"command", "timeout"}
-        if unknown or "command" not in value:
-            raise InvalidInput(f"probes: {name} must be a command, or a mapping with command and timeout")
-        timeout, value = _seconds(name, value.get("timeout", timeout)), value["command"]
-    if isinstance(value, str) and value:
-        return Probe(("/bin/sh", "-c", value), timeout)
-    if isinstance(value, list) and value and all(isinstance(part, (str, int, float)) for part in value):
-        return Probe(tuple(str(part) for part in value), timeout)
-    raise InvalidInput(f"probes: {name} must be a command line or a list of a program and its arguments")
-
-
-def _seconds(name: str, value: t.Any) -> float:
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise InvalidInput(f"probes: the timeout of {name} must be a number of seconds above 0, and at most 3600")
-    return seconds

@@ -8,21 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._record import Record
+from ..module_utils._record import GUEST_KEYS, Record
 
 #: What a guest said, and what is derived from it; the rest of a record comes from libvirt and is always fresh.
-_GUEST_KEYS: t.Final = (
-    "hostname",
-    "os",
-    "timezone",
-    "interfaces",
-    "addresses",
-    "filesystems",
-    "filesystems_total",
-    "users",
-    "users_total",
-    "probes",
-)
+_GUEST_KEYS: t.Final = (*GUEST_KEYS, "addresses")
 _SILENT: t.Final = ("unresponsive", "unknown", "frozen", "broken", "disconnected")
 
 
@@ -33,9 +22,8 @@ def fill(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> None:
         if known is None or record["agent"]["status"] not in _SILENT:
             continue
         fresh = any(candidate["source"] in ("lease", "arp") for candidate in record["addresses"])
-        for part in _GUEST_KEYS:
-            if part in known and not (fresh and part == "addresses"):
-                record[part] = known[part]
+        kept = {part: value for part, value in known.items() if part in _GUEST_KEYS and not (fresh and part == "addresses")}
+        t.cast("dict[str, t.Any]", record).update(kept)
         record["agent"].update(
             {
                 "stale": True,

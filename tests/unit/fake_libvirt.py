@@ -83,6 +83,7 @@ class Domain:
         self.current = state
         self.text = samples.domain_xml(name, number, **xml)
         self.known: dict[int, dict[str, list[str]]] = {}
+        self.memory = {"actual": 524288, "rss": 300000}
         self.flags = PERSISTENT
         self.raises: dict[str, Exception] = {}
         self.hangs: set[str] = set()
@@ -140,6 +141,10 @@ class Domain:
             f"vnet{number}": {"hwaddr": mac.upper(), "addrs": [{"addr": a, "prefix": 24, "type": 0} for a in addresses] or None}
             for number, (mac, addresses) in enumerate(self.known.get(source, {}).items())
         }
+
+    def memoryStats(self) -> dict[str, int]:
+        self._do("memoryStats")
+        return self.memory
 
     def shutdownFlags(self, flags: int) -> int:
         self._do(f"shutdownFlags {flags}")

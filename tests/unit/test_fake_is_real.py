@@ -20,8 +20,11 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     exec as exec_,
     files,
     filesystems,
+    hardware,
     network,
+    small_files,
     ssh_keys,
+    statistics,
     system,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._transport import Transport, UnixSocketTransport
@@ -175,6 +178,15 @@ def test_keys_of_users_that_have_none(agent: GuestAgent) -> None:
     ):
         with pytest.raises(_errors.UserNotFound):
             command(agent, "no-such-user")
+
+
+def test_the_typed_statistics_can_read_it(agent: GuestAgent) -> None:
+    assert statistics.vcpus(agent)[0]["logical_id"] == 0
+    assert statistics.cpu_stats(agent)[0]["idle"] >= 0
+    assert all({"read_ios", "write_ios"} <= set(disk["statistics"]) for disk in statistics.disk_stats(agent))
+    assert all(disk["name"].startswith("/dev/") for disk in hardware.disks(agent))
+    assert statistics.memory_blocks(agent)["online_bytes"] > 0
+    assert len(small_files.boot_id(agent)) == 36
 
 
 def test_frozen(frozen_transport: Transport) -> None:

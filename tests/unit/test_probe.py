@@ -13,12 +13,12 @@ import pytest
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _errors, _preflight, _probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
-ALL = tuple(SUBSETS)
+ALL = DEFAULTS
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ PROBE_OUTPUT_MAX: t.Final = 64 * 1024
 #: size, comes on stdout and its exit code on stderr.
 _PROBE_SCRIPT: t.Final = (
     'limit=$1; shift; command -v timeout >/dev/null && set -- timeout -s KILL "$limit" "$@";'
-    f' {{ "$@" 2>/dev/null </dev/null; echo $? >&2; }} | head -c {PROBE_OUTPUT_MAX}'
+    ' { "$@" 2>/dev/null </dev/null; echo $? >&2; } | head -c '
 )
 #: Exit codes of the shell and of timeout(1) that say something about the probe itself.
 _PROBE_ERRORS: t.Final = {
@@ -132,28 +132,40 @@ def run(agent: GuestAgent, argv: t.Sequence[str], timeout: float, clock: Clock =
     return result
 
 
+def run_limited(agent: GuestAgent, argv: t.Sequence[str], timeout: float, most: int) -> tuple[int | None, bytes]:
+    """The exit code of ``argv`` and the first ``most`` bytes that it printed on its standard output; for guests with a POSIX shell.
+
+    Where the guest has timeout(1) the program is killed after ``timeout`` seconds.
+
+    :raise CommandFailed: there is no shell.
+    :raise WaitTimeout: it was still running after ``timeout`` seconds.
+    """
+    script = ("/bin/sh", "-c", f"{_PROBE_SCRIPT}{most}", "probe", str(math.ceil(timeout)), *argv)
+    result = run(agent, script, math.ceil(timeout) + _PROBE_GRACE)
+    rc = (result.stderr.split() or [b""])[-1]
+    return int(rc) if rc.isdigit() and len(rc) < 4 else None, result.stdout[:most]
+
+
 def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
     """What the probe printed; what is JSON is given as data too. A probe that fails says so and stops no other one.
 
     :raise UnknownOutcome: the agent itself went silent.
     """
-    argv = ("/bin/sh", "-c", _PROBE_SCRIPT, "probe", str(math.ceil(probe.timeout)), *probe.argv)
     try:
-        result = run(agent, argv, math.ceil(probe.timeout) + _PROBE_GRACE)
+        code, printed = run_limited(agent, probe.argv, probe.timeout, PROBE_OUTPUT_MAX)
     except (CommandFailed, WaitTimeout) as error:
         return {"rc": None, "output": "", "json": None, "error": error.detail}
-    output = result.stdout.decode("utf-8", "replace")
-    rc = (result.stderr.split() or [b""])[-1]
-    code = int(rc) if rc.isdigit() and len(rc) < 4 else None
+    output = printed.decode("utf-8", "replace")
     return {
         "rc": code,
         "output": _untrusted.clean(output.strip(), PROBE_OUTPUT_MAX),
-        "json": _as_json(output),
+        "json": as_json(output),
         "error": _PROBE_ERRORS.get(code),
     }
 
 
-def _as_json(output: str) -> t.Any:
+def as_json(output: str) -> t.Any:
+    """What it is as plain, bounded data, or None where it is no JSON."""
     try:
         return _untrusted.plain(json.loads(output), 8)
     except (ValueError, RecursionError):

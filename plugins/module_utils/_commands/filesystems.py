@@ -65,11 +65,12 @@ def _filesystem(entry: dict[str, t.Any]) -> GuestFilesystem:
         "total_bytes": _untrusted.optional_integer(entry, "total-bytes"),
         "used_bytes": _untrusted.optional_integer(entry, "used-bytes"),
         "total_bytes_privileged": _untrusted.optional_integer(entry, "total-bytes-privileged"),
-        "disks": [_disk(disk) for disk in _untrusted.items(entry.get("disk") or [], "a filesystem's disks", _DISKS_MAX)],
+        "disks": [disk(found) for found in _untrusted.items(entry.get("disk") or [], "a filesystem's disks", _DISKS_MAX)],
     }
 
 
-def _disk(entry: dict[str, t.Any]) -> GuestDisk:
+def disk(entry: dict[str, t.Any]) -> GuestDisk:
+    """A disk's address as qemu-ga gives it (GuestDiskAddress)."""
     return {
         "serial": _untrusted.optional_text(entry, "serial", 255),
         "device": _untrusted.optional_text(entry, "dev", 255),

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the guest sees of its hardware: disks with their partitions, and on Windows the devices with their drivers."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+from .._errors import CommandFailed
+from . import system
+from .filesystems import GuestDisk, disk
+
+_DISKS_MAX: t.Final = 4096
+_DEPENDENCIES_MAX: t.Final = 64
+_DEVICES: t.Final = "guest-get-devices"
+_NANOSECONDS: t.Final = 10**9
+
+
+class GuestBlockDevice(t.TypedDict):
+    """A disk or a partition, as the guest sees it."""
+
+    name: str
+    partition: bool
+    #: what it lies on: the disk of a partition, the physical volumes of a logical one
+    dependencies: list[str]
+    alias: str | None
+    address: GuestDisk | None
+
+
+class Device(t.TypedDict):
+    driver_name: str
+    driver_version: str | None
+    #: in seconds since the epoch
+    driver_date: float | None
+    vendor_id: int | None
+    device_id: int | None
+
+
+def disks(agent: GuestAgent) -> list[GuestBlockDevice]:
+    """guest-get-disks (qemu-ga 5.2)."""
+    reply = _untrusted.items(agent.call("guest-get-disks"), "the list of disks", _DISKS_MAX)
+    return [_block_device(entry) for entry in reply]
+
+
+def devices(agent: GuestAgent) -> list[Device]:
+    """guest-get-devices (qemu-ga 5.2): the PCI devices of a Windows guest and their drivers.
+
+    :raise CommandFailed: the guest is not Windows.
+    """
+    if not agent.can(_DEVICES) and system.os_info(agent)["id"] != "mswindows":
+        raise CommandFailed("only Windows guests tell their devices", domain=agent.name, command=_DEVICES)
+    return [_device(entry) for entry in _untrusted.items(agent.call(_DEVICES), "the list of devices")]
+
+
+def _block_device(entry: dict[str, t.Any]) -> GuestBlockDevice:
+    dependencies = entry.get("dependencies") or []
+    if not isinstance(dependencies, list):
+        dependencies = [dependencies]
+    address = entry.get("address")
+    return {
+        "name": _untrusted.text(entry.get("name"), "a disk's name", 255),
+        "partition": _untrusted.boolean(entry.get("partition"), "partition"),
+        "dependencies": [_untrusted.text(name, "a disk's name", 255) for name in dependencies[:_DEPENDENCIES_MAX]],
+        "alias": _untrusted.optional_text(entry, "alias", 255),
+        "address": None if address is None else disk(_untrusted.mapping(address, "a disk's address")),
+    }
+
+
+def _device(entry: dict[str, t.Any]) -> Device:
+    identity = _untrusted.mapping(entry.get("id") or {}, "a device's identity")
+    date = _untrusted.optional_integer(entry, "driver-date", -(2**63))
+    return {
+        "driver_name": _untrusted.text(entry.get("driver-name"), "a driver's name", 255),
+        "driver_version": _untrusted.optional_text(entry, "driver-version", 255),
+        "driver_date": None if date is None else date / _NANOSECONDS,
+        "vendor_id": _untrusted.optional_integer(identity, "vendor-id"),
+        "device_id": _untrusted.optional_integer(identity, "device-id"),
+    }

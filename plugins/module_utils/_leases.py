@@ -1,0 +1,43 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the hypervisor itself knows of a domain's addresses: DHCP leases and its ARP table."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._addresses import AddressPolicy, Candidate, usable
+from ._errors import GuestAgentError
+from ._hypervisor import Domain
+from ._record import Interface
+
+
+def fallback(domain: Domain, interfaces: t.Sequence[Interface], policy: AddressPolicy) -> list[Candidate]:
+    """The first of lease and ARP that knows a usable address; asked only where the agent gave none."""
+    for source in ("lease", "arp"):
+        if source not in policy.sources:
+            continue
+        try:
+            found = known(domain, interfaces, source)
+        except GuestAgentError:
+            continue
+        if usable(found, policy):
+            return found
+    return []
+
+
+def known(domain: Domain, interfaces: t.Sequence[Interface], source: str) -> list[Candidate]:
+    networks = {interface["mac"]: interface["name"] for interface in interfaces}
+    return [
+        {
+            "address": address["address"],
+            "prefix": address["prefix"],
+            "mac": mac,
+            "network": networks.get(mac),
+            "source": source,
+        }
+        for mac, addresses in domain.addresses(source).items()
+        for address in addresses
+    ]

@@ -1,0 +1,185 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether a guest is as somebody needs it: its agent, its boot, an address, cloud-init, a command. One look, and a wait."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import typing as t
+
+from . import _diagnosis, _domain_xml, _leases, _preflight, _record
+from ._addresses import AddressPolicy, usable
+from ._commands import cloud_init, exec as _exec, network, small_files
+from ._deadline import Deadline
+from ._errors import (
+    ConnectionLost,
+    DomainNotFound,
+    GuestAgentError,
+    GuestNotReady,
+    HypervisorUnreachable,
+    InvalidInput,
+    PermissionDenied,
+)
+from ._guest import Guest
+
+#: These are not better for waiting.
+_FATAL: t.Final = (ConnectionLost, DomainNotFound, HypervisorUnreachable, InvalidInput, PermissionDenied)
+#: Between two looks where libvirt has an event for what is missing, should that be lost (seconds).
+_LOOK_SECONDS: t.Final = 5.0
+#: libvirt tells of an agent a moment before it talks to it itself.
+_AFTER_EVENT: t.Final = 0.3
+
+
+class Wanted(t.NamedTuple):
+    """The conditions: None and False for those that nobody waits for."""
+
+    agent: bool = True
+    #: the boot that it must not be any more
+    boot_id: str | None = None
+    address: AddressPolicy | None = None
+    cloud_init: bool = False
+    command: _exec.Probe | None = None
+
+    def names(self) -> list[str]:
+        return [name for name, value in zip(self._fields, self) if value]
+
+
+class Look(t.NamedTuple):
+    """What one look at the guest has found."""
+
+    state: str
+    #: condition -> what it found: an address, a boot, ...
+    found: dict[str, t.Any]
+    held: list[str]
+    missing: dict[str, GuestAgentError]
+    #: whether libvirt itself tells when to look again
+    will_be_told: bool
+
+
+class Readiness:
+    def __init__(self, guest: Guest, wanted: Wanted) -> None:
+        self._guest = guest
+        self._wanted = wanted
+        self._agent_timeout = guest.agent.timeout
+        self._state = ""
+        self._domain = _domain_xml.parse(guest.domain.xml())
+        self._problem: GuestAgentError | None = None
+        self._seconds = 1.0
+        #: by condition; each raises why it does not hold
+        self._questions: dict[str, t.Callable[[Look], None]] = {
+            "agent": self._see_agent,
+            "boot_id": self._see_boot_id,
+            "address": self._see_address,
+            "cloud_init": self._see_cloud_init,
+            "command": self._see_command,
+        }
+
+    def wait(self, deadline: Deadline, pause: float) -> Look:
+        """Look until all conditions hold at the same time, or until the deadline: on every event, and every ``pause`` seconds.
+
+        :raise DomainNotFound: the domain does not exist any more.
+        :raise HypervisorUnreachable: neither does its hypervisor.
+        """
+        watch = self._guest.domain.lifecycle(restarts=True)
+        while True:
+            look = self.look(deadline.remaining())
+            if not look.missing or deadline.expired():
+                return look
+            limit = max(pause, _LOOK_SECONDS) if look.will_be_told else pause
+            if watch.next(min(limit, deadline.remaining())) is not None:
+                deadline.sleep(_AFTER_EVENT)
+                while watch.next(0.0) is not None:
+                    pass
+
+    def look(self, seconds: float, runs: bool = True) -> Look:
+        """:param runs: whether the command is run, which may do more than look"""
+        domain, agent = self._guest.domain, self._guest.agent
+        self._seconds = max(1.0, seconds)
+        agent.retry()
+        agent.timeout = max(1, min(self._agent_timeout, math.ceil(seconds)))
+        self._state, self._domain = domain.state(), _domain_xml.parse(domain.xml())
+        self._problem = _preflight.preflight(self._state, self._domain)
+        look = Look(self._state, {}, [], {}, self._problem is not None)
+        for name in self._wanted.names():
+            try:
+                if name == "command" and (look.missing or not runs):
+                    raise GuestNotReady("it is run once all else holds" if runs else "it is not run in check mode")
+                self._questions[name](look)
+                look.held.append(name)
+            except _FATAL:
+                raise
+            except GuestAgentError as error:
+                look.missing[name] = error
+        if "boot_id" not in look.found and self._problem is None:
+            with contextlib.suppress(GuestAgentError):
+                look.found["boot_id"] = small_files.boot_id(agent)
+        return look
+
+    def failure(self, look: Look, seconds: float) -> GuestNotReady:
+        """What is still missing, and why; the same reason is told once."""
+        reasons: dict[str, list[str]] = {}
+        hints = []
+        for name, error in look.missing.items():
+            explained = _diagnosis.explain(self._guest.agent, error, small_files.READING)
+            reasons.setdefault(explained.detail, []).append(name)
+            hints.append(explained.hint)
+        told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+        hint = next((hint for hint in hints if hint), "give it more time, or look at its console")
+        return GuestNotReady(f"still missing after {seconds:g} s: {told}", domain=self._guest.domain.name, hint=hint)
+
+    def _see_agent(self, _look: Look) -> None:
+        self._need_agent()
+        self._guest.agent.call("guest-ping")
+
+    def _see_boot_id(self, look: Look) -> None:
+        self._need_agent()
+        found = look.found["boot_id"] = small_files.boot_id(self._guest.agent)
+        if found == self._wanted.boot_id:
+            raise GuestNotReady("the guest has not been restarted, it is still the same boot")
+
+    def _see_address(self, look: Look) -> None:
+        policy = self._wanted.address or AddressPolicy()
+        if self._state not in ("running", "blocked"):
+            self._need_agent()
+        trouble, told = None, None
+        try:
+            self._need_agent()
+            told = network.interfaces(self._guest.agent)
+        except _FATAL:
+            raise
+        except GuestAgentError as error:
+            trouble = error
+        interfaces = _record.merge_interfaces(self._domain.nics, told)
+        known = _record.candidates(interfaces)
+        if not usable(known, policy):
+            known = _leases.fallback(self._guest.domain, interfaces, policy)
+        look.found["addresses"] = [candidate["address"] for candidate in usable(known, policy)]
+        if not look.found["addresses"]:
+            others = ", ".join(address for interface in interfaces for address in interface["ip_addresses"][:8]) or "none at all"
+            raise trouble or GuestNotReady(f"no address of the guest can be used, and it has {others[:300]}")
+
+    def _see_cloud_init(self, look: Look) -> None:
+        self._need_agent()
+        found = look.found["cloud_init"] = cloud_init.status(self._guest.agent)
+        if found["status"] == "not started":
+            raise GuestNotReady("cloud-init has not started yet in this boot, or is not installed")
+        if not cloud_init.finished(found):
+            raise GuestNotReady(f"cloud-init is at work on {found['stage'] or 'something'}")
+
+    def _see_command(self, look: Look) -> None:
+        self._need_agent()
+        command = self._wanted.command
+        if command is None:
+            return
+        command = command._replace(timeout=min(command.timeout, self._seconds))
+        found = look.found["command"] = _exec.run_probe(self._guest.agent, command)
+        if found["rc"] != 0:
+            said = found["error"] or f"it ended with exit code {found['rc']}"
+            raise GuestNotReady(f"{said}: {found['output'][:200]}" if found["output"] else said)
+
+    def _need_agent(self) -> None:
+        if self._problem is not None:
+            raise self._problem

@@ -1,0 +1,299 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: wait_for_guest
+short_description: Wait until a guest is ready
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Waits until a guest's agent (qemu-ga) answers, it has an address that can be used, cloud-init has finished, it has been
+    restarted, or a command succeeds in it. Conditions are combined, and all of them must hold at the same time.
+  - Waits by libvirt's events of the domain and its agent, and looks again every O(sleep) seconds for what libvirt has no events
+    for.
+  - A domain that is off, paused or suspended is waited for too, since somebody may start it.
+options:
+  agent:
+    description: Wait until the agent answers.
+    type: bool
+    default: true
+  address:
+    description:
+      - Wait until the guest has an address that can be used. Loopback, link-local and multicast addresses, and those of interfaces
+        that its domain does not have (bridges of containers, tunnels), cannot.
+    type: bool
+    default: false
+  address_families:
+    description: Which addresses can be used with O(address=true), in order of preference.
+    type: list
+    elements: str
+    choices: [ipv4, ipv6]
+    default: [ipv4, ipv6]
+  address_cidrs:
+    description:
+      - Networks whose addresses can be used with O(address=true), in order of preference. Without any, those of all networks can.
+    type: list
+    elements: str
+    default: []
+  address_exclude_cidrs:
+    description: Networks whose addresses cannot be used with O(address=true).
+    type: list
+    elements: str
+    default: []
+  address_networks:
+    description:
+      - libvirt networks or bridges whose addresses can be used with O(address=true), in order of preference. Without any, those of
+        all can.
+    type: list
+    elements: str
+    default: []
+  address_sources:
+    description:
+      - Where an address may be known from with O(address=true), in order of preference. V(agent) is what the agent says,
+        V(lease) and V(arp) are what the hypervisor knows, and are asked where the agent tells no address.
+    type: list
+    elements: str
+    choices: [agent, lease, arp, agent_unverified]
+    default: [agent, lease, arp]
+  cloud_init:
+    description:
+      - Wait until cloud-init has finished, or is disabled. Whether something failed there is in RV(cloud_init).
+      - The agent must accept the commands that read files, or those that execute programs.
+    type: bool
+    default: false
+  boot_id:
+    description:
+      - Wait until the guest has been restarted since it had this boot id, which is the RV(boot_id) of an earlier task.
+    type: str
+  command:
+    description:
+      - A program of the guest and its arguments, to wait until it ends with the exit code 0. It is started each time that all other
+        conditions hold, as the agent's user and without a shell's expansions, so it should be one that only looks.
+      - The agent must accept the commands that execute programs, and the guest needs a POSIX shell.
+    type: list
+    elements: str
+  command_timeout:
+    description: How long one run of O(command) may take, in seconds. Then it is killed, and has failed.
+    type: int
+    default: 10
+  timeout:
+    description: How long to wait in all, in seconds.
+    type: int
+    default: 300
+  sleep:
+    description: Seconds between two looks at the guest, from V(0.1) to V(60).
+    type: float
+    default: 2
+extends_documentation_fragment:
+  - virtops.guest_agent._guest
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+attributes:
+  check_mode:
+    details:
+      - Looks once, and returns how it is in RV(ready) and RV(missing), without O(command).
+    support: full
+  diff_mode:
+    description: Returns details of what has changed or would change.
+    support: N/A
+    details: The module changes nothing.
+"""
+
+EXAMPLES = r"""
+- name: Wait until the agent answers
+  virtops.guest_agent.wait_for_guest:
+    domain: web1
+  register: web1
+
+- name: Restart it from within
+  virtops.guest_agent.run_command:
+    domain: web1
+    cmd: (sleep 1; reboot) >/dev/null 2>&1 &
+
+- name: Wait until it has been restarted, has its address and runs its web server
+  virtops.guest_agent.wait_for_guest:
+    domain: web1
+    boot_id: "{{ web1.boot_id }}"
+    address: true
+    address_cidrs: [192.168.122.0/24]
+    command: [systemctl, is-active, --quiet, nginx]
+    timeout: 120
+
+- name: Wait until a new guest is provisioned
+  virtops.guest_agent.wait_for_guest:
+    domain: web2
+    cloud_init: true
+    timeout: 900
+  register: web2
+  failed_when: web2 is failed or web2.cloud_init.status == 'error'
+"""
+
+RETURN = r"""
+ready:
+  description: Whether all conditions hold. Only in check mode it can be false without a failure.
+  returned: always
+  type: bool
+  sample: true
+held:
+  description: The conditions that hold, by the names of their options.
+  returned: always
+  type: list
+  elements: str
+  sample: [agent, address]
+missing:
+  description:
+    - The conditions that do not hold, and why. When O(timeout) is over and there are any, the task fails with C(failure.kind)
+      V(not_ready).
+  returned: always
+  type: dict
+  sample: {cloud_init: cloud-init is at work on modules-config}
+seconds:
+  description: How long it took, in seconds.
+  returned: always
+  type: float
+  sample: 14.2
+state:
+  description: The domain's state, as libvirt names it.
+  returned: always
+  type: str
+  sample: running
+boot_id:
+  description: What tells this boot of the guest from others, null where the agent does not give it. For O(boot_id) of a later task.
+  returned: always
+  type: str
+  sample: 0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10
+address:
+  description: The best address that can be used, null with O(address=false) and where there is none.
+  returned: always
+  type: str
+  sample: 192.168.122.10
+addresses:
+  description: All addresses that can be used, best first.
+  returned: with O(address=true)
+  type: list
+  elements: str
+  sample: [192.168.122.10, "2001:db8::10"]
+cloud_init:
+  description:
+    - How cloud-init is. C(status) is V(done), V(error) (done, and something of it failed), V(disabled), V(running) or
+      V(not started).
+  returned: with O(cloud_init=true), when the agent answers
+  type: dict
+  sample: {status: done, datasource: DataSourceNoCloud, errors: [], stage: null}
+command:
+  description: What the last run of O(command) gave.
+  returned: with O(command), when it has been run
+  type: dict
+  sample: {rc: 0, output: active, json: null, error: null}
+failure:
+  description:
+    - What went wrong. Its C(kind) is a stable word such as V(not_ready), V(domain_not_found), V(hypervisor_unreachable) or
+      V(invalid_input).
+  returned: failure
+  type: dict
+  sample: {kind: not_ready, domain: web1, command: "", detail: "still missing after 9 s: cloud_init (at work)", hint: wait longer}
+"""
+
+import typing as t
+
+from ..module_utils import _argspec
+from ..module_utils._addresses import SOURCES, AddressPolicy, parse_cidrs
+from ..module_utils._commands.exec import Probe
+from ..module_utils._deadline import Deadline
+from ..module_utils._errors import InvalidInput
+from ..module_utils._guest import open_guest
+from ..module_utils._readiness import Readiness, Wanted
+from ..module_utils._task import Outcome, Task, run
+
+FAMILIES = ["ipv4", "ipv6"]
+POLICY = {
+    "address_families": {"type": "list", "elements": "str", "choices": FAMILIES, "default": FAMILIES},
+    "address_cidrs": {"type": "list", "elements": "str", "default": []},
+    "address_exclude_cidrs": {"type": "list", "elements": "str", "default": []},
+    "address_networks": {"type": "list", "elements": "str", "default": []},
+    "address_sources": {"type": "list", "elements": "str", "choices": list(SOURCES), "default": ["agent", "lease", "arp"]},
+}
+SPEC = _argspec.Spec(
+    {
+        **_argspec.GUEST,
+        "agent": {"type": "bool", "default": True},
+        "address": {"type": "bool", "default": False},
+        **POLICY,
+        "cloud_init": {"type": "bool", "default": False},
+        "boot_id": {"type": "str"},
+        "command": {"type": "list", "elements": "str"},
+        "command_timeout": {"type": "int", "default": 10},
+        "timeout": {"type": "int", "default": 300},
+        "sleep": {"type": "float", "default": 2},
+    }
+)
+
+
+def gather(task: Task) -> Outcome:
+    wanted = _wanted(task.params)
+    deadline = Deadline(task.params["timeout"])
+    with open_guest(task.params, events=not task.check_mode) as guest:
+        readiness = Readiness(guest, wanted)
+        if task.check_mode:
+            look = readiness.look(deadline.remaining(), runs=False)
+        else:
+            look = readiness.wait(deadline, task.params["sleep"])
+        failure = None
+        if look.missing and not task.check_mode:
+            failure = readiness.failure(look, deadline.seconds)
+    addresses = look.found.get("addresses", [])
+    result = {
+        "boot_id": None,
+        **look.found,
+        "address": addresses[0] if addresses else None,
+        "ready": not look.missing,
+        "held": look.held,
+        "missing": {name: error.detail for name, error in look.missing.items()},
+        "seconds": round(deadline.elapsed(), 2),
+        "state": look.state,
+    }
+    return Outcome(result, failure=failure)
+
+
+def _wanted(params: t.Mapping[str, t.Any]) -> Wanted:
+    if not 0.1 <= params["sleep"] <= 60:
+        raise InvalidInput(f"sleep must be from 0.1 to 60 seconds, and is {params['sleep']:g}")
+    if not 1 <= params["command_timeout"] <= 3600:
+        raise InvalidInput(f"command_timeout must be from 1 to 3600 seconds, and is {params['command_timeout']}")
+    if params["command"] is not None and not any(params["command"][:1]):
+        raise InvalidInput("there is no command", hint="give a program and its arguments in command")
+    for option, spec in POLICY.items():
+        if not params["address"] and params[option] != spec["default"]:
+            raise InvalidInput(f"{option} says which address to wait for", hint="set address to true, or leave this out")
+    wanted = Wanted(
+        agent=params["agent"],
+        boot_id=params["boot_id"] or None,
+        address=_policy(params) if params["address"] else None,
+        cloud_init=params["cloud_init"],
+        command=Probe(tuple(params["command"]), params["command_timeout"]) if params["command"] else None,
+    )
+    if not wanted.names():
+        raise InvalidInput("there is nothing to wait for", hint="leave agent at true, or set another condition")
+    return wanted
+
+
+def _policy(params: t.Mapping[str, t.Any]) -> AddressPolicy:
+    return AddressPolicy(
+        families=tuple(params["address_families"]),
+        cidrs=parse_cidrs(params["address_cidrs"], "address_cidrs"),
+        exclude_cidrs=parse_cidrs(params["address_exclude_cidrs"], "address_exclude_cidrs"),
+        networks=tuple(params["address_networks"]),
+        sources=tuple(params["address_sources"]),
+    )
+
+
+def main() -> None:
+    run(SPEC, gather)
+
+
+if __name__ == "__main__":
+    main()
