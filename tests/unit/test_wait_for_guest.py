@@ -204,13 +204,11 @@ def _later(host: Hypervisor, event: int, what: t.Callable[[], None]) -> threadin
 
     def do() -> None:
         deadline = time.monotonic() + 5
-        while not any(handle.callbacks for handle in host.handles) and time.monotonic() < deadline:
+        while not host.domains[0].listeners and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.2)
         what()
-        for handle in host.handles:
-            if event in handle.callbacks:
-                handle.callbacks[event](None, None, 1, 1, None)
+        host.domains[0].tell(event, 1, 1)
 
     thread = threading.Thread(target=do)
     thread.start()
@@ -231,8 +229,7 @@ def test_an_event_ends_the_wait(
     """Long before the next look would."""
     monkeypatch.setattr(_readiness, "_LOOK_SECONDS", 20)
     setattr(host.domains[0], attribute, before)
-    # the first callback that is registered is the lifecycle's, the second the agent's
-    thread = _later(host, 0 if number == 0 else 1, lambda: setattr(host.domains[0], attribute, after))
+    thread = _later(host, number, lambda: setattr(host.domains[0], attribute, after))
     result = run(timeout=15)
     thread.join()
     assert result["ready"]
