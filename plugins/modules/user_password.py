@@ -71,7 +71,7 @@ EXAMPLES = r"""
   virtops.guest_agent.user_password:
     domain: web1
     user: deploy
-    password_hash: $6$tA3kLq0PmZx1$O3hU5FApxwf/D8I6LdhP6FzDvVQXpkcn1Kri4c/lY8FaqVb/.1XF5DfGgt4YFCf1KXSgz8gKXmGgQkX6Gg3Fq0
+    password_hash: $6$anexample1$mliQ..06axBfLhmjnol50N2YeErvtTpZWZN42MMlgkOaHg8QEMZ3nvNaM7p.pcJuNXgBnS.2Syu2UlQnQWCfb.
 
 - name: Set a first password in a fresh image, and leave what users have changed since
   virtops.guest_agent.user_password:

@@ -11,6 +11,7 @@ import subprocess
 import typing as t
 
 import pytest
+import yaml
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
@@ -332,3 +333,11 @@ def test_a_hostile_shadow_file(guest: Guest, run: Run, line: bytes, monkeypatch:
     guest._programs = lambda _argv: Program(0, line)
     result = run(password=SECRET, check=True)
     assert (result["changed"], result["compared"]) == (True, False)
+
+
+def test_the_examples_can_be_given() -> None:
+    tasks = [task["virtops.guest_agent.user_password"] for task in yaml.safe_load(user_password.EXAMPLES)]
+    hashes = [task["password_hash"] for task in tasks if "password_hash" in task]
+    assert len(hashes) == 2
+    for found in hashes:
+        _passwords.check_hash(found)
