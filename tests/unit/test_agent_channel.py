@@ -33,7 +33,8 @@ class Pluggable(Domain):
         if controller:
             self.text = self.text.replace("<devices>", f"<devices>{CONTROLLER}")
         self.defined = self.text
-        self.lets_go = True
+        #: how many looks it takes until the guest has let a port go; None: it never does
+        self.lets_go_after: int | None = 0
         for wanted, flags in ((live, 1), (defined, 2)):
             if wanted:
                 self.attachDeviceFlags(_domain_xml.channel_device(_domain_xml.AGENT_CHANNEL), flags)
@@ -63,10 +64,18 @@ class Pluggable(Domain):
         assert devices is not None
         found = [child for child in devices if ET.tostring(child, encoding="unicode") == device]
         assert len(found) == 1, "libvirt compares all of it"
-        if self.lets_go or flags == 2:
+        if self.lets_go_after == 0 or flags == 2:
             devices.remove(found[0])
         self._keep(root, flags)
         return 0
+
+    def XMLDesc(self, flags: int) -> str:
+        if "detach 1" in self.did and self.lets_go_after:
+            self.lets_go_after -= 1
+            if not self.lets_go_after:
+                self.did.remove("detach 1")
+                self.detachDeviceFlags(_domain_xml.plugged_channel(self.text, _domain_xml.AGENT_CHANNEL), 1)
+        return super().XMLDesc(flags)
 
     def _root(self, flags: int) -> ET.Element:
         return ET.fromstring(self.text if flags == 1 else self.defined or "")
@@ -187,11 +196,18 @@ def test_a_running_domain_that_will_not_have_it(host: Hypervisor, run: Run, pers
 
 def test_a_guest_that_does_not_let_it_go(host: Hypervisor, run: Run) -> None:
     domain = Pluggable(True, True, live=True, defined=True)
-    domain.lets_go = False
+    domain.lets_go_after = None
     host.domains = [domain]
     result = run(state="absent", timeout=1)
     assert result["failure"]["kind"] == "wait_timeout"
     assert "has not let the channel org.qemu.guest_agent.0 go within 1 s" in result["msg"]
+
+
+def test_a_guest_that_takes_its_time_to_let_it_go(host: Hypervisor, run: Run) -> None:
+    domain = Pluggable(True, False, live=True)
+    domain.lets_go_after = 3
+    host.domains = [domain]
+    assert run(state="absent")["running"] == "absent"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "x" * 256])

@@ -59,7 +59,7 @@ class Logind:
         self.done: list[tuple[str, ...]] = []
         self.has_lockers = True
         self.rc = 0
-        self.starts_as: list[str] = ["opening", "online"]
+        self.starts_as: list[str] = ["opening", "opening", "online"]
         self.printed: bytes | None = None
 
     def execute(self, agent: GuestAgent, command: shell.Command, _timeout: float) -> shell.Result:
@@ -329,6 +329,7 @@ def test_guest_session(logind: Logind, run: Run, arguments: dict, changed: bool,
         assert result["failure"] == expected["failure"]
         return
     assert [session["id"] for session in result["sessions"]] == ids
+    assert not [session for session in result["sessions"] if session["state"] == "opening"]
     if changed:
         assert result["diff"]["before"] == expected["diff"]["before"]
         after = expected["diff"]["after"]["sessions"]

@@ -90,6 +90,8 @@ RESTARTS = [
     ({}, (), 5, None, None, []),
     ({}, (), 3, None, None, []),
     ({}, (), 7, None, None, []),
+    ({"mode": "acpi"}, (), 5, None, None, []),
+    ({"mode": "acpi"}, (), 7, None, None, []),
     ({"force_after": 5, "wait": False}, (), 1, None, None, []),
     ({"force_after": 5, "timeout": 5}, (), 1, None, None, []),
 ]
@@ -284,6 +286,20 @@ def test_suspend_to_disk_ends_off(domain: Domain, guest: FakeGuest, run: Run) ->
     assert (result["outcome"], result["diff"]["after"]) == ("off", {"state": "off"})
 
 
+def test_a_guest_on_its_way_to_its_disk_is_waited_for(domain: Domain, run: Run) -> None:
+    """libvirt calls it suspended before it is off."""
+    looks = domain.state
+
+    def state(flags: int) -> list[int]:
+        if domain.current == 7 and domain.did.count("state") > 8:
+            domain.current = 5
+        return looks(flags)
+
+    domain.state = state  # type: ignore[method-assign]
+    assert run(suspend, state="suspended", mode="disk")["outcome"] == "off"
+    assert domain.current == 5
+
+
 def test_a_transient_domain_that_suspends_to_disk_is_gone(host: Hypervisor, domain: Domain, guest: FakeGuest, run: Run) -> None:
     guest.on_suspend = lambda: domain.raises.update(state=_NOT_FOUND)
     assert run(suspend, state="suspended", mode="disk")["outcome"] == "off"
@@ -292,7 +308,8 @@ def test_a_transient_domain_that_suspends_to_disk_is_gone(host: Hypervisor, doma
 @pytest.mark.parametrize("mode", ["ram", "hybrid", "disk"])
 def test_a_frozen_or_blocked_guest_is_not_suspended(domain: Domain, guest: FakeGuest, run: Run, mode: str) -> None:
     guest.blocked.add(power.SUSPEND[mode])
-    assert run(suspend, state="suspended", mode=mode)["failure"]["kind"] == "command_blocked"
+    for check in (True, False):
+        assert run(suspend, state="suspended", mode=mode, check=check)["failure"]["kind"] == "command_blocked"
     guest.frozen = True
     assert run(suspend, state="suspended", mode=mode)["failure"]["kind"] == "guest_frozen"
     assert _asked(domain) == []

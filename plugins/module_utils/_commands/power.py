@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from .._client import GuestAgent
-from .._errors import CommandRefused, CommandUnknown, GuestFrozen, ProtocolError, WaitTimeout
+from .._errors import CommandRefused, CommandUnknown, ProtocolError, WaitTimeout
 from . import exec as _exec, files
 
 SHUTDOWN: t.Final = "guest-shutdown"
@@ -48,13 +48,12 @@ def boot_id(agent: GuestAgent) -> str | None:
 def small_file(agent: GuestAgent, path: str) -> str | None:
     """The content of a short file of the kernel's, by guest-file-read, or by guest-exec where that is refused; None where both are.
 
-    :raise GuestFrozen: neither is accepted for that reason.
+    :raise AgentUnavailable: nobody answers.
+    :raise UnknownOutcome: nobody answers in time.
     """
     for read in (_by_file, _by_program):
         try:
             return read(agent, path).decode("utf-8", "replace").strip()
-        except GuestFrozen:
-            raise
         except (CommandRefused, ProtocolError, WaitTimeout):
             continue
     return None
