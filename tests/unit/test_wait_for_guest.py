@@ -208,9 +208,9 @@ def _later(host: Hypervisor, event: int, what: t.Callable[[], None]) -> threadin
             time.sleep(0.01)
         time.sleep(0.2)
         what()
-        for handle in host.handles:
-            if event in handle.callbacks:
-                handle.callbacks[event](None, None, 1, 1, None)
+        for number, callback in host.domains[0].listeners:
+            if number == event:
+                callback(None, None, 1, 1, None)
 
     thread = threading.Thread(target=do)
     thread.start()
@@ -231,8 +231,7 @@ def test_an_event_ends_the_wait(
     """Long before the next look would."""
     monkeypatch.setattr(_readiness, "_LOOK_SECONDS", 20)
     setattr(host.domains[0], attribute, before)
-    # the first callback that is registered is the lifecycle's, the second the agent's
-    thread = _later(host, 0 if number == 0 else 1, lambda: setattr(host.domains[0], attribute, after))
+    thread = _later(host, number, lambda: setattr(host.domains[0], attribute, after))
     result = run(timeout=15)
     thread.join()
     assert result["ready"]
