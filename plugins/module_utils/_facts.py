@@ -10,10 +10,11 @@ import ipaddress
 import re
 import typing as t
 
+from ._commands._units import Unit
 from ._commands.filesystems import GuestFilesystem
 from ._commands.network import DefaultRoute, GuestInterface
 from ._commands.ssh_host_keys import HostKey
-from ._commands.statistics import Load, Memory, Vcpu
+from ._commands.statistics import Load, Memory
 from ._commands.system import OsInfo
 
 #: os-release ID -> (ansible_distribution, ansible_os_family)
@@ -130,7 +131,7 @@ def load_facts(load: Load) -> dict[str, t.Any]:
     return {"loadavg": load}
 
 
-def vcpu_facts(vcpus: t.Sequence[Vcpu]) -> dict[str, t.Any]:
+def vcpu_facts(vcpus: t.Sequence[Unit]) -> dict[str, t.Any]:
     online = sum(vcpu["online"] for vcpu in vcpus)
     return {"processor_vcpus": online, "processor_nproc": online}
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import typing as t
 
 from ._addresses import Candidate
+from ._commands._units import Unit
 from ._commands.filesystems import GuestDisk, GuestFilesystem
 from ._commands.hardware import Device, GuestBlockDevice
 from ._commands.network import GuestInterface, Route
 from ._commands.packages import Package
 from ._commands.sessions import Session
 from ._commands.ssh_host_keys import HostKey
-from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks, Vcpu
+from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
 from ._commands.system import OsInfo, Timezone, User
 from ._domain_xml import Disk, DomainXml, Nic
 from ._errors import GuestAgentError
@@ -111,7 +112,7 @@ class GuestParts(t.TypedDict, total=False):
     sessions: list[Session]
     memory: Memory
     load: Load
-    vcpus: list[Vcpu]
+    vcpus: list[Unit]
     cpu_stats: list[dict[str, int]]
     disk_stats: list[DiskStats]
     disks: list[GuestBlockDevice]
@@ -139,7 +140,7 @@ class Record(t.TypedDict, total=False):
     sessions_total: int
     memory: Memory
     load: Load
-    vcpus: list[Vcpu]
+    vcpus: list[Unit]
     vcpus_total: int
     cpu_stats: list[dict[str, int]]
     cpu_stats_total: int

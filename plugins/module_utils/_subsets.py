@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ._client import GuestAgent
-from ._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system
+from ._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system, vcpus
 
 
 class Subset(t.NamedTuple):
@@ -28,12 +28,12 @@ SUBSETS: t.Final[dict[str, Subset]] = {
     "sessions": Subset("guest-exec", sessions.sessions),
     "memory": Subset("guest-file-open", statistics.memory),
     "load": Subset("guest-get-load", statistics.load),
-    "vcpus": Subset("guest-get-vcpus", statistics.vcpus),
+    "vcpus": Subset("guest-get-vcpus", vcpus.vcpus),
     "cpu_stats": Subset("guest-get-cpustats", statistics.cpu_stats),
     "disk_stats": Subset("guest-get-diskstats", statistics.disk_stats),
     "disks": Subset("guest-get-disks", hardware.disks),
     "routes": Subset("guest-network-get-route", network.routes),
-    "memory_blocks": Subset("guest-get-memory-block-info", statistics.memory_blocks),
+    "memory_blocks": Subset("guest-get-memory-block-info", statistics.blocks_of_memory),
     "packages": Subset("guest-exec", packages.packages),
     "devices": Subset("guest-get-devices", hardware.devices),
     "ssh_host_keys": Subset("guest-file-open", ssh_host_keys.host_keys),

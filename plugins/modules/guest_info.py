@@ -239,7 +239,7 @@ guests:
       description: The processors, at most O(max_items) of them.
       type: list
       elements: dict
-      sample: [{logical_id: 0, online: true, can_offline: false}]
+      sample: [{id: 0, online: true, can_offline: false}]
     vcpus_total:
       description: How many processors the guest knows.
       type: int
@@ -286,7 +286,7 @@ guests:
         block_bytes: 134217728
         online_bytes: 268435456
         blocks_total: 2
-        blocks: [{phys_index: 0, online: true, can_offline: true}]
+        blocks: [{id: 0, online: true, can_offline: true}]
     packages:
       description:
         - The installed packages sorted by name, at most O(max_items) of them. C(manager) is V(dpkg), V(apk), V(rpm) or V(windows).

@@ -26,6 +26,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     ssh_keys,
     statistics,
     system,
+    vcpus,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._transport import Transport, UnixSocketTransport
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
@@ -167,6 +168,15 @@ def test_the_typed_commands_can_read_it(agent: GuestAgent) -> None:
     assert all(found["mount_point"].startswith("/") for found in filesystems.filesystems(agent))
 
 
+def test_the_typed_statistics_can_read_it(agent: GuestAgent) -> None:
+    assert vcpus.vcpus(agent)[0]["id"] == 0
+    assert statistics.cpu_stats(agent)[0]["idle"] >= 0
+    assert all({"read_ios", "write_ios"} <= set(disk["statistics"]) for disk in statistics.disk_stats(agent))
+    assert all(disk["name"].startswith("/dev/") for disk in hardware.disks(agent))
+    assert statistics.blocks_of_memory(agent)["online_bytes"] > 0
+    assert len(small_files.boot_id(agent)) == 36
+
+
 def test_keys_of_users_that_have_none(agent: GuestAgent) -> None:
     """Nothing is written: what an agent does to the file has been compared with the fake on real guests."""
     assert ssh_keys.authorized_keys(agent, "nobody") == []
@@ -178,15 +188,6 @@ def test_keys_of_users_that_have_none(agent: GuestAgent) -> None:
     ):
         with pytest.raises(_errors.UserNotFound):
             command(agent, "no-such-user")
-
-
-def test_the_typed_statistics_can_read_it(agent: GuestAgent) -> None:
-    assert statistics.vcpus(agent)[0]["logical_id"] == 0
-    assert statistics.cpu_stats(agent)[0]["idle"] >= 0
-    assert all({"read_ios", "write_ios"} <= set(disk["statistics"]) for disk in statistics.disk_stats(agent))
-    assert all(disk["name"].startswith("/dev/") for disk in hardware.disks(agent))
-    assert statistics.memory_blocks(agent)["online_bytes"] > 0
-    assert len(small_files.boot_id(agent)) == 36
 
 
 def test_frozen(frozen_transport: Transport) -> None:

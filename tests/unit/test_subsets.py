@@ -27,6 +27,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     small_files,
     ssh_host_keys,
     statistics,
+    vcpus,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
@@ -172,11 +173,11 @@ def test_lines_of_proc_that_are_no_routes(text: str) -> None:
 
 
 def test_vcpus_come_in_order(guest: FakeGuest) -> None:
-    assert statistics.vcpus(guest.agent())[0] == {"logical_id": 0, "online": True, "can_offline": False}
+    assert vcpus.vcpus(guest.agent())[0] == {"id": 0, "online": True, "can_offline": False}
     guest.replies["guest-get-vcpus"] = [{"logical-id": 2, "online": False}, {"logical-id": 1, "online": True, "can-offline": True}]
-    assert statistics.vcpus(guest.agent()) == [
-        {"logical_id": 1, "online": True, "can_offline": True},
-        {"logical_id": 2, "online": False, "can_offline": False},
+    assert vcpus.vcpus(guest.agent()) == [
+        {"id": 1, "online": True, "can_offline": True},
+        {"id": 2, "online": False, "can_offline": False},
     ]
 
 
@@ -203,10 +204,10 @@ def test_disks_that_nobody_uses_come_last() -> None:
 
 
 def test_memory_blocks(guest: FakeGuest) -> None:
-    found = statistics.memory_blocks(guest.agent())
+    found = statistics.blocks_of_memory(guest.agent())
     online = [block for block in found["blocks"] if block["online"]]
     assert (found["block_bytes"], found["online_bytes"]) == (134217728, len(online) * 134217728)
-    assert [block["phys_index"] for block in found["blocks"]] == list(range(found["blocks_total"]))
+    assert [block["id"] for block in found["blocks"]] == list(range(found["blocks_total"]))
 
 
 def test_disks(guest: FakeGuest) -> None:
@@ -391,8 +392,8 @@ def test_the_script_on_real_shells(shell: str, manager: str, tmp_path: t.Any) ->
         (statistics.load, "7.2", (*READING, *EXECUTING), "guest-file-open"),
         (network.routes, "10.0", ("guest-network-get-route", *READING, *EXECUTING), "guest-network-get-route"),
         (packages.packages, "10.0", EXECUTING, "guest-exec"),
-        (statistics.vcpus, "10.0", ("guest-get-vcpus",), "guest-get-vcpus"),
-        (statistics.memory_blocks, "10.0", ("guest-get-memory-blocks",), "guest-get-memory-blocks"),
+        (vcpus.vcpus, "10.0", ("guest-get-vcpus",), "guest-get-vcpus"),
+        (statistics.blocks_of_memory, "10.0", ("guest-get-memory-blocks",), "guest-get-memory-blocks"),
     ],
 )
 def test_the_command_to_allow_is_named(read: t.Any, version: str, block: tuple, named: str) -> None:
@@ -455,9 +456,9 @@ def test_lists_are_cut_with_their_true_length_beside_them() -> None:
 
 def test_absurdly_long_lists_are_bounded() -> None:
     guest = FakeGuest()
-    guest.replies["guest-get-vcpus"] = [{"logical-id": 1, "online": True}] * 20_000
+    guest.replies["guest-get-cpustats"] = [{"cpu": 1}] * 20_000
     guest.replies["guest-network-get-route"] = [{"iface": "e", "destination": "10.0.0.0", "mask": "255.0.0.0", "version": 4}] * 9000
-    assert len(statistics.vcpus(guest.agent())) == statistics._CPUS_MAX
+    assert len(statistics.cpu_stats(guest.agent())) == statistics._CPUS_MAX
     assert len(network.routes(guest.agent())) == network._ROUTES_MAX
 
 
@@ -553,7 +554,7 @@ def test_facts_have_setups_names() -> None:
     found = _facts.memory_facts(statistics.memory(agent))
     assert (found["memtotal_mb"], found["memfree_mb"], found["swaptotal_mb"]) == (213, 120, 0)
     assert found["memory_mb"]["nocache"] == {"free": 120 + 3 + 45, "used": 213 - 168}
-    assert _facts.vcpu_facts(statistics.vcpus(agent)) == {"processor_vcpus": 1, "processor_nproc": 1}
+    assert _facts.vcpu_facts(vcpus.vcpus(agent)) == {"processor_vcpus": 1, "processor_nproc": 1}
 
 
 @pytest.mark.parametrize("value", [{}, {"x": ["a", 1]}, {"x": "a"}, {"x": {"command": ["a"], "timeout": 2}}])

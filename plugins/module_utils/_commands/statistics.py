@@ -12,11 +12,12 @@ import typing as t
 from .. import _untrusted
 from .._client import GuestAgent
 from .._errors import ProtocolError
+from . import memory_blocks
+from ._units import Unit
 from .small_files import ask_or_read, read_text
 
 _CPUS_MAX: t.Final = 8192
 _DISKS_MAX: t.Final = 4096
-_BLOCKS_MAX: t.Final = 65536
 _MEMINFO: t.Final = {
     "total_bytes": "MemTotal",
     "available_bytes": "MemAvailable",
@@ -56,12 +57,6 @@ class Memory(t.TypedDict):
 Load = t.TypedDict("Load", {"1m": float, "5m": float, "15m": float})
 
 
-class Vcpu(t.TypedDict):
-    logical_id: int
-    online: bool
-    can_offline: bool
-
-
 class DiskStats(t.TypedDict):
     name: str
     major: int
@@ -70,19 +65,13 @@ class DiskStats(t.TypedDict):
     statistics: dict[str, int]
 
 
-class MemoryBlock(t.TypedDict):
-    phys_index: int
-    online: bool
-    can_offline: bool
-
-
 class MemoryBlocks(t.TypedDict):
     """The pieces that memory can be plugged in and out by."""
 
     block_bytes: int
     online_bytes: int
     blocks_total: int
-    blocks: list[MemoryBlock]
+    blocks: list[Unit]
 
 
 def memory(agent: GuestAgent) -> Memory:
@@ -97,20 +86,6 @@ def memory(agent: GuestAgent) -> Memory:
 def load(agent: GuestAgent) -> Load:
     """guest-get-load (qemu-ga 10.0), and /proc/loadavg for older agents."""
     return ask_or_read(agent, "guest-get-load", _ask_load, _read_load)
-
-
-def vcpus(agent: GuestAgent) -> list[Vcpu]:
-    """guest-get-vcpus (qemu-ga 1.5), in the order of their numbers."""
-    reply = _untrusted.items(agent.call("guest-get-vcpus"), "the list of processors", _CPUS_MAX)
-    found: list[Vcpu] = [
-        {
-            "logical_id": _untrusted.integer(entry.get("logical-id"), "a processor's number", 0),
-            "online": _untrusted.boolean(entry.get("online"), "online"),
-            "can_offline": _untrusted.boolean(entry.get("can-offline", False), "can-offline"),
-        }
-        for entry in reply
-    ]
-    return sorted(found, key=lambda vcpu: vcpu["logical_id"])
 
 
 def cpu_stats(agent: GuestAgent) -> list[dict[str, int]]:
@@ -131,12 +106,10 @@ def disk_stats(agent: GuestAgent) -> list[DiskStats]:
     return sorted(map(_disk_stats, reply), key=lambda disk: not any(disk["statistics"].values()))
 
 
-def memory_blocks(agent: GuestAgent) -> MemoryBlocks:
+def blocks_of_memory(agent: GuestAgent) -> MemoryBlocks:
     """guest-get-memory-blocks and guest-get-memory-block-info (qemu-ga 2.3), in the order of their numbers. Linux only."""
-    info = _untrusted.mapping(agent.call("guest-get-memory-block-info"))
-    size = _untrusted.integer(info.get("size"), "the size of a memory block", 1)
-    reply = _untrusted.items(agent.call("guest-get-memory-blocks"), "the list of memory blocks", _BLOCKS_MAX)
-    blocks = sorted(map(_memory_block, reply), key=lambda block: block["phys_index"])
+    size = memory_blocks.block_size(agent)
+    blocks = memory_blocks.blocks(agent)
     online = sum(block["online"] for block in blocks)
     return {"block_bytes": size, "online_bytes": online * size, "blocks_total": len(blocks), "blocks": blocks}
 
@@ -164,12 +137,4 @@ def _disk_stats(entry: dict[str, t.Any]) -> DiskStats:
         "statistics": {
             name.replace("-", "_"): _untrusted.integer(counters[name], name, 0) for name in _DISK_COUNTERS if name in counters
         },
-    }
-
-
-def _memory_block(entry: dict[str, t.Any]) -> MemoryBlock:
-    return {
-        "phys_index": _untrusted.integer(entry.get("phys-index"), "a memory block's number", 0),
-        "online": _untrusted.boolean(entry.get("online"), "online"),
-        "can_offline": _untrusted.boolean(entry.get("can-offline", False), "can-offline"),
     }
