@@ -71,7 +71,9 @@ EXAMPLES = r"""
     domain: web1
     user: root
     keys:
-      - restrict,command="rrsync -ro /srv" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx backup
+      - >-
+        restrict,command="rrsync -ro /srv" ssh-ed25519
+        AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx backup
 
 - name: Let in who is named in files here, and nobody else
   virtops.guest_agent.authorized_keys:

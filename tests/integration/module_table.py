@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN0Wgu5GWvgn9xvGhdBCSWlKk/hTUQKPUbBDVDFDk2Vx table"
 USER = "virtops"
-CHANNEL = "org.virtops.table.0"
+CHANNEL = "org.virtops.guest_agent.0"
 #: What a task says when the guest is not well; "" when that does not stop it.
 FROZEN, SILENT, STOPPED, BLOCKED = "guest_frozen", "agent_timeout", "domain_not_running", "command_blocked"
 
@@ -68,9 +68,9 @@ CASES = (
     Case("run_command", {"argv": ["echo", "table"]}, changes=True, converges=False, blocked="guest-exec"),
     Case("run_script", {"content": "#!/bin/sh\necho table\n"}, changes=True, converges=False, blocked="guest-exec"),
     Case("push_file", {"content": "table\n", "dest": "/srv/table"}, changes=True, before="rm -f /srv/table", blocked="guest-exec"),
-    Case("guest_session", {"state": "absent", "user": USER}, blocked="guest-exec"),
+    Case("guest_session", {"state": "present", "user": USER, "tty": "tty8"}, changes=True, blocked="guest-exec"),
     Case("agent_channel", {"name": CHANNEL, "state": "present"}, changes=True, **_TELLS),
-    Case("wait_for_guest", {"agent": True, "timeout": 4}),
+    Case("wait_for_guest", {"agent": True, "timeout": 4}, blocked="", frozen="", silent="not_ready", stopped="not_ready"),
     Case("shutdown", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown", stopped=""),
     Case("restart", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown"),
     Case("suspend", {"state": "suspended"}, changes=True, really=False, blocked="guest-suspend-ram"),
