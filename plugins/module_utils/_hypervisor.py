@@ -142,7 +142,7 @@ class Domain:
 
     def balloon_bytes(self) -> int | None:
         """The memory that the domain has now (virDomainMemoryStats, 0.7.5); QEMU's monitor is asked, which may be busy."""
-        kib = self._call(lambda: self._handle.memoryStats(), _MONITOR_SECONDS).get("actual")
+        kib = self._call(self._handle.memoryStats, _MONITOR_SECONDS).get("actual")
         return None if kib is None else kib * 1024
 
     def press_power_button(self) -> None:

@@ -41,7 +41,7 @@ _TELLS: dict[str, Any] = {"frozen": "", "silent": "", "stopped": ""}
 
 CASES = (
     Case("agent_info", **_TELLS),
-    Case("facts", {"gather": ["os", "hostname"]}, blocked="guest-get-osinfo"),
+    Case("facts", {"gather": ["os", "hostname"]}, **_TELLS),
     Case("guest_info", {"gather": ["os", "hostname", "timezone"]}, **_TELLS),
     Case("agent_command", {"command": "guest-get-host-name"}, blocked="guest-get-host-name"),
     Case("fsfreeze", {"state": "thawed"}, blocked="guest-fsfreeze-status", frozen=""),
@@ -70,7 +70,7 @@ CASES = (
     Case("push_file", {"content": "table\n", "dest": "/srv/table"}, changes=True, before="rm -f /srv/table", blocked="guest-exec"),
     Case("guest_session", {"state": "present", "user": USER, "tty": "tty8"}, changes=True, blocked="guest-exec"),
     Case("agent_channel", {"name": CHANNEL, "state": "present"}, changes=True, **_TELLS),
-    Case("wait_for_guest", {"agent": True, "timeout": 4}, blocked="", frozen="", silent="not_ready", stopped="not_ready"),
+    Case("wait_for_guest", {"agent": True, "timeout": 4}, frozen="", silent="not_ready", stopped="not_ready"),
     Case("shutdown", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown", stopped=""),
     Case("restart", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown"),
     Case("suspend", {"state": "suspended"}, changes=True, really=False, blocked="guest-suspend-ram"),

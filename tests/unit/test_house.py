@@ -224,7 +224,7 @@ def test_the_action_group_and_the_routing_name_every_module_and_nothing_else() -
     modules = {path.stem for path in (PLUGINS / "modules").glob("[!_]*.py")}
     assert set(runtime["action_groups"]["guest_agent"]) == modules
     assert runtime["plugin_routing"]["modules"] == {
-        module: {"action_plugin": "virtops.guest_agent.guest"} for module in sorted(modules)
+        module: {"action_plugin": "virtops.guest_agent.agent_command"} for module in sorted(modules)
     }
 
 

@@ -80,7 +80,7 @@ def test_both_edges_say_the_same(
 
 
 def _plain(result: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"failed": False, "changed": False, **result, "msg": str(result.get("msg", "")).split(") module: ")[-1]}
+    return {"failed": False, "changed": False, **result, "msg": str(result.get("msg", "")).rpartition(") module: ")[2]}
 
 
 def test_warnings_are_told() -> None:

@@ -8,6 +8,8 @@
   no Python is started, none is needed in the guest.
 * Delegated by a guest to another host, it runs there as a module that knows its guest.
 * On any other host it is a module like any other.
+
+It bears the name of the most general of them, since ansible-test wants every action plugin to have a module's.
 """
 
 from __future__ import annotations
