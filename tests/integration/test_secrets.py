@@ -85,7 +85,7 @@ def test_secrets_are_told_to_nobody(lab: Lab, ansible: Ansible, debian: str, tmp
     here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     hosts = {"guest": guest_variables(lab, debian), "localhost": here}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    play = {"hosts": "localhost" if edge == "module" else "guest", "gather_facts": False, "ignore_errors": True, "diff": True}
+    play = {"hosts": "localhost" if edge == "module" else "guest", "gather_facts": False, "ignore_errors": True}
     (tmp_path / "play.json").write_text(json.dumps([{**play, "tasks": [task(lab, debian, edge, *each[:2]) for each in TASKS]}]))
     try:
         with syslog() as said:
