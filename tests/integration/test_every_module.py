@@ -29,8 +29,9 @@ from tests.lab import Lab
 EDGES = ("in-process", "delegated", "module")
 #: What differs from run to run, wherever in a result it stands.
 VOLATILE = {
-    "ansible_facts", "at", "boot_id", "boot_id_before", "delta", "end", "host", "invocation", "last_probe_time", "latency_ms",
-    "offset_after", "offset_before", "uncertainty", "seconds", "start", "time", "transfer", "trimmed", "warnings", "watchdog_pid", "_ansible_delegated_vars",
+    "_ansible_delegated_vars", "ansible_facts", "at", "boot_id", "boot_id_before", "delta", "end", "host", "invocation",
+    "last_probe_time", "latency_ms", "offset", "offset_after", "offset_before", "seconds", "start", "time", "transfer", "trimmed",
+    "uncertainty", "warnings", "watchdog_pid",
 }  # fmt: skip
 #: Prints all that the guest's disk has: what was written, made or changed shows in the time of that. Directories for temporary
 #: files change when one comes and goes; the logs and the ticks are the guest's own doing.
@@ -156,6 +157,7 @@ def test_what_is_done_needs_not_be_done_again(lab: Lab, ansible: Ansible, prepar
         assert second["changed"] == (case.changes and not case.converges), second
 
 
+@pytest.mark.parametrize("debian", ["debian13"], indirect=True)
 def test_all_edges_give_the_same(lab: Lab, ansible: Ansible, prepared: Callable[[], str], tmp_path: Path) -> None:
     found = {}
     for edge in EDGES:
