@@ -61,7 +61,7 @@ unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
 
 .PHONY: integration
 integration: system venv collections ## tests on real guests
-	$(RUN) python -m pytest tests/integration -q -rs
+	$(RUN) python -m pytest tests/integration -q -rs --durations=30
 
 .PHONY: core-connection
 core-connection: system venv cores collections ## ansible-core's own connection tests on every guest, mode and core

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ class Plays:
         words = ["ansible", "all", "-i", str(self._inventory), "-m", module, "-a", arguments, "-vvvvv"]
         done = self._ansible.run(*words)
         return done.stdout, [(float(found[3]), int(found[4])) for found in _COST.finditer(done.stdout)]
+
+
+def booted(lab: Lab, name: str, seconds: float = 180) -> str:
+    """A guest that has no agent to tell is up when it writes; before, it hears neither its power button nor of new devices."""
+    deadline = time.monotonic() + seconds
+    while not lab.ticks(name):
+        assert time.monotonic() < deadline, f"{name} does not come up"
+        time.sleep(0.5)
+    return name
 
 
 def ok(result: dict[str, Any]) -> dict[str, Any]:

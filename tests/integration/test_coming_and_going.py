@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.ansible_cli import Ansible
-from tests.integration.guests_by_agent import Plays, ok
+from tests.integration.guests_by_agent import Plays, booted, ok
 from tests.lab import Lab
 
 OURS = "virtops.guest_agent."
@@ -60,7 +60,7 @@ def test_what_is_missing_in_the_end(lab: Lab, ansible: Ansible, start: Callable[
 
 
 def test_a_channel_for_a_running_guest(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
-    name = start(channel=False, persistent=True, devices=CONTROLLER)
+    name = booted(lab, start(channel=False, persistent=True, devices=CONTROLLER))
     guest = {"domain": name, "uri": lab.uri}
     assert "not_configured" in str(ansible.module("agent_info", **guest)["agent"])
     would = ok(ansible.module("agent_channel", check=True, diff=True, **guest))
@@ -78,7 +78,7 @@ def test_from_no_channel_to_a_working_agent_in_one_play(
     lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path
 ) -> None:
     """The package comes over SSH. There is nothing to plug a channel into, so the domain needs another start for it."""
-    name = start(kind="debian12", channel=False, persistent=True)
+    name = booted(lab, start(kind="debian12", channel=False, persistent=True))
     assert lab.ssh(name, "systemctl disable --now qemu-guest-agent").returncode == 0
     ssh = {
         "ansible_host": "127.0.0.1",
@@ -95,7 +95,7 @@ def test_from_no_channel_to_a_working_agent_in_one_play(
         {"ansible.builtin.raw": "systemctl enable qemu-guest-agent 2>&1; true"},
         {f"{OURS}agent_channel": {}, "register": "channel"},
         {f"{OURS}shutdown": {"mode": "acpi"}, "when": "channel.restart_required"},
-        {"ansible.builtin.command": ["virsh", "-c", lab.uri, "start", name], "delegate_to": "localhost"},
+        {"ansible.builtin.command": {"argv": ["virsh", "-c", lab.uri, "start", name]}, "delegate_to": "localhost"},
         {f"{OURS}wait_for_guest": {"timeout": 240}},
         {f"{OURS}agent_info": {}},
         hosts="guest",

@@ -13,6 +13,7 @@ import libvirt
 import pytest
 
 from tests.integration.ansible_cli import Ansible
+from tests.integration.guests_by_agent import booted
 from tests.lab import Lab
 from tests.lab.hostile import ScriptedAgent, agent_info
 
@@ -23,15 +24,6 @@ def exists(lab: Lab, uuid: str) -> bool:
     except libvirt.libvirtError:
         return False
     return True
-
-
-def booted(lab: Lab, name: str) -> str:
-    """A guest that has no agent to tell is up when it writes; the power button of one that is not is pressed in vain."""
-    for _half_second in range(60):
-        if lab.ticks(name):
-            return name
-        time.sleep(0.5)
-    raise AssertionError(f"{name} does not come up")
 
 
 @pytest.mark.parametrize("mode", ["auto", "agent", "acpi"])
