@@ -122,9 +122,5 @@ def _refused(agent: GuestAgent, error: CommandRefused, needed: t.Sequence[str]) 
     return refusal(blocked, unknown, version(agent), guest_os(agent))
 
 
-def _version(agent: GuestAgent) -> str:
-    return agent.capabilities().version if agent.known_commands() else ""
-
-
 def _rewritten(error: GuestAgentError, reason: Reason) -> GuestAgentError:
     return type(error)(reason.detail, domain=error.domain, command=error.command, hint=reason.hint)

@@ -10,6 +10,7 @@ import difflib
 import re
 import typing as t
 
+from ._argspec import WITHHELD
 from ._commands.content import READ_MAX
 from ._errors import InvalidInput
 
@@ -24,7 +25,6 @@ _NAME: t.Final = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}")
 #: Arguments that hold a password, what a program reads or gets as its environment, or the content of a file.
 _SECRET: t.Final = re.compile("password|passphrase|secret|token|^input-data$|^buf-b64$|^env$")
 #: What Ansible itself puts in the place of such a value.
-_WITHHELD: t.Final = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 def check(command: str, arguments: t.Mapping[str, t.Any]) -> None:
@@ -52,7 +52,7 @@ def is_read_only(command: str) -> bool:
 def shown(value: t.Any) -> t.Any:
     """Arguments without their secrets."""
     if isinstance(value, dict):
-        return {key: _WITHHELD if _SECRET.search(str(key)) else shown(member) for key, member in value.items()}
+        return {key: WITHHELD if _SECRET.search(str(key)) else shown(member) for key, member in value.items()}
     return [shown(member) for member in value] if isinstance(value, list) else value
 
 

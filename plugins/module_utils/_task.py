@@ -10,13 +10,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._argspec import Spec
+from ._argspec import WITHHELD, Spec
 from ._errors import GuestAgentError, InvalidInput
 
 #: A year: what is longer is a mistake, and more than the clocks of some systems can count.
 SECONDS_MAX: t.Final = 366 * 24 * 3600
-#: What Ansible itself puts in the place of such a value.
-_WITHHELD: t.Final = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
 class Task(t.NamedTuple):
@@ -79,7 +77,7 @@ def perform(ensure: t.Callable[[Task], Outcome], task: Task) -> dict[str, t.Any]
 def withheld(spec: Spec, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """``params`` for the reader, without what options with no_log say."""
     secret = {name for name, option in spec.options.items() if option.get("no_log")}
-    return {name: _WITHHELD if name in secret and value is not None else value for name, value in params.items()}
+    return {name: WITHHELD if name in secret and value is not None else value for name, value in params.items()}
 
 
 def _withhold(module: AnsibleModule, spec: Spec) -> dict[str, t.Any]:
