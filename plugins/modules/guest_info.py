@@ -19,6 +19,7 @@ options:
   domains:
     description:
       - Names or UUIDs of the domains to ask. Without it all domains in one of O(states) are asked, with an empty list none.
+      - Where the host is a guest of the inventory, it is that guest alone if not given.
     type: list
     elements: str
     aliases: [domain]
