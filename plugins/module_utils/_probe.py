@@ -40,7 +40,7 @@ def ask(
     part["connected"], part["last_probe_time"] = True, now.strftime("%Y-%m-%dT%H:%M:%SZ")
     answers: dict[str, t.Any] = {}
     troubles: list[GuestAgentError] = []
-    for name, read in _readers(agent, part, subsets, probes):
+    for name, read in _readers(agent, part, subsets, probes, answers):
         try:
             answers[name] = read()
         except _STOP as error:
@@ -65,14 +65,27 @@ def complete(parts: _record.GuestParts, domain: _Domain) -> None:
 
 
 def _readers(
-    agent: GuestAgent, part: _record.AgentPart, subsets: t.Iterable[str], probes: t.Mapping[str, _exec.Probe]
+    agent: GuestAgent,
+    part: _record.AgentPart,
+    subsets: t.Iterable[str],
+    probes: t.Mapping[str, _exec.Probe],
+    answers: dict[str, t.Any],
 ) -> t.Iterator[tuple[str, t.Callable[[], t.Any]]]:
     yield "agent", lambda: _introduce(agent, part)
     for name in SUBSETS:
         if name in subsets:
             yield name, functools.partial(SUBSETS[name].read, agent)
     if probes:
-        yield "probes", lambda: {name: _exec.run_probe(agent, probe) for name, probe in probes.items()}
+        yield "probes", lambda: _run_probes(agent, probes, answers)
+
+
+def _run_probes(agent: GuestAgent, probes: t.Mapping[str, _exec.Probe], answers: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What was found until the agent fell silent is kept."""
+    found: dict[str, t.Any] = {}
+    for name, probe in probes.items():
+        found[name] = _exec.run_probe(agent, probe)
+        answers["probes"] = found
+    return found
 
 
 def _introduce(agent: GuestAgent, part: _record.AgentPart) -> None:

@@ -22,9 +22,14 @@ _READ_ONLY: t.Final = re.compile(
     "guest-(ping|info|fsfreeze-status|exec-status|get-[a-z0-9-]+|network-get-[a-z0-9-]+|ssh-get-[a-z0-9-]+)"
 )
 _NAME: t.Final = re.compile("[A-Za-z][A-Za-z0-9_.-]{0,63}")
-#: Arguments that hold a password, what a program reads or gets as its environment, or the content of a file.
-_SECRET: t.Final = re.compile("password|passphrase|secret|token|^input-data$|^buf-b64$|^env$")
-#: What Ansible itself puts in the place of such a value.
+#: Arguments of qemu-ga's commands that hold no password, nothing that a program reads, is told or gets as its environment, and
+#: no content of a file.
+_PLAIN: t.Final = frozenset(
+    (
+        *("capture-output", "count", "crypted", "handle", "keys", "mem-blks", "minimum", "mode", "mountpoints", "offset", "path"),
+        *("pid", "reset", "time", "username", "vcpus", "whence"),
+    )
+)
 
 
 def check(command: str, arguments: t.Mapping[str, t.Any]) -> None:
@@ -49,11 +54,9 @@ def is_read_only(command: str) -> bool:
     return _READ_ONLY.fullmatch(command) is not None
 
 
-def shown(value: t.Any) -> t.Any:
-    """Arguments without their secrets."""
-    if isinstance(value, dict):
-        return {key: WITHHELD if _SECRET.search(str(key)) else shown(member) for key, member in value.items()}
-    return [shown(member) for member in value] if isinstance(value, list) else value
+def shown(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Arguments without what may be secret."""
+    return {name: value if name in _PLAIN else WITHHELD for name, value in arguments.items()}
 
 
 def similar(command: str, known: t.Iterable[str]) -> str:

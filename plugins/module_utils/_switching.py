@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ._commands._units import Unit, Wanted
-from ._errors import CommandFailed, InvalidInput
+from ._errors import CommandFailed, InvalidInput, WaitTimeout
 
 
 class Plan(t.NamedTuple):
@@ -63,15 +63,18 @@ def predict(plan: Plan, units: t.Sequence[Unit]) -> list[Unit]:
     return [{**unit, "online": switched.get(unit["id"], unit["online"])} for unit in units]
 
 
-def carry_out(plan: Plan, switch: t.Callable[[t.Sequence[Wanted]], dict[int, str]]) -> dict[int, str]:
-    """Why, for each that the guest refused. ``switch`` tells it of those that it is given."""
+def carry_out(plan: Plan, switch: t.Callable[[t.Sequence[Wanted]], dict[int, str]]) -> tuple[dict[int, str], WaitTimeout | None]:
+    """Why, for each that the guest refused; and that the time was over, if it was. ``switch`` tells it of those it is given."""
     refused: dict[int, str] = {}
     left, missing = plan.candidates, plan.needed
     while left and missing:
-        now = switch(left[:missing])
+        try:
+            now = switch(left[:missing])
+        except WaitTimeout as error:
+            return refused, error
         left, missing = left[missing:], len(now)
         refused.update(now)
-    return refused
+    return refused, None
 
 
 def trouble(plan: Plan, after: t.Sequence[Unit], refused: t.Mapping[int, str], noun: str) -> CommandFailed | None:

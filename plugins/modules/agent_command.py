@@ -123,7 +123,16 @@ import typing as t
 
 from ..module_utils import _argspec, _requests, _untrusted
 from ..module_utils._client import GuestAgent
-from ..module_utils._errors import CommandFailed, CommandUnknown, DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
+from ..module_utils._errors import (
+    CommandFailed,
+    CommandUnknown,
+    ConnectionLost,
+    DomainNotFound,
+    DomainNotRunning,
+    ProtocolError,
+    StillInFlight,
+    UnknownOutcome,
+)
 from ..module_utils._guest import open_guest
 from ..module_utils._protocol import REPLY_MAX
 from ..module_utils._task import Outcome, Task, run
@@ -174,14 +183,15 @@ def _send(agent: GuestAgent, command: str, arguments: t.Mapping[str, t.Any]) -> 
                 "give arguments as one template, so that numbers stay numbers: arguments: \"{{ {'pid': started.response.pid} }}\""
             )
         raise
-    except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound):
-        if command in _requests.NO_REPLY:
+    except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound) as error:
+        # Of these two nobody knows whether the agent has heard of it at all.
+        if command in _requests.NO_REPLY and not isinstance(error, (ConnectionLost, StillInFlight)):
             return None
         raise
 
 
 def _shown(command: str, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {"execute": command, "arguments": _requests.shown(dict(arguments))}
+    return {"execute": command, "arguments": _requests.shown(arguments)}
 
 
 def main() -> None:

@@ -133,7 +133,7 @@ import datetime
 from ..module_utils import _argspec, _domain_xml, _preflight, _probe, _record
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
-from ..module_utils._errors import AgentUnavailable, CommandRefused, InvalidInput, ProtocolError, UnknownOutcome, WaitTimeout
+from ..module_utils._errors import GuestAgentError
 from ..module_utils._facts import (
     host_key_facts,
     hostname_facts,
@@ -160,8 +160,6 @@ SPEC = _argspec.Spec(
 STANDARD = ("os", "hostname", "interfaces", "filesystems")
 #: Those that have facts of setup's names beside their own.
 TRANSLATIONS: dict = {"memory": memory_facts, "load": load_facts, "vcpus": vcpu_facts, "ssh_host_keys": host_key_facts}
-#: What an optional question may end in without the facts being any the worse.
-UNANSWERED = (AgentUnavailable, CommandRefused, ProtocolError, UnknownOutcome, WaitTimeout)
 
 
 def gather(task: Task) -> Outcome:
@@ -210,25 +208,25 @@ def _default_route(agent: GuestAgent) -> network.DefaultRoute | None:
         if agent.can("guest-network-get-route"):
             return network.default_route(agent)
         return network.parse_proc_route(files.read_small(agent, "/proc/net/route").decode("ascii", "replace"))
-    except UNANSWERED:
+    except GuestAgentError:  # the other facts are none the worse
         return None
 
 
 def _first_line(agent: GuestAgent, path: str) -> str | None:
     try:
         return files.read_small(agent, path, 255).decode("utf-8", "replace").strip()
-    except UNANSWERED:
+    except GuestAgentError:  # the other facts are none the worse
         return None
 
 
 def _totals(agent: GuestAgent, found: list) -> dict:
     incomplete = [entry["mount_point"] for entry in found if entry["total_bytes_privileged"] is None]
-    if not incomplete or not agent.can("guest-exec") or not agent.can("guest-exec-status"):
-        return {}
     try:
-        return filesystems.privileged_totals(agent, incomplete)
-    except (*UNANSWERED, InvalidInput):  # more mount points than one request can carry
-        return {}
+        if incomplete and agent.can("guest-exec") and agent.can("guest-exec-status"):
+            return filesystems.privileged_totals(agent, incomplete)
+    except GuestAgentError:
+        pass
+    return {}
 
 
 def main() -> None:

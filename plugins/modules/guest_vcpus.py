@@ -146,9 +146,9 @@ def ensure(task: Task) -> Outcome:
         if task.check_mode:
             return _outcome(before, _switching.predict(plan, before), {})
         deadline = Deadline(task.params["timeout"])
-        refused = _switching.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
+        refused, stopped = _switching.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
         after = commands.vcpus(agent)
-    trouble = _switching.trouble(plan, after, refused, NOUN)
+    trouble = stopped or _switching.trouble(plan, after, refused, NOUN)
     return _outcome(before, after, refused)._replace(failure=trouble and _about(trouble, agent.name))
 
 

@@ -52,17 +52,19 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run_it
 
 
+#: The file without empty lines: the agent adds no line that is there already, and the last one must be empty.
+LINES = FILE.replace("\n\n", "\n")
 CASES = [
     # user, options, the file in the end, what was sent to change it
     ("deploy", {"keys": [A, B]}, FILE, []),
     ("deploy", {"keys": [BARE_A]}, FILE, []),
     ("deploy", {"keys": []}, FILE, []),
-    ("deploy", {"keys": [C, A, C]}, f"{FILE}\n{C}", [ADD]),
-    ("deploy", {"keys": [f"# mine\r\n{C}\r\n\r\n", ""]}, f"{FILE}\n{C}", [ADD]),
-    ("new", {"keys": [B, f"{A}\n{C}\n"]}, f"{B}\n{A}\n{C}\n", [ADD]),
-    ("empty", {"keys": [A]}, f"{A}\n", [ADD]),
-    ("deploy", {"keys": [ONLY_A]}, f"# people\n\n{ODD}\n{B}\n\n{ONLY_A}", [ADD, REMOVE]),
-    ("deploy", {"keys": [ONLY_A, A]}, f"{FILE}\n{ONLY_A}", [ADD]),
+    ("deploy", {"keys": [C, A, C]}, f"{LINES}{C}\n", [REMOVE, ADD]),
+    ("deploy", {"keys": [f"# mine\r\n{C}\r\n\r\n", ""]}, f"{LINES}{C}\n", [REMOVE, ADD]),
+    ("new", {"keys": [B, f"{A}\n{C}\n"]}, f"{B}\n{A}\n{C}\n", [REMOVE, ADD]),
+    ("empty", {"keys": [A]}, f"{A}\n", [REMOVE, ADD]),
+    ("deploy", {"keys": [ONLY_A]}, f"# people\n{ODD}\n{B}\n{ONLY_A}\n", [REMOVE, ADD, REMOVE]),
+    ("deploy", {"keys": [ONLY_A, A]}, f"{LINES}{ONLY_A}\n", [REMOVE, ADD]),
     ("deploy", {"keys": [BARE_A], "state": "absent"}, f"# people\n\n{ODD}\n{B}\n", [REMOVE]),
     ("deploy", {"keys": [f"no-pty {B}", C], "state": "absent"}, f"# people\n{A}\n\n{ODD}\n", [REMOVE]),
     ("deploy", {"keys": [C], "state": "absent"}, FILE, []),
@@ -104,9 +106,9 @@ def test_a_diff_is_lines(guest: FakeGuest, run: Run) -> None:
 
 
 def test_the_new_key_comes_before_the_old_one_goes(guest: FakeGuest, run: Run) -> None:
-    guest.silent.add(REMOVE)
+    guest.silent.add(ADD)
     assert run(keys=[ONLY_A])["failure"]["kind"] == "agent_timeout"
-    assert ONLY_A in (guest.authorized["deploy"] or "").split("\n")
+    assert A in (guest.authorized["deploy"] or "").split("\n")
 
 
 @pytest.mark.parametrize("line", [f"  {A}", f"{A} ", f"{A}\r"])

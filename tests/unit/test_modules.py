@@ -122,6 +122,14 @@ def test_facts_of_a_guest_that_refuses_the_extras(host: Hypervisor, run: Run) ->
     assert "gateway" not in found["ansible_default_ipv4"]
 
 
+@pytest.mark.parametrize("error", [_errors.DomainNotRunning, _errors.HypervisorUnreachable, _errors.ProtocolError])
+def test_facts_of_a_guest_that_goes_away_meanwhile(guest: FakeGuest, run: Run, error: type[_errors.GuestAgentError]) -> None:
+    guest.raises["guest-network-get-route"] = error("it is gone")
+    found = run(facts, gather=["interfaces", "hostname"])
+    assert not found.get("failed")
+    assert found["ansible_facts"]["ansible_hostname"]
+
+
 def test_facts_of_some_subsets(guest: FakeGuest, run: Run) -> None:
     found = run(facts, gather=["hostname"])["ansible_facts"]
     assert set(found) == {"ansible_hostname", "ansible_nodename", "ansible_fqdn", "ansible_domain", "guest_agent"}

@@ -182,6 +182,25 @@ def test_probes() -> None:
     assert answers["probes"]["bad"]["error"]
 
 
+def test_a_probe_that_cannot_be_sent_spoils_no_other() -> None:
+    guest = FakeGuest(programs=lambda argv: Program(0, b"1", b"0") if "/bin/good" in argv else None)
+    _part, answers = _ask(guest, (), large=Probe(("/bin/good", "x" * 200_000)), good=Probe(("/bin/good",)))
+    assert answers["probes"]["good"]["json"] == 1
+    assert "safe" in answers["probes"]["large"]["error"]
+
+
+def test_what_probes_found_before_the_agent_fell_silent() -> None:
+    def find(argv: tuple[str, ...]) -> Program:
+        if "/bin/last" in argv:
+            guest.silent.add("guest-exec-status")
+        return Program(0, b"1", b"0")
+
+    guest = FakeGuest(programs=find)
+    part, answers = _ask(guest, (), first=Probe(("/bin/first",)), last=Probe(("/bin/last",)), never=Probe(("/bin/never",)))
+    assert part["status"] == "unresponsive"
+    assert set(answers["probes"]) == {"first"}
+
+
 def test_probes_that_are_blocked() -> None:
     block = ["guest-exec", "guest-exec-status", "guest-file-open"]
     part, answers = _ask(FakeGuest(block=block), ("os",), good=Probe(("/bin/good",)))

@@ -244,6 +244,8 @@ SECRETS = [
     ("guest-set-user-password", {"username": "root", "password": base64.b64encode(SECRET.encode()).decode(), "crypted": False}),
     ("guest-exec", {"path": "/bin/true", "input-data": SECRET, "env": [f"A={SECRET}"]}),
     ("guest-file-write", {"handle": 1, "buf-b64": SECRET}),
+    ("guest-exec", {"path": "/bin/true", "arg": ["-p", SECRET]}),
+    ("guest-exec", {"path": "/bin/true", "Credentials": SECRET}),
     ("guest-exec", {"path": "/bin/true", "nested": [{"deep": {"api_token": SECRET}}]}),
 ]
 
@@ -315,6 +317,13 @@ def test_no_reply_is_what_some_commands_give(guest: Hardware, run: Run, command:
     guest.silent.add(command)
     result = run(agent_command, command=command)
     assert (result.get("failed"), result["changed"], result["response"]) == (None, True, None)
+
+
+@pytest.mark.parametrize("error", [_errors.ConnectionLost, _errors.StillInFlight])
+def test_what_may_not_have_been_heard_is_no_success(guest: Hardware, error: type[_errors.GuestAgentError]) -> None:
+    guest.raises["guest-shutdown"] = error("nobody knows")
+    with pytest.raises(error):
+        agent_command._send(guest.agent(), "guest-shutdown", {})
 
 
 def test_a_program_by_hand(host: Hypervisor, run: Run) -> None:
@@ -670,6 +679,21 @@ def test_switching_ends_at_its_deadline(switch: t.Any) -> None:
     ticking.sleep(2)
     with pytest.raises(_errors.WaitTimeout, match="89 were left"):
         switch(GuestAgent(guest), left, deadline)
+
+
+def test_a_switch_that_ends_too_early_says_what_it_did(host: Hypervisor, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.domains[0].guest = Hardware(vcpus=100)
+    switch = vcpus.switch
+
+    def some(agent: GuestAgent, wanted: t.Any, deadline: _deadline.Deadline) -> t.Any:
+        switch(agent, wanted[:32], deadline)
+        raise _errors.WaitTimeout("67 were left")
+
+    monkeypatch.setattr(vcpus, "switch", some)
+    result = run(guest_vcpus, count=1, diff=True)
+    assert (result["failed"], result["changed"], result["count"]) == (True, True, 68)
+    assert "67 were left" in result["msg"]
+    assert len(result["diff"]["after"]["online"]) == 68
 
 
 def test_blocks_are_listed(guest: Hardware, run: Run) -> None:

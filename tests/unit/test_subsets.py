@@ -172,6 +172,19 @@ def test_lines_of_proc_that_are_no_routes(text: str) -> None:
     assert network.routes(FakeGuest("7.2", files=files).agent()) == []
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_metric_that_no_kernel_has(version: str) -> None:
+    """Python reads a longer number in hexadecimal than it can print."""
+    ipv6 = f"{'0' * 32} 00 {'0' * 32} 00 fe80{'0' * 28} {'f' * 5000} 0 0 00000003 eth0\n"
+    ipv4 = f"head\neth0 00000000 0202000A 0003 0 0 {'9' * 4000} 00000000\n"
+    guest = FakeGuest(version, files={"/proc/net/route": ipv4.encode(), "/proc/net/ipv6_route": ipv6.encode()})
+    guest.replies["guest-network-get-route"] = [
+        {"iface": "eth0", "destination": "0.0.0.0", "mask": "0.0.0.0", "gateway": "10.0.2.2", "metric": 2**32, "version": 4}
+    ]
+    assert network.routes(guest.agent()) == []
+    assert network.parse_proc_route(ipv4) is None
+
+
 def test_vcpus_come_in_order(guest: FakeGuest) -> None:
     assert vcpus.vcpus(guest.agent())[0] == {"id": 0, "online": True, "can_offline": False}
     guest.replies["guest-get-vcpus"] = [{"logical-id": 2, "online": False}, {"logical-id": 1, "online": True, "can-offline": True}]
@@ -326,6 +339,13 @@ def test_a_list_of_packages_does_not_burst(monkeypatch: pytest.MonkeyPatch) -> N
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_more_packages_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "_PACKAGES_MAX", 3)
+    output = b"rpm\n" + b"ii\ta\t1\tx86_64\n" * 3 + b"end\t0\n"
+    with pytest.raises(_errors.ProtocolError, match="more than 3 packages"):
+        packages.packages(FakeGuest(programs=lambda _argv: Program(0, output, b"0\n")).agent())
 
 
 def test_what_a_package_is_called_is_cleaned() -> None:

@@ -15,7 +15,7 @@ import typing as t
 from .. import _untrusted
 from .._client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
-from .._errors import AgentDisappeared, CommandFailed, ProtocolError, WaitTimeout
+from .._errors import AgentDisappeared, CommandFailed, InvalidInput, ProtocolError, WaitTimeout
 
 #: What a probe may print; one reply stays far below libvirt's limits.
 PROBE_OUTPUT_MAX: t.Final = 64 * 1024
@@ -153,7 +153,7 @@ def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
     """
     try:
         code, printed = run_limited(agent, probe.argv, probe.timeout, PROBE_OUTPUT_MAX)
-    except (CommandFailed, WaitTimeout) as error:
+    except (CommandFailed, WaitTimeout, ProtocolError, InvalidInput) as error:
         return {"rc": None, "output": "", "json": None, "error": error.detail}
     output = printed.decode("utf-8", "replace")
     return {

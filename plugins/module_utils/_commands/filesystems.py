@@ -52,7 +52,7 @@ def privileged_totals(agent: GuestAgent, mount_points: t.Sequence[str]) -> dict[
     for line in result.stdout.decode("utf-8", "replace").splitlines():
         size, _blank, rest = line.partition(" ")
         blocks, _blank, mount_point = rest.partition(" ")
-        if size.isdecimal() and blocks.isdecimal() and len(line) < 4096:
+        if size.isdecimal() and blocks.isdecimal() and len(line) < 4096 and len(size) <= 12 and len(blocks) <= 18:
             totals[mount_point] = int(size) * int(blocks)
     return totals
 

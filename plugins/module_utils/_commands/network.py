@@ -20,6 +20,8 @@ _MAC: t.Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACES_MAX: t.Final = 512
 _ADDRESSES_MAX: t.Final = 64
 _ROUTES_MAX: t.Final = 4096
+#: A number of more than 4300 digits is one that Python does not print.
+_METRIC_MAX: t.Final = 2**32 - 1
 #: RTF_LOCAL and RTF_ANYCAST of linux/ipv6_route.h: the guest's own addresses
 _LOCAL_FLAGS: t.Final = 0x80000000 | 0x00100000
 
@@ -94,7 +96,7 @@ def parse_proc_route(text: str) -> DefaultRoute | None:
     found = []
     for line in text.splitlines()[1:]:
         fields = line.split()
-        if len(fields) >= 8 and fields[1] == "00000000" and fields[7] == "00000000":
+        if len(fields) >= 8 and fields[1] == "00000000" and fields[7] == "00000000" and len(fields[6]) <= len(str(_METRIC_MAX)):
             try:
                 gateway = str(ipaddress.IPv4Address(bytes.fromhex(fields[2])[::-1]))
                 found.append(DefaultRoute(_untrusted.clean(fields[0], 255), gateway, int(fields[6])))
@@ -167,7 +169,7 @@ def _route(interface: str, destination: str, gateway: object, metric: int) -> Ro
     except ValueError:
         return None
     via = _plain_address(gateway)
-    if interface == "lo" or network.is_multicast or "%" in destination:
+    if interface == "lo" or network.is_multicast or "%" in destination or not 0 <= metric <= _METRIC_MAX:
         return None
     return {
         "interface_name": _untrusted.clean(interface, 255),

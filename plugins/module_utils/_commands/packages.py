@@ -16,6 +16,8 @@ from . import exec as _exec, system
 
 #: What the list may be long on its way, packed, and unpacked here.
 _REPLY_MAX: t.Final = 190 * 1024
+#: More than any distribution has, and no more than a controller can hold of many guests.
+_PACKAGES_MAX: t.Final = 50_000
 _LIST_MAX: t.Final = 8 * 1024 * 1024
 _SECONDS: t.Final = 20.0
 _PACKED: t.Final = b"\x1f\x8b"
@@ -92,6 +94,8 @@ def _unpacked(agent: GuestAgent, output: bytes) -> str:
 def _parse(agent: GuestAgent, text: str) -> list[Package]:
     if not text:
         raise _failed(agent, f"the guest's packages were not listed within {_SECONDS:g} s")
+    if text.count("\n") > _PACKAGES_MAX:
+        raise ProtocolError(f"the guest lists more than {_PACKAGES_MAX} packages", domain=agent.name, command="guest-exec")
     manager, *lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     if manager == "none":
         raise _failed(agent, "the guest has none of dpkg, rpm and apk to list its packages with")

@@ -48,7 +48,12 @@ def authorized_keys(agent: GuestAgent, user: str) -> list[str]:
 
 
 def add(agent: GuestAgent, user: str, keys: t.Sequence[str]) -> None:
-    """Append ``keys``, but for lines that are there already. The directory and the file are made where they are missing."""
+    """Append ``keys``, but for lines that are there already. The directory and the file are made where they are missing.
+
+    The agent adds no line that is there already, not even the empty one that ends the file with a newline: empty lines go first.
+    """
+    if agent.can(REMOVE):
+        _call(agent, REMOVE, user, keys=[""])
     _call(agent, ADD, user, keys=_ending(keys))
 
 
