@@ -23,7 +23,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 from ..plugin_utils import _in_process
-from ..plugin_utils._guest_of_host import NAMES, elsewhere, filled_in, guest_of
+from ..plugin_utils._guest_of_host import NAMES, elsewhere, filled_in, guest_of, host_of
 
 _MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
 _NOT_ASYNC: t.Final = (
@@ -38,9 +38,9 @@ class ActionModule(NormalAction):
     def run(self, tmp: object = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         delegate = self._task.delegate_to
-        host = variables.get("ansible_delegated_vars", {}).get(delegate, {}) if delegate else variables
         # A guest that is a hypervisor itself is told which of its own domains is meant.
-        guest = None if delegate and "domain" in self._task.args else self._guest(host)
+        nested = delegate and self._task.args.keys() & {"domain", "domains"}
+        guest = None if nested else self._guest(host_of(variables, delegate))
         if guest is not None:
             return self._in_process(guest)
         if delegate and (own := self._guest(variables)) is not None:

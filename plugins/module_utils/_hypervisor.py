@@ -161,9 +161,9 @@ class Domain:
         """Wake a domain that is suspended to memory (virDomainPMWakeup, 0.9.11)."""
         self._call(lambda: self._handle.pMWakeup(0))
 
-    def start(self) -> None:
-        """Start a domain that is off (virDomainCreate)."""
-        self._call(self._handle.create)
+    def start(self, seconds: float | None = None) -> None:
+        """Start a domain that is off (virDomainCreate); one that was suspended to disk is read back meanwhile."""
+        self._call(self._handle.create, seconds)
 
     def attach(self, device: str, definition: bool = False) -> None:
         """Plug ``device`` (XML) into the running domain, or into its definition instead (virDomainAttachDeviceFlags, 0.7.7)."""
@@ -198,9 +198,9 @@ class Domain:
             restarts,
         )
 
-    def destroy(self) -> None:
-        """Pull the plug (virDomainDestroy)."""
-        self._call(self._handle.destroy)
+    def destroy(self, seconds: float | None = None) -> None:
+        """Pull the plug (virDomainDestroy); QEMU may take long to let go of its storage."""
+        self._call(self._handle.destroy, seconds)
 
     def _call(self, function: t.Callable[[], T], seconds: float | None = None, command: str = "") -> T:
         return self._connection.call(function, seconds, self.name, command)

@@ -44,6 +44,9 @@ def check(meant: Meant, state: str) -> Meant:
     """
     :raise InvalidInput: this does not say which sessions.
     """
+    for name, value in meant._asdict().items():
+        if value is not None and not value.strip():
+            raise InvalidInput(f"{name} is empty", hint="leave it out, or give it a value")
     tty = meant.tty.replace("/dev/", "", 1) if meant.tty else None
     if not any(meant):
         raise InvalidInput("which session is meant? give session, user, seat or tty")

@@ -22,7 +22,7 @@ from ._errors import (
     UnknownOutcome,
 )
 from ._events import LifecycleWatch
-from ._guest import Guest
+from ._guest import LIBVIRT_SECONDS, Guest
 from ._hypervisor import Domain
 
 #: Between two looks at the domain's state, should an event be lost (seconds).
@@ -79,7 +79,7 @@ def wait_until_off(domain: Domain, watch: LifecycleWatch, deadline: Deadline, fo
             limit = force_after - deadline.elapsed()
             if limit <= 0:
                 with contextlib.suppress(DomainNotFound, DomainNotRunning):  # it was faster
-                    domain.destroy()
+                    domain.destroy(max(LIBVIRT_SECONDS, deadline.remaining()))
                     forced = True
                 force_after = None
                 continue

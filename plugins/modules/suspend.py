@@ -99,7 +99,7 @@ from ..module_utils import _argspec, _domain_xml, _suspend
 from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
-from ..module_utils._guest import Guest, open_guest
+from ..module_utils._guest import LIBVIRT_SECONDS, Guest, open_guest
 from ..module_utils._task import Outcome, Task, run
 
 SPEC = _argspec.Spec(
@@ -153,7 +153,7 @@ def _awake(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
         return _outcome("requested", before, "awake", deadline)
     watch = guest.domain.lifecycle()
     if off:
-        domain.start()
+        domain.start(max(LIBVIRT_SECONDS, deadline.remaining()))
     elif task.params["wait"]:
         _suspend.wake(domain, watch, deadline)
     else:

@@ -202,6 +202,7 @@ import typing as t
 
 from ..module_utils import _argspec
 from ..module_utils._addresses import SOURCES, AddressPolicy, parse_cidrs
+from ..module_utils._commands import power
 from ..module_utils._commands.exec import Probe
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import InvalidInput
@@ -269,9 +270,12 @@ def _wanted(params: t.Mapping[str, t.Any]) -> Wanted:
     for option, spec in POLICY.items():
         if not params["address"] and params[option] != spec["default"]:
             raise InvalidInput(f"{option} says which address to wait for", hint="set address to true, or leave this out")
+    if params["boot_id"] is not None and not power.UUID.fullmatch(params["boot_id"]):
+        hint = "give the boot_id of an earlier task; it is null where the agent neither reads files nor runs programs"
+        raise InvalidInput("boot_id is not the id of a boot", hint=hint)
     wanted = Wanted(
         agent=params["agent"],
-        boot_id=params["boot_id"] or None,
+        boot_id=params["boot_id"],
         address=_policy(params) if params["address"] else None,
         cloud_init=params["cloud_init"],
         command=Probe(tuple(params["command"]), params["command_timeout"]) if params["command"] else None,

@@ -27,6 +27,13 @@ _LOCAL: t.Final = frozenset({"uri", "socket"})
 Options = t.Mapping[str, t.Mapping[str, t.Any]]
 
 
+def host_of(variables: t.Mapping[str, t.Any], delegate: str | None) -> t.Mapping[str, t.Any]:
+    """The variables of the host that a task is for, from the task's. Of a delegate Ansible keeps the name of who delegates."""
+    if not delegate:
+        return variables
+    return {**variables.get("ansible_delegated_vars", {}).get(delegate, {}), "inventory_hostname": delegate}
+
+
 def guest_of(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
     """What the host's variables say of its guest; None for a host that is none.
 

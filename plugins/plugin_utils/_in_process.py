@@ -26,7 +26,7 @@ def run(
         mutually_exclusive=list(spec.mutually_exclusive),
         required_one_of=list(spec.required_one_of),
     )
-    valid = validator.validate(dict(args))
+    valid = validator.validate(_decrypted(dict(args)))
     params = valid.validated_parameters
     told = {"invocation": {"module_args": withheld(spec, params)}}
     for error in valid.errors.errors[:1]:
@@ -39,6 +39,15 @@ def run(
     if warnings:
         result["warnings"] = warnings
     return (result if spec.echoes else _without(valid, result)) | told
+
+
+def _decrypted(value: t.Any) -> t.Any:
+    """What Ansible decrypts when it sends a module to a host: before 2.19 ``!vault`` in a task is an object until then."""
+    if getattr(value, "__ENCRYPTED__", False):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _decrypted(member) for key, member in value.items()}
+    return [_decrypted(member) for member in value] if isinstance(value, list) else value
 
 
 def _without(valid: t.Any, result: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -19,6 +19,7 @@ from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_of_host
     elsewhere,
     filled_in,
     guest_of,
+    host_of,
 )
 
 GUEST_VARIABLES = {
@@ -52,6 +53,15 @@ GUEST_VARIABLES = {
 )
 def test_which_guest_a_host_is(variables: dict[str, t.Any], guest: dict[str, t.Any] | None) -> None:
     assert guest_of(variables) == guest
+
+
+def test_of_a_delegate_it_is_the_delegate_that_is_meant() -> None:
+    """Ansible gives a delegate's variables with the name of the host that delegates."""
+    theirs = {"inventory_hostname": "web1", "ansible_connection": "virtops.guest_agent.agent"}
+    variables = {**GUEST_VARIABLES, "ansible_delegated_vars": {"web2": theirs}}
+    assert guest_of(host_of(variables, "web2")) == {"domain": "web2"}
+    assert guest_of(host_of(variables, None)) == guest_of(GUEST_VARIABLES)
+    assert guest_of(host_of(variables, "elsewhere")) is None
 
 
 def test_what_holds_on_another_host() -> None:

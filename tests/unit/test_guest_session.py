@@ -259,6 +259,7 @@ SYSTEMCTL = '#!/bin/sh\n[ "$*" = "is-active --quiet $GETTY" ]\n'
         ("root", "null", "getty@null.service", 0, ["getty@null.service"]),
         ("root", "null", "serial-getty@null.service", 0, ["serial-getty@null.service"]),
         ("none-such", "null", "", 93, None),
+        ("0", "null", "", 93, None),
         ("root", "none-such", "", 94, None),
         ("nobody", "null", "", 95, None),
     ],
@@ -314,6 +315,10 @@ CASES = [
     ({"state": "present", "user": "carol", "tty": "../null"}, False, [], None),
     ({"state": "present", "user": "carol", "tty": "tty5\nX"}, False, [], None),
     ({"state": "absent"}, False, [], None),
+    # An empty word is a mistake, and not "any": nobody else's session may end for it.
+    ({"state": "absent", "user": "bob", "session": ""}, False, [], None),
+    ({"state": "absent", "user": "bob", "tty": " "}, False, [], None),
+    ({"state": "absent", "user": ""}, False, [], None),
 ]
 
 

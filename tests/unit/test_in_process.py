@@ -83,6 +83,29 @@ def _plain(result: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"failed": False, "changed": False, **result, "msg": str(result.get("msg", "")).rpartition(") module: ")[2]}
 
 
+class _Vaulted(str):
+    """What ``!vault`` is before ansible-core 2.19: an object that is decrypted when it becomes a text."""
+
+    __slots__ = ()
+    __ENCRYPTED__ = True
+
+    def __str__(self) -> str:
+        return SECRET
+
+
+def test_what_is_encrypted_in_the_task_is_decrypted() -> None:
+    args = {"domain": "web", "secret": _Vaulted("$ANSIBLE_VAULT"), "b": _Vaulted("$ANSIBLE_VAULT")}
+    seen: list[t.Any] = []
+
+    def ensure(task: Task) -> Outcome:
+        seen.extend(type(task.params[name]) for name in ("secret", "b"))
+        return Outcome({"said": task.params["secret"], "b": task.params["b"]})
+
+    result = _in_process.run("m", SPEC._replace(echoes=True), ensure, args, False, False)
+    assert seen == [str, str]
+    assert (result["said"], result["b"]) == (SECRET, SECRET)
+
+
 def test_warnings_are_told() -> None:
     assert _in_process.run("m", SPEC, _ensure, {"domain": "web"}, False, False)["warnings"] == ["beware"]
 

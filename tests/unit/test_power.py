@@ -32,7 +32,8 @@ class _Domain:
             raise _errors.DomainNotFound("gone")
         return state
 
-    def destroy(self) -> None:
+    def destroy(self, seconds: float) -> None:
+        assert seconds >= 20
         self.destroyed.append(self._clock.monotonic() - 1000)
 
 

@@ -130,6 +130,11 @@ def test_the_boot_id_by_a_program_where_files_are_refused(version: str) -> None:
     assert "guest-exec" not in guest.sent
 
 
+def test_a_program_that_fails_to_read_tells_nothing() -> None:
+    programs = {("cat", power.BOOT_ID): Program(1)}
+    assert power.small_file(FakeGuest(block=["guest-file-open"], programs=programs).agent(), power.BOOT_ID) is None
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{{ 7 * 7 }}", b"\xff" * 36, b"x" * 5000, samples.uuid(1).upper().replace("0", "O").encode()]
 )

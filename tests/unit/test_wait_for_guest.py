@@ -294,6 +294,8 @@ def test_check_mode_says_ready_where_nothing_has_to_be_run(guest: FakeGuest, run
         ({"address_cidrs": ["10.0.0.0/8"]}, "address_cidrs says which address"),
         ({"address_sources": ["lease"]}, "address_sources says which address"),
         ({"address": True, "address_cidrs": ["10.0.0.0/99"]}, "not a network"),
+        ({"boot_id": ""}, "not the id of a boot"),
+        ({"boot_id": "the last one"}, "not the id of a boot"),
         ({"command": []}, "there is no command"),
         ({"command": [""]}, "there is no command"),
         ({"sleep": 0}, "sleep must be"),

@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from .._client import GuestAgent
-from .._errors import CommandRefused, CommandUnknown, ProtocolError, WaitTimeout
+from .._errors import CommandFailed, CommandRefused, CommandUnknown, ProtocolError, WaitTimeout
 from . import exec as _exec, files
 
 SHUTDOWN: t.Final = "guest-shutdown"
@@ -18,7 +18,7 @@ SHUTDOWN: t.Final = "guest-shutdown"
 SUSPEND: t.Final = {"ram": "guest-suspend-ram", "disk": "guest-suspend-disk", "hybrid": "guest-suspend-hybrid"}
 #: Random, and made anew by each boot of the kernel.
 BOOT_ID: t.Final = "/proc/sys/kernel/random/boot_id"
-_UUID: t.Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID: t.Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHORT: t.Final = 10.0
 _LONGEST: t.Final = 4096
 
@@ -42,7 +42,7 @@ def boot_id(agent: GuestAgent) -> str | None:
     :raise UnknownOutcome: nobody answers in time.
     """
     found = small_file(agent, BOOT_ID)
-    return found if found is not None and _UUID.fullmatch(found) else None
+    return found if found is not None and UUID.fullmatch(found) else None
 
 
 def small_file(agent: GuestAgent, path: str) -> str | None:
@@ -66,4 +66,7 @@ def _by_file(agent: GuestAgent, path: str) -> bytes:
 def _by_program(agent: GuestAgent, path: str) -> bytes:
     if not agent.can("guest-exec-status"):
         raise CommandUnknown("what is started could not be asked for its end", domain=agent.name, command="guest-exec-status")
-    return _exec.run(agent, ("cat", path), _SHORT).stdout[:_LONGEST]
+    found = _exec.run(agent, ("cat", path), _SHORT)
+    if found.rc != 0:
+        raise CommandFailed(f"{path} cannot be read in the guest", domain=agent.name, command="guest-exec")
+    return found.stdout[:_LONGEST]

@@ -68,7 +68,7 @@ _VERBS: t.Final = ("lock-session", "unlock-session", "terminate-session")
 _START: t.Final = f"""export LC_ALL=C
 command -v systemd-run >/dev/null || exit {_MISSING}
 [ -d /run/systemd/system ] || exit {_DOWN}
-account=$(getent passwd -- "$1") || exit {_NO_USER}
+account=$(getent passwd -- "$1") && [ "${{account%%:*}}" = "$1" ] || exit {_NO_USER}
 [ -c "/dev/$2" ] || exit {_NO_TTY}
 case ${{account##*:}} in */nologin | */false) exit {_NO_SHELL} ;; esac
 gettys="getty@$2.service serial-getty@$2.service"
