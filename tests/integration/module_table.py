@@ -12,19 +12,22 @@ from typing import Any, NamedTuple
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN0Wgu5GWvgn9xvGhdBCSWlKk/hTUQKPUbBDVDFDk2Vx table"
 USER = "virtops"
 CHANNEL = "org.virtops.guest_agent.0"
+#: Frees blocks, so that there is something to trim.
+FREED = "dd if=/dev/zero of=/var/tmp/freed bs=1M count=16 conv=fsync 2>/dev/null && rm /var/tmp/freed && sync"
 #: What a task says when the guest is not well; "" when that does not stop it.
 FROZEN, SILENT, STOPPED, BLOCKED = "guest_frozen", "agent_timeout", "domain_not_running", "command_blocked"
 
 
 class Case(NamedTuple):
-    """before: makes, in the guest's shell, the state in which ``args`` change something. really: whether it is run, or only
-    predicted here since it would take the guest away; it has its own tests. blocked: the command without which it does nothing.
+    """before: makes, in the guest's shell, the state in which ``args`` change something. converges: whether nothing is left to do
+    afterwards; None where the guest itself may make some. really: whether it is run, or only predicted here since it would take
+    the guest away; it has its own tests. blocked: the command without which it does nothing.
     """
 
     module: str
     args: Mapping[str, Any] = {}
     changes: bool = False
-    converges: bool = True
+    converges: bool | None = True
     before: str = ""
     really: bool = True
     blocked: str = ""
@@ -46,7 +49,7 @@ CASES = (
     Case("agent_command", {"command": "guest-get-host-name"}, blocked="guest-get-host-name"),
     Case("fsfreeze", {"state": "thawed"}, blocked="guest-fsfreeze-status", frozen=""),
     Case("fsfreeze", {"state": "frozen"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
-    Case("fstrim", changes=True, converges=False, blocked="guest-fstrim"),
+    Case("fstrim", changes=True, converges=None, before=FREED, blocked="guest-fstrim"),
     Case("guest_time", {"tolerance": 30}, changes=True, before="date -s '-1 hour'", blocked="guest-get-time"),
     Case("guest_vcpus", {"count": 1}, blocked="guest-get-vcpus"),
     Case("guest_memory_blocks", blocked="guest-get-memory-blocks"),

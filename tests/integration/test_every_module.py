@@ -154,7 +154,7 @@ def test_what_is_done_needs_not_be_done_again(lab: Lab, ansible: Ansible, prepar
         assert not first.get("failed"), first
         assert first["changed"] == case.changes, first
         assert not second.get("failed"), second
-        assert second["changed"] == (case.changes and not case.converges), second
+        assert case.converges is None or second["changed"] == (case.changes and not case.converges), second
 
 
 @pytest.mark.parametrize("debian", ["debian13"], indirect=True)
