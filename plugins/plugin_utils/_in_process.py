@@ -36,6 +36,8 @@ def run(
     warnings: list[str] = []
     result = perform(ensure, Task(params, check_mode, diff, warnings.append))
     result["failed"] = "failure" in result
+    # As Ansible does with what comes back from a host.
+    result.update({f"{name}_lines": result[name].splitlines() for name in ("stdout", "stderr") if name in result})
     if warnings:
         result["warnings"] = warnings
     return (result if spec.echoes else _without(valid, result)) | told

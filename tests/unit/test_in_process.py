@@ -106,6 +106,11 @@ def test_what_is_encrypted_in_the_task_is_decrypted() -> None:
     assert (result["said"], result["b"]) == (SECRET, SECRET)
 
 
+def test_output_is_there_in_lines_too() -> None:
+    result = _in_process.run("m", SPEC, lambda _task: Outcome({"stdout": "a\nb", "stderr": ""}), {"domain": "web"}, False, False)
+    assert (result["stdout_lines"], result["stderr_lines"]) == (["a", "b"], [])
+
+
 def test_warnings_are_told() -> None:
     assert _in_process.run("m", SPEC, _ensure, {"domain": "web"}, False, False)["warnings"] == ["beware"]
 
