@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN0Wgu5GWvgn9xvGhdBCSWlKk/hTUQKPUbBDVDFDk2Vx table"
 USER = "virtops"
 CHANNEL = "org.virtops.guest_agent.0"
+#: Ends the session that guest_session starts.
+LOGGED_OUT = f"systemctl stop virtops-session-tty8.service 2>/dev/null; loginctl terminate-user {USER} 2>/dev/null; sleep 1"
 #: Frees blocks, so that there is something to trim.
 FREED = "dd if=/dev/zero of=/var/tmp/freed bs=1M count=16 conv=fsync 2>/dev/null && rm /var/tmp/freed && sync"
 #: What a task says when the guest is not well; "" when that does not stop it.
@@ -71,7 +73,7 @@ CASES = (
     Case("run_command", {"argv": ["echo", "table"]}, changes=True, converges=False, blocked="guest-exec"),
     Case("run_script", {"content": "#!/bin/sh\necho table\n"}, changes=True, converges=False, blocked="guest-exec"),
     Case("push_file", {"content": "table\n", "dest": "/srv/table"}, changes=True, before="rm -f /srv/table", blocked="guest-exec"),
-    Case("guest_session", {"state": "present", "user": USER, "tty": "tty8"}, changes=True, blocked="guest-exec"),
+    Case("guest_session", {"state": "present", "user": USER, "tty": "tty8"}, changes=True, before=LOGGED_OUT, blocked="guest-exec"),
     Case("agent_channel", {"name": CHANNEL, "state": "present"}, changes=True, **_TELLS),
     Case("wait_for_guest", {"agent": True, "timeout": 4}, frozen="", silent="not_ready", stopped="not_ready"),
     Case("shutdown", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown", stopped=""),
