@@ -13,7 +13,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN0Wgu5GWvgn9xvGhdBCSWlKk/hTUQKPUbBDV
 USER = "virtops"
 CHANNEL = "org.virtops.guest_agent.0"
 #: Ends the session that guest_session starts.
-LOGGED_OUT = f"systemctl stop virtops-session-tty8.service 2>/dev/null; loginctl terminate-user {USER} 2>/dev/null; sleep 1"
+LOGGED_OUT = f"loginctl kill-user --signal=KILL {USER} 2>/dev/null; sleep 2"
 #: Frees blocks, so that there is something to trim.
 FREED = "dd if=/dev/zero of=/var/tmp/freed bs=1M count=16 conv=fsync 2>/dev/null && rm /var/tmp/freed && sync"
 #: What a task says when the guest is not well; "" when that does not stop it.
