@@ -60,16 +60,12 @@ unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
 	tests/tools/unit
 
 .PHONY: integration
-integration: system venv collections ## tests on real guests
+integration: system venv collections ## tests on real guests, in their short form
 	$(RUN) python -m pytest tests/integration -q -rs --durations=30
 
-.PHONY: core-connection
-core-connection: system venv cores collections ## ansible-core's own connection tests on every guest, mode and core
-	CORE_CONNECTION=all $(RUN) python -m pytest tests/integration/test_core_connection.py -q -rs
-
-.PHONY: transfers
-transfers: system venv collections ## 200 MiB over both lanes
-	TRANSFERS=long $(RUN) python -m pytest tests/integration/test_connection_transfers.py -q -rs
+.PHONY: full
+full: system venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
+	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: bench
 bench: system venv-run collections ## side by side with community.libvirt and SSH on one guest

@@ -2,11 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One lab for the whole run. Debian guests are booted once, with a channel for a second agent; tests leave them as they were."""
+"""One lab for the whole run. Debian guests are booted once, with a channel for a second agent; tests leave them as they were.
+
+There are two forms. INTEGRATION=full runs everything. The short one, for every change, leaves out tests marked ``full``, which
+take long and widen what a shorter one shows, and runs a test that both Debian guests are for on one of them, by turns.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +22,27 @@ from tests.integration.ansible_cli import Ansible
 from tests.lab import Guest, Lab
 
 DEBIANS = ("debian12", "debian13")
+FULL = os.environ.get("INTEGRATION") == "full"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if FULL:
+        return
+    twins: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("full") is None:
+            twins.setdefault(_but_for_the_debian(item), []).append(item)
+    turns = itertools.count()
+    kept = [same[next(turns) % len(same)] if len(same) > 1 else same[0] for same in twins.values()]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _but_for_the_debian(item: pytest.Item) -> tuple[str, str]:
+    params = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    if params.pop("debian", None) is None:
+        return item.nodeid, ""
+    return item.nodeid.partition("[")[0], repr(sorted(params.items()))
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Large files over the agent connection: whole, in bounded memory, and without a trace when they are stopped.
-
-``TRANSFERS=long`` takes 200 MiB over the agent's commands too (make transfers).
-"""
+"""Large files over the agent connection: whole, in bounded memory, and without a trace when they are stopped."""
 
 from __future__ import annotations
 
@@ -22,11 +19,12 @@ from typing import Any
 import pytest
 
 from tests.integration.ansible_cli import Ansible
+from tests.integration.conftest import FULL
 from tests.integration.guests_by_agent import variables
 from tests.lab import Lab
 
 MIB = 1024 * 1024
-SIZES = {"attach": 200, "never": 200 if os.environ.get("TRANSFERS") == "long" else 16}
+SIZES = {"attach": 200, "never": 200 if FULL else 16}
 #: What the controller may take over what it has at the start.
 GROWTH_MIB = 150
 REMOTE = "/var/tmp/transferred"

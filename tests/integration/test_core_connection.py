@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from pathlib import Path
 
@@ -19,22 +18,16 @@ from tests.integration.core_target import ConnectionTarget, agent_variables
 from tests.lab import Lab
 
 PIPELINING = {True: "pipelining", False: "no-pipelining"}
-# Every guest, both modes and every core. The others take minutes: CORE_CONNECTION=all.
+# Every guest, both modes and every core.
 SHORT = {("2.16", "debian12", True), ("2.19", "debian13", False), ("2.21", "debian13", True)}
 
 
-def left_out(core: str, kind: str, pipelining: bool) -> pytest.MarkDecorator:
-    what = f"ansible-core {core}'s connection tests on {kind} with {PIPELINING[pipelining]}"
-    return pytest.mark.skip(reason=f"SKIPPED OUT LOUD: {what} are not in the short form; make core-connection runs them")
-
-
 def combinations() -> list[object]:
-    everything = os.environ.get("CORE_CONNECTION") == "all"
     return [
         pytest.param(
             *combination,
             id=f"{combination[0]}-{combination[1]}-{PIPELINING[combination[2]]}",
-            marks=[] if everything or combination in SHORT else left_out(*combination),
+            marks=[] if combination in SHORT else pytest.mark.full,
         )
         for combination in itertools.product(CORES, DEBIANS, PIPELINING)
     ]
