@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from .guest import AGENT_PORT, MEMORY_MIB, OS_RELEASES, RELAY_PORT, Guest
+from .guest import AGENT_PORT, MEMORY_MIB, OS_RELEASES, RELAY_PORT, TB_CACHE_MIB, Guest
 from .rpcs import agent_lists
 
 NAMESPACE = "urn:virtops:guest-agent:lab"
@@ -66,7 +66,7 @@ def domain_xml(guest: Guest, uuid: str, files: Files, state: Path) -> str:
   <features>
     <acpi/>
     <apic/>
-    <tcg><tb-cache unit='MiB'>32</tb-cache></tcg>
+    <tcg><tb-cache unit='MiB'>{TB_CACHE_MIB[guest.kind]}</tb-cache></tcg>
   </features>
   <clock offset='utc'/>
   <pm><suspend-to-mem enabled='yes'/></pm>

@@ -19,6 +19,9 @@ AgentMode = Literal["normal", "stopped", "absent", "relay"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 AGENT_MODES: tuple[AgentMode, ...] = get_args(AgentMode)
 MEMORY_MIB: dict[Kind, int] = {"tiny": 96, "debian12": 256, "debian13": 256}
+# What QEMU may keep of the code it has translated. A Debian that has too little translates the same again and again: it takes
+# twice the time. Of tiny guests there are many.
+TB_CACHE_MIB: dict[Kind, int] = {"tiny": 32, "debian12": 256, "debian13": 256}
 
 # What the tiny guest says it is: ID and VERSION_ID of its /etc/os-release. The names are those of the command lists.
 OS_RELEASES = {"rhel8": "rhel:8.10", "rhel9": "rhel:9.6", "rhel10": "rhel:10.0"}
