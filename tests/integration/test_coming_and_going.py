@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.integration.ansible_cli import Ansible
 from tests.integration.guests_by_agent import Plays, booted, ok
 from tests.lab import Lab
@@ -74,6 +76,7 @@ def test_a_channel_for_a_running_guest(lab: Lab, ansible: Ansible, start: Callab
     assert "org.qemu.guest_agent.0" not in lab.domain(name).XMLDesc(0)
 
 
+@pytest.mark.full
 def test_from_no_channel_to_a_working_agent_in_one_play(
     lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path
 ) -> None:

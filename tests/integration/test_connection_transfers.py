@@ -62,7 +62,7 @@ def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debians: dict[s
     sys.stderr.write(f"\n{SIZES[lane]} MiB, data lane {lane}: {measured}\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGKILL])
 @pytest.mark.parametrize("lane", SIZES)
 def test_a_transfer_that_is_stopped_leaves_nothing(
     lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path, lane: str, number: int

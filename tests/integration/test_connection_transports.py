@@ -73,7 +73,8 @@ def everything(plays: Plays, tmp_path: Path, place: str) -> None:
     assert not missing.get("unreachable")
 
 
-@pytest.mark.parametrize("transport", ["libvirt", "channel", "unix"])
+# The other tests of the connection go by libvirt.
+@pytest.mark.parametrize("transport", [pytest.param("libvirt", marks=pytest.mark.full), "channel", "unix"])
 def test_a_guest(lab: Lab, ansible: Ansible, by_channel: str, tmp_path: Path, transport: str) -> None:
     more = {"socket": str(socket_of(lab, by_channel, tmp_path))} if transport == "unix" else {}
     options = variables(lab, by_channel, transport=transport, **more)

@@ -235,7 +235,7 @@ def test_with_its_command_blocked(lab: Lab, ansible: Ansible, debian: str, tmp_p
 
 def test_with_a_silent_agent(lab: Lab, ansible: Ansible, intact: str, tmp_path: Path) -> None:
     with silent(lab, intact):
-        results = Everything(lab, ansible, tmp_path, intact, agent_timeout=2).results(list(CASES))
+        results = Everything(lab, ansible, tmp_path, intact, agent_timeout=1).results(list(CASES))
         expect(list(CASES), results, intact, lambda case: case.silent)
 
 
