@@ -14,7 +14,7 @@ import typing as t
 from . import _domain_xml, _preflight
 from ._client import GuestAgent
 from ._commands.content import AgentLane, Lane, Preferred
-from ._errors import GuestAgentError, InvalidInput
+from ._errors import CommandRefused, GuestAgentError, InvalidInput
 from ._guest import LIBVIRT_SECONDS
 from ._hypervisor import Domain, connect
 from ._transport import ChannelTransport, LibvirtTransport, UnixSocketTransport
@@ -47,6 +47,7 @@ def reach(target: Target) -> t.Iterator[Reached]:
     :raise DomainNotFound: it has no such domain.
     :raise DomainNotRunning: the domain is off, paused or suspended.
     :raise AgentUnavailable: the domain has no channel, or nobody listens on it.
+    :raise UnknownOutcome: its agent does not answer; nothing was sent to it that would change anything later.
     """
     with _ending_in_order(), (_by_socket if target.transport == "unix" else _by_libvirt)(target) as reached:
         yield reached
@@ -66,6 +67,8 @@ def _by_libvirt(target: Target) -> t.Iterator[Reached]:
             transport = LibvirtTransport(domain)
         agent = GuestAgent(transport, target.agent_timeout)
         try:
+            if isinstance(transport, LibvirtTransport):
+                _check_awake(agent)
             yield Reached(agent, _lane(target, domain, xml, agent), domain)
         finally:
             if isinstance(transport, ChannelTransport):
@@ -107,6 +110,14 @@ def _check(domain: Domain, xml: str) -> None:
     if problem is not None:
         problem.domain = domain.name
         raise problem
+
+
+def _check_awake(agent: GuestAgent) -> None:
+    """Ask what does no harm when it is answered too late. What a silent agent is sent it still does when it goes on, and who would
+    clean up after a command then? The other transports synchronise before the first command.
+    """
+    with contextlib.suppress(CommandRefused):
+        agent.call("guest-ping")
 
 
 def _lane(target: Target, domain: Domain, xml: str, agent: GuestAgent) -> Lane:

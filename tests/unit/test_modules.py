@@ -13,7 +13,16 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power, _watchdog
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
-from ansible_collections.virtops.guest_agent.plugins.modules import agent_info, facts, fsfreeze, guest_info, shutdown
+from ansible_collections.virtops.guest_agent.plugins.modules import (
+    agent_info,
+    facts,
+    fsfreeze,
+    guest_info,
+    push_file,
+    run_command,
+    run_script,
+    shutdown,
+)
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go
@@ -460,3 +469,22 @@ def test_the_watchdogs_own_link(host: Hypervisor, guest: FakeGuest) -> None:
     host.raises["open"] = Error(38, "Connection refused")
     with pytest.raises(_errors.HypervisorUnreachable):
         link.ask(GuestAgent.frozen)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (run_command, {"argv": ["reboot"]}),
+        (run_script, {"content": "#!/bin/sh\nreboot\n"}),
+        (push_file, {"content": "x", "dest": "/etc/x"}),
+    ],
+)
+def test_a_silent_agent_is_sent_nothing_that_it_could_do_later(guest: FakeGuest, run: Run, module: t.Any, arguments: dict) -> None:
+    guest.silent = {"guest-ping", "guest-info", "guest-exec", "guest-file-open"}
+    assert run(module, **arguments)["failure"]["kind"] == "agent_timeout"
+    assert set(guest.sent) <= {"guest-ping", "guest-info"}
+
+
+def test_an_agent_that_may_not_answer_a_ping_is_awake(guest: FakeGuest, run: Run) -> None:
+    guest.blocked = {"guest-ping", "guest-exec"}
+    assert run(run_command, argv=["true"])["failure"]["command"] == "guest-exec"
