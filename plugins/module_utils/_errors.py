@@ -308,3 +308,38 @@ class LaneFailed(GuestAgentError):
 class UserNotFound(CommandFailed):
     kind = "user_not_found"
     default_hint = "check the name, or create the user in the guest first"
+
+
+class NotQuiesced(GuestAgentError):
+    """The guest was thawed, by itself or by somebody else, before the moment was over that it was frozen for."""
+
+    kind = "not_quiesced"
+    default_hint = "look for what else thaws the guest, or whether its storage is too slow; quiesce=preferred accepts this"
+
+
+class SnapshotForeign(GuestAgentError):
+    """There is a snapshot of this name, and it is not what this collection takes, or its images are not in use any more."""
+
+    kind = "foreign_snapshot"
+    default_hint = "choose another name, or look at it with 'virsh snapshot-dumpxml' and remove it with 'virsh snapshot-delete'"
+
+
+class SnapshotPartial(GuestAgentError):
+    """Some domains of the group have the snapshot and others do not: together they show no single moment."""
+
+    kind = "partial_snapshot"
+    default_hint = "remove it from those that have it (state=absent) and take it anew, or choose another name"
+
+
+class DiskBusy(GuestAgentError):
+    """libvirt copies between the images of the disk."""
+
+    kind = "disk_busy"
+    default_hint = "wait until the block job has ended, or end it with 'virsh blockjob'"
+
+
+class NotMerged(WaitTimeout):
+    """The images of a snapshot were still being merged when the time was over; nothing of their content is lost."""
+
+    kind = "not_merged"
+    default_hint = "run it again with a longer merge_timeout; the guest works on meanwhile"

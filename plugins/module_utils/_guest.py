@@ -38,6 +38,10 @@ class Guest(t.NamedTuple):
         return self.agent
 
 
+def guest_of(connection: Connection, domain: Domain, agent_timeout: int) -> Guest:
+    return Guest(connection, domain, GuestAgent(LibvirtTransport(domain), agent_timeout))
+
+
 @contextlib.contextmanager
 def open_guest(params: t.Mapping[str, t.Any], events: bool = False) -> t.Iterator[Guest]:
     """
@@ -46,7 +50,6 @@ def open_guest(params: t.Mapping[str, t.Any], events: bool = False) -> t.Iterato
     """
     connection = connect(params["uri"], LIBVIRT_SECONDS, events)
     try:
-        domain = connection.domain(params["domain"])
-        yield Guest(connection, domain, GuestAgent(LibvirtTransport(domain), params["agent_timeout"]))
+        yield guest_of(connection, connection.domain(params["domain"]), params["agent_timeout"])
     finally:
         connection.close()

@@ -26,6 +26,7 @@ from ._errors import (
 )
 from ._events import LifecycleWatch
 from ._lanes import Lanes, LaneTimeout, NoFreeLane
+from ._storage import Storage
 
 try:
     import libvirt
@@ -197,6 +198,11 @@ class Domain:
             lambda number: self._call(lambda: handle.domainEventDeregisterAny(number)),
             restarts,
         )
+
+    @property
+    def storage(self) -> Storage:
+        """Its snapshots and block jobs."""
+        return Storage(self._handle, self._call)
 
     def destroy(self, seconds: float | None = None) -> None:
         """Pull the plug (virDomainDestroy); QEMU may take long to let go of its storage."""

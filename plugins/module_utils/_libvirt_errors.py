@@ -26,6 +26,9 @@ AGENT_COMMAND_FAILED = 113
 
 #: Texts of code 1 when the agent's end of the channel went away (qemuAgentIO, qemuAgentCommandFull).
 _ENDED = ("Missing agent reply", "End of file from agent", "Invalid file descriptor", "Unhandled event", "processing agent IO")
+#: Of calls that are no agent command these codes mean many things, but for the one text.
+_OF_AGENT_COMMANDS = (OPERATION_INVALID, ARGUMENT_UNSUPPORTED)
+_NOT_RUNNING = "not running"
 _REFUSED = "unable to execute QEMU agent command"
 
 #: Codes that mean the same whatever the text is.
@@ -55,6 +58,8 @@ def translate(code: int | None, text: str, domain: str, command: str = "") -> _e
 
 
 def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentError:
+    if code in _OF_AGENT_COMMANDS and not command and _NOT_RUNNING not in text:
+        return _errors.LibvirtFailure(f"libvirt says: {_untrusted.clean(text, 300)}")
     if code in _BY_CODE:
         kind, detail = _BY_CODE[code]
         return kind(detail)

@@ -87,7 +87,7 @@ def _withhold(module: AnsibleModule, spec: Spec) -> dict[str, t.Any]:
 
 
 def _check(params: t.Mapping[str, t.Any]) -> None:
-    for option, least in (("agent_timeout", 1), ("timeout", 1), ("max_seconds", 0), ("force_after", 0)):
+    for option, least in (("agent_timeout", 1), ("timeout", 1), ("merge_timeout", 1), ("max_seconds", 0), ("force_after", 0)):
         value = params.get(option)
         if value is not None and not least <= value <= SECONDS_MAX:
             raise InvalidInput(f"{option} must be from {least} to {SECONDS_MAX} seconds, and is {value:g}")

@@ -98,6 +98,8 @@ class Domain:
         #: what the next start will use; the same as ``text`` where it is not given
         self.defined: str | None = None
         self.listeners: list[tuple[int, t.Callable[..., None]]] = []
+        #: name -> XML
+        self.snapshots: dict[str, str] = {}
         self.boots = 0
         #: how many calls to wake up come too early
         self.sleepy = 0
@@ -233,6 +235,20 @@ class Domain:
         self.attached.remove(device)
         return 0
 
+    def listAllSnapshots(self, _flags: int) -> list[Snapshot]:
+        self._do("listAllSnapshots")
+        return [Snapshot(self, name) for name in self.snapshots]
+
+    def snapshotLookupByName(self, name: str, _flags: int) -> Snapshot:
+        return Snapshot(self, name)
+
+    def snapshotCreateXML(self, xml: str, flags: int) -> Snapshot:
+        self._do("snapshotCreateXML")
+        assert flags == 16 | 128
+        name = xml.split("<name>")[1].split("</name>")[0]
+        self.snapshots[name] = xml.replace("</domainsnapshot>", f"{self.text}</domainsnapshot>")
+        return Snapshot(self, name)
+
     def agent_command(self, text: str, seconds: int) -> str:
         self._do("agent")
         body = json.loads(text)
@@ -248,6 +264,22 @@ class Domain:
         if error:
             raise Error(1, f"internal error: unable to execute QEMU agent command '{body['execute']}': {error['desc']}")
         return reply
+
+
+class Snapshot(t.NamedTuple):
+    domain: Domain
+    name: str
+
+    def getName(self) -> str:
+        return self.name
+
+    def getXMLDesc(self, _flags: int) -> str:
+        return self.domain.snapshots[self.name]
+
+    def delete(self, flags: int) -> int:
+        assert flags == 2
+        del self.domain.snapshots[self.name]
+        return 0
 
 
 class Hypervisor:

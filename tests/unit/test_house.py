@@ -32,8 +32,8 @@ HEADER = (
 # Inside module_utils: each layer may import itself and those before it. What is in none of them is an edge.
 LAYERS = (
     {"_errors"},
-    {"_deadline", "_domain_xml", "_protocol", "_untrusted"},
-    {"_client", "_events", "_hypervisor", "_lanes", "_libvirt_errors", "_stream", "_transport"},
+    {"_deadline", "_disk_images", "_domain_xml", "_protocol", "_untrusted"},
+    {"_client", "_events", "_hypervisor", "_lanes", "_libvirt_errors", "_storage", "_stream", "_transport"},
 )
 # Between the rooms of plugins/. Modules run on hypervisors, where plugin_utils is not; the action plugins run the
 # modules' own code in the controller. A room that is not named here is a door like the inventory.

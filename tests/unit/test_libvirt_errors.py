@@ -54,6 +54,20 @@ def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
     assert (error.domain, error.command) == ("web", "guest-x")
 
 
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        (55, "Requested operation is not valid: domain is not running", _errors.DomainNotRunning),
+        (55, "Requested operation is not valid: disk 'vda' has a blockjob active", _errors.LibvirtFailure),
+        (74, "argument unsupported: unsupported flags (0x2)", _errors.LibvirtFailure),
+    ],
+)
+def test_what_is_no_agent_command_has_its_own_meanings(code: int, text: str, kind: type) -> None:
+    error = _libvirt_errors.translate(code, text, "web")
+    assert type(error) is kind
+    assert kind is _errors.DomainNotRunning or text in str(error)
+
+
 @pytest.mark.parametrize("code", [1, 113])
 def test_the_agents_own_words_arrive_and_are_cleaned(code: int) -> None:
     prefix = UNABLE if code == 1 else f"guest agent command failed: {UNABLE_NEW}"

@@ -1,0 +1,135 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The images of a domain's disks, and the XML of external snapshots over them. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+import xml.etree.ElementTree as ET
+
+from ._errors import LibvirtFailure
+
+#: The attribute of <source> that says where the image is, by the disk's type.
+_PLACES: t.Final = {"file": "file", "block": "dev", "network": "name", "dir": "dir", "volume": "volume", "vhostuser": "path"}
+
+
+class Image(t.NamedTuple):
+    """One image of a chain. ``kind`` is libvirt's type of the source, such as file, block or network."""
+
+    path: str
+    kind: str
+    format: str
+
+
+class Disk(t.NamedTuple):
+    """One disk that has an image. ``images``: the one that is written to first, and what it stands on."""
+
+    target: str
+    images: tuple[Image, ...]
+    #: why no snapshot of it can be wanted: it keeps nothing; "" for an ordinary disk
+    spared: str
+    #: what libvirt copies between its images at the moment, such as active-commit; "" where nothing
+    job: str
+    #: whether that job has copied everything and waits to be ended
+    job_ready: bool
+
+    @property
+    def chain(self) -> list[str]:
+        return [image.path for image in self.images]
+
+
+class Snapshot(t.NamedTuple):
+    """What libvirt has on record of a snapshot. ``overlays``: disk -> the image that was put over it."""
+
+    external: bool
+    overlays: dict[str, str]
+    #: disk -> the image that was written to until then; empty where libvirt did not note it
+    bases: dict[str, str]
+
+
+def disks(xml: str) -> dict[str, Disk]:
+    """Target -> disk, of the disks in a domain's XML that have an image in them.
+
+    :raise LibvirtFailure: this is not a domain's XML.
+    """
+    return {disk.target: disk for disk in map(_disk, _devices(_root(xml))) if disk.images}
+
+
+def snapshot_xml(name: str, description: str, overlays: t.Mapping[str, str], others: t.Iterable[str]) -> str:
+    """The XML of a snapshot that puts ``overlays`` (disk -> new image) over its disks and leaves ``others`` alone."""
+    root = ET.Element("domainsnapshot")
+    ET.SubElement(root, "name").text = name
+    if description:
+        ET.SubElement(root, "description").text = description
+    listed = ET.SubElement(root, "disks")
+    for target, path in overlays.items():
+        disk = ET.SubElement(listed, "disk", name=target, snapshot="external", type="file")
+        ET.SubElement(disk, "driver", type="qcow2")
+        ET.SubElement(disk, "source", file=path)
+    for target in others:
+        ET.SubElement(listed, "disk", name=target, snapshot="no")
+    return ET.tostring(root, encoding="unicode")
+
+
+def parse_snapshot(xml: str) -> Snapshot:
+    """
+    :raise LibvirtFailure: this is not a snapshot's XML.
+    """
+    root = _root(xml)
+    modes = {disk.get("name", ""): disk for disk in root.iterfind("disks/disk") if disk.get("snapshot") != "no"}
+    memory = root.find("memory")
+    no_memory = memory is None or memory.get("snapshot", "no") == "no"
+    domain = root.find("domain")
+    return Snapshot(
+        external=bool(modes) and no_memory and all(disk.get("snapshot") == "external" for disk in modes.values()),
+        overlays={target: _path(disk.find("source")) for target, disk in modes.items()},
+        bases={} if domain is None else {disk.target: disk.images[0].path for disk in map(_disk, _devices(domain)) if disk.images},
+    )
+
+
+def _root(xml: str) -> ET.Element:
+    try:
+        return ET.fromstring(xml)
+    except ET.ParseError as error:
+        raise LibvirtFailure("libvirt's XML cannot be read") from error
+
+
+def _devices(domain: ET.Element) -> t.Iterator[ET.Element]:
+    return domain.iterfind("devices/disk")
+
+
+def _disk(element: ET.Element) -> Disk:
+    target, mirror = element.find("target"), element.find("mirror")
+    return Disk(
+        target="" if target is None else target.get("dev", ""),
+        images=tuple(_images(element)),
+        spared=_spared(element),
+        job="" if mirror is None else mirror.get("job", "copy"),
+        job_ready=mirror is not None and mirror.get("ready") in ("yes", "pivot"),
+    )
+
+
+def _images(disk: ET.Element) -> t.Iterator[Image]:
+    layer: ET.Element | None = disk
+    while layer is not None and (path := _path(layer.find("source"))):
+        form = layer.find("driver" if layer is disk else "format")
+        yield Image(path, layer.get("type", ""), "" if form is None else form.get("type", ""))
+        layer = layer.find("backingStore")
+
+
+def _path(source: ET.Element | None) -> str:
+    return next((source.get(place, "") for place in _PLACES.values() if source.get(place)), "") if source is not None else ""
+
+
+def _spared(disk: ET.Element) -> str:
+    if disk.get("device", "disk") not in ("disk", "lun"):
+        return "it is no hard disk"
+    if disk.find("readonly") is not None:
+        return "it is read-only"
+    if disk.find("transient") is not None:
+        return "it is transient"
+    if disk.get("snapshot") == "no":
+        return "its domain says snapshot='no'"
+    return ""

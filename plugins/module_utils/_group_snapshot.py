@@ -1,0 +1,148 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Take a snapshot of a group of domains at one moment: all of them, or none."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import _disk_images, _merge, _parallel, _quiesce, _snapshot_plan as _plan
+from ._deadline import Deadline
+from ._errors import GuestAgentError, NotQuiesced
+from ._guest import Guest
+from ._hypervisor import Domain
+from ._watchdog import Watchdog
+
+#: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.
+_THAW_SECONDS: t.Final = 2.0
+_UNDO_SECONDS: t.Final = 60.0
+
+
+class Subject:
+    """One domain of the group. member: its guest, None where that is not to be frozen; why_not says why."""
+
+    def __init__(self, domain: Domain, found: _plan.Found, overlays: dict[str, str]) -> None:
+        self.domain = domain
+        self.found = found
+        self.overlays = overlays
+        self.member: _quiesce.Member | None = None
+        self.why_not = "it was not asked for"
+        self.taken = False
+
+    @property
+    def quiesced(self) -> bool:
+        return self.member is not None and self.member.trouble is None
+
+    @property
+    def reason(self) -> str:
+        return self.why_not if self.member is None else str(self.member.trouble or "")
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.member is None else self.member.seconds
+
+
+class Wish(t.NamedTuple):
+    name: str
+    description: str
+    required: bool
+
+
+def look_at(domains: t.Sequence[Domain], name: str) -> list[_plan.Found]:
+    """
+    :raise GuestAgentError: one of them cannot be looked at.
+    """
+    found: dict[str, _plan.Found] = {}
+    trouble = _first(_parallel.each(lambda domain: found.update({domain.uuid: look(domain, name)}), domains))
+    if trouble is not None:
+        raise trouble
+    return [found[domain.uuid] for domain in domains]
+
+
+def look(domain: Domain, name: str) -> _plan.Found:
+    """The domain as it is: five requests at most."""
+    record = domain.storage.snapshots().get(name)
+    snapshot = None if record is None else _disk_images.parse_snapshot(record)
+    return _plan.Found(domain.name, domain.state(), _disk_images.disks(domain.xml()), snapshot)
+
+
+def prepare(group: t.Sequence[Subject], guests: t.Mapping[str, Guest], required: bool) -> None:
+    """Find out which guests can be frozen; ``guests`` are found by UUID.
+
+    :raise GuestAgentError: one cannot, and must.
+    """
+
+    def meet(subject: Subject) -> None:
+        member = _quiesce.Member(guests[subject.domain.uuid].require_agent(), subject.domain.uuid)
+        member.check()
+        subject.member = member
+
+    for subject, trouble in zip(group, _parallel.each(meet, group)):
+        if trouble is not None and required:
+            trouble.detail += "; no guest was frozen and no snapshot taken"
+            raise trouble
+        subject.why_not = str(trouble or "")
+
+
+def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog], terms: _quiesce.Terms) -> GuestAgentError | None:
+    """Freeze, snapshot, thaw. What the subjects then say is how it went; the error is why no snapshot was taken, or is left.
+
+    With ``wish.required`` every guest must have been frozen from before the snapshot until after it.
+    """
+    members = [subject.member for subject in group if subject.member is not None]
+    deadline = Deadline(terms.max_seconds - _THAW_SECONDS)
+    try:
+        _quiesce.freeze_all(members, watchdogs, terms)
+        trouble = _first(member.trouble for member in members)
+        if wish.required and trouble is not None:
+            trouble.detail += "; no snapshot was taken"
+            return trouble
+        failures = _parallel.each(lambda subject: _take(subject, wish, deadline), group)
+    finally:
+        _quiesce.thaw_all(members, terms.timeout)
+    still = _first(m.trouble for m in members if m.seconds is not None and not isinstance(m.trouble, NotQuiesced))
+    failure = _first(failures) or (_first(member.trouble for member in members) if wish.required else None)
+    return _undone(group, wish.name, failure) if failure is not None else still
+
+
+def remove(
+    domains: t.Sequence[Domain], removals: t.Mapping[str, _plan.Removal], name: str, seconds: float
+) -> dict[str, GuestAgentError]:
+    """Merge the snapshot of the domains that are named in ``removals``; name of the domain -> why it could not be done."""
+    deadline = Deadline(seconds)
+    having = [domain for domain in domains if domain.name in removals]
+    troubles = _parallel.each(lambda domain: _merge.merge(domain, name, removals[domain.name], deadline), having)
+    return {domain.name: trouble for domain, trouble in zip(having, troubles) if trouble is not None}
+
+
+def _take(subject: Subject, wish: Wish, deadline: Deadline) -> None:
+    others = [target for target in subject.found.disks if target not in subject.overlays]
+    xml = _disk_images.snapshot_xml(wish.name, wish.description, subject.overlays, others)
+    subject.taken = True  # for all that we know, until it is undone
+    subject.domain.storage.take(xml, max(deadline.remaining(), 1.0))
+
+
+def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> GuestAgentError:
+    """Take back what was taken, also where libvirt did not say whether it was, and say in the error how that went."""
+    deadline = Deadline(_UNDO_SECONDS)
+
+    def undo(subject: Subject) -> None:
+        found = look(subject.domain, name)
+        if found.record is not None:
+            _merge.merge(subject.domain, name, _plan.removal(found), deadline)
+        subject.taken = False
+
+    left = [
+        f"{subject.domain.name} ({', '.join(subject.overlays.values())})"
+        for subject, trouble in zip(group, _parallel.each(undo, group))
+        if trouble is not None
+    ]
+    outcome = f"what remains is the snapshot of {', '.join(left)}" if left else "no snapshot is left"
+    failure.detail = f"{failure.detail}; {outcome}"
+    return failure
+
+
+def _first(errors: t.Iterable[GuestAgentError | None]) -> GuestAgentError | None:
+    return next((error for error in errors if error is not None), None)

@@ -1,0 +1,168 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a snapshot would do to a domain's chains of images, and whether one that is there is the one that is meant. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import typing as t
+
+from ._disk_images import Disk, Snapshot
+from ._errors import DiskBusy, DomainNotRunning, InvalidInput, SnapshotForeign, SnapshotPartial
+
+NAME_MAX: t.Final = 100
+#: States in which QEMU runs, and libvirt knows the whole chain of each disk.
+_QEMU_RUNS: t.Final = ("running", "blocked", "paused", "pmsuspended")
+
+Chains = dict[str, list[str]]
+
+
+class Found(t.NamedTuple):
+    """One domain as it was found. ``record``: the snapshot of the name in question, None where it has none."""
+
+    name: str
+    state: str
+    disks: dict[str, Disk]
+    record: Snapshot | None
+
+    @property
+    def chains(self) -> Chains:
+        return {target: disk.chain for target, disk in self.disks.items()}
+
+
+class Merge(t.NamedTuple):
+    """The image ``top`` of a disk goes into ``base`` under it. active: it is the one that is written to."""
+
+    target: str
+    base: str
+    top: str
+    active: bool
+    #: whether libvirt is at it already
+    begun: bool
+
+
+class Removal(t.NamedTuple):
+    merges: list[Merge]
+    #: disk -> the image that is not in its chain any more: it was merged before, its file may be there still
+    merged: dict[str, str]
+
+
+def check_name(name: str) -> None:
+    """
+    :raise InvalidInput: it cannot be a part of a file's name.
+    """
+    if not name or len(name) > NAME_MAX or name[0] in ".-" or not name.isprintable() or "/" in name:
+        raise InvalidInput(
+            f"the snapshot's name becomes a part of its images' names: up to {NAME_MAX} printable characters, no slash, "
+            "and neither a dot nor a hyphen in front"
+        )
+
+
+def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: str | None) -> dict[str, str]:
+    """Disk -> the path of the new image over it.
+
+    :raise InvalidInput: there is no such disk, none at all, or no place for the image.
+    :raise DiskBusy: libvirt copies between the images of one of them.
+    """
+    unknown = [target for target in disks or () if target not in found.disks]
+    if unknown:
+        have = ", ".join(sorted(found.disks)) or "none"
+        raise InvalidInput(f"there is no disk {', '.join(unknown)}", domain=found.name, hint=f"the domain has {have}")
+    chosen = [disk for target, disk in found.disks.items() if target in (disks or ()) or (disks is None and not disk.spared)]
+    if not chosen:
+        raise InvalidInput("the domain has no disk that a snapshot could be taken of", domain=found.name)
+    return {disk.target: _overlay(found.name, disk, name, directory) for disk in chosen}
+
+
+def all_there(found: t.Sequence[Found], name: str, disks: t.Sequence[str] | None) -> bool:
+    """Whether all of the domains have the snapshot; False where none has it.
+
+    :raise SnapshotPartial: some have it, so that those and new ones would show different moments.
+    :raise SnapshotForeign: one has another one of this name.
+    """
+    have = [each.name for each in found if is_there(each, disks)]
+    lack = [each.name for each in found if each.name not in have]
+    if have and lack:
+        raise SnapshotPartial(f"it has the snapshot {name}, and {', '.join(lack)} not", domain=have[0])
+    return not lack
+
+
+def is_there(found: Found, disks: t.Sequence[str] | None) -> bool:
+    """Whether the domain has the snapshot, as one that keeps its disks' content of that moment.
+
+    :raise SnapshotForeign: it has another one of this name.
+    """
+    record = found.record
+    if record is None:
+        return False
+    _check_external(found.name, record)
+    if disks is not None and set(disks) != set(record.overlays):
+        detail = f"the snapshot is there, but of the disks {', '.join(sorted(record.overlays))}"
+        raise SnapshotForeign(detail, domain=found.name, hint="choose another name, or remove it first (state=absent)")
+    for target, overlay in record.overlays.items():
+        if found.state in _QEMU_RUNS and overlay not in found.chains.get(target, []):
+            detail = f"a snapshot of this name is on record, but {overlay} is not in use for disk {target} any more"
+            raise SnapshotForeign(detail, domain=found.name, hint="take it off the record first (state=absent)")
+    return True
+
+
+def removal(found: Found) -> Removal:
+    """What is left to do until the snapshot is merged back into what it stands on.
+
+    :raise SnapshotForeign: it is none of those that can be merged.
+    :raise DomainNotRunning: libvirt merges the images of running domains only.
+    :raise DiskBusy: libvirt copies between the images of one of its disks, for another reason.
+    """
+    record = found.record or Snapshot(True, {}, {})
+    _check_external(found.name, record)
+    if record.overlays and found.state not in _QEMU_RUNS:
+        detail = f"the domain is {found.state}, and libvirt merges the images of running domains only"
+        raise DomainNotRunning(detail, domain=found.name)
+    merges, merged = [], {}
+    for target, overlay in record.overlays.items():
+        chain = found.chains.get(target, [])
+        if overlay in chain[:-1]:
+            merges.append(_merge(found, target, overlay))
+        elif record.bases.get(target) in chain:
+            merged[target] = overlay
+        else:
+            detail = f"neither {overlay} nor what it stood on is in use for disk {target}"
+            raise SnapshotForeign(detail, domain=found.name)
+    return Removal(merges, merged)
+
+
+def without(chains: Chains, removed: Removal) -> Chains:
+    """The chains when all is merged."""
+    gone = {merge.top for merge in removed.merges}
+    return {target: [path for path in chain if path not in gone] for target, chain in chains.items()}
+
+
+def with_overlays(chains: Chains, new: t.Mapping[str, str]) -> Chains:
+    return {target: [new[target], *chain] if target in new else chain for target, chain in chains.items()}
+
+
+def _merge(found: Found, target: str, overlay: str) -> Merge:
+    disk = found.disks[target]
+    position = disk.chain.index(overlay)
+    begun = disk.job == "active-commit" and position == 0
+    if disk.job and not begun:
+        raise DiskBusy(f"a block job ({disk.job}) runs on disk {target}", domain=found.name)
+    return Merge(target, disk.chain[position + 1], overlay, position == 0, begun)
+
+
+def _check_external(domain: str, record: Snapshot) -> None:
+    if not record.external:
+        detail = "a snapshot of this name is there, but not one of disks into new images"
+        raise SnapshotForeign(detail, domain=domain)
+
+
+def _overlay(domain: str, disk: Disk, name: str, directory: str | None) -> str:
+    image = disk.images[0]
+    if disk.job:
+        raise DiskBusy(f"a block job ({disk.job}) runs on disk {disk.target}", domain=domain)
+    if directory is None and image.kind != "file":
+        detail = f"the image of disk {disk.target} is no file ({image.kind}), so there is no place beside it"
+        raise InvalidInput(detail, domain=domain, hint="say in which directory the new images go, or leave the disk out of disks")
+    return posixpath.join(directory or posixpath.dirname(image.path), f"{domain}-{disk.target}.{name}.qcow2")

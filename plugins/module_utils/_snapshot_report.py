@@ -1,0 +1,68 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a task on snapshots says of each domain, before, after and as its result. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ._group_snapshot import Subject
+from ._hypervisor import Domain
+from ._snapshot_plan import Chains, Found, with_overlays
+
+
+class State(t.TypedDict):
+    snapshot: str
+    images: Chains
+
+
+class Report(t.TypedDict):
+    """What the module ``snapshot`` returns of one domain; its documentation says what the words mean."""
+
+    domain: str
+    uuid: str
+    quiesced: bool | None
+    reason: str
+    seconds_frozen: float | None
+    disks: list[dict[str, str]]
+    spared: dict[str, str]
+
+
+def state(there: bool, chains: Chains) -> State:
+    return {"snapshot": "present" if there else "absent", "images": chains}
+
+
+def found_state(found: Found) -> State:
+    return state(found.record is not None, found.chains)
+
+
+def taken_state(subject: Subject, taken: bool) -> State:
+    return state(True, with_overlays(subject.found.chains, subject.overlays)) if taken else found_state(subject.found)
+
+
+def taken(subject: Subject, foreseen: bool) -> Report:
+    disks, overlays = subject.found.disks, subject.overlays
+    return {
+        "domain": subject.domain.name,
+        "uuid": subject.domain.uuid,
+        "quiesced": subject.quiesced if subject.taken and not foreseen else None,
+        "reason": subject.reason,
+        "seconds_frozen": subject.seconds,
+        "disks": [{"target": target, "image": path, "base": disks[target].chain[0]} for target, path in overlays.items()],
+        "spared": {target: disk.spared or "it was not asked for" for target, disk in disks.items() if target not in overlays},
+    }
+
+
+def as_found(domain: Domain, found: Found) -> Report:
+    overlays, bases = (found.record.overlays, found.record.bases) if found.record else ({}, {})
+    return {
+        "domain": domain.name,
+        "uuid": domain.uuid,
+        "quiesced": None,
+        "reason": "it was taken before" if found.record else "it is not there",
+        "seconds_frozen": None,
+        "disks": [{"target": target, "image": path, "base": bases.get(target, "")} for target, path in overlays.items()],
+        "spared": {},
+    }

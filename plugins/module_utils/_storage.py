@@ -1,0 +1,64 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Snapshots and block jobs of one domain, a request each. Knows libvirt's numbers, not libvirt."""
+
+from __future__ import annotations
+
+import typing as t
+
+T = t.TypeVar("T")
+
+#: virDomainSnapshotCreateFlags
+_DISK_ONLY: t.Final = 16
+_ATOMIC: t.Final = 128
+#: virDomainSnapshotDeleteFlags
+_METADATA_ONLY: t.Final = 2
+#: virDomainBlockCommitFlags
+_DELETE: t.Final = 2
+_ACTIVE: t.Final = 4
+#: virDomainBlockJobAbortFlags
+_PIVOT: t.Final = 2
+
+
+class Storage:
+    """Every method raises what ``Domain``'s do. ``call`` makes one request, within seconds if given."""
+
+    def __init__(self, handle: t.Any, call: t.Callable[..., t.Any]) -> None:
+        self._handle = handle
+        self._call = call
+
+    def snapshots(self) -> dict[str, str]:
+        """Name -> XML of the snapshots that libvirt has on record (virDomainListAllSnapshots, 0.9.13)."""
+        found = self._call(lambda: [(each.getName(), each.getXMLDesc(0)) for each in self._handle.listAllSnapshots(0)])
+        return dict(found)
+
+    def take(self, xml: str, seconds: float) -> None:
+        """Put new images over the disks, all of them or none (virDomainSnapshotCreateXML, 0.9.10 with these flags)."""
+        self._call(lambda: self._handle.snapshotCreateXML(xml, _DISK_ONLY | _ATOMIC), seconds)
+
+    def forget(self, name: str) -> None:
+        """Take a snapshot off libvirt's record, and leave its images alone (virDomainSnapshotDelete)."""
+        self._call(lambda: self._handle.snapshotLookupByName(name, 0).delete(_METADATA_ONLY))
+
+    def commit(self, target: str, base: str, top: str, active: bool) -> None:
+        """Begin to copy the image ``top`` into ``base`` under it (virDomainBlockCommit, 0.10.2; active 1.2.9).
+
+        The job on an ``active`` image, which is written to, waits for ``pivot`` when it is ready. libvirt removes the file of
+        ``top`` in the end.
+        """
+        flags = _DELETE | (_ACTIVE if active else 0)
+        self._call(lambda: self._handle.blockCommit(target, base, top, 0, flags))
+
+    def working(self, target: str) -> bool:
+        """Whether there is a job on the disk (virDomainGetBlockJobInfo, 0.9.4)."""
+        return bool(self._call(lambda: self._handle.blockJobInfo(target, 0)))
+
+    def pivot(self, target: str) -> None:
+        """End a commit that is ready: from now on the base is written to (virDomainBlockJobAbort, 0.9.12 with the flag)."""
+        self._call(lambda: self._handle.blockJobAbort(target, _PIVOT))
+
+    def abort(self, target: str) -> None:
+        """End the job on the disk; the chain stays as it is."""
+        self._call(lambda: self._handle.blockJobAbort(target, 0))

@@ -1,0 +1,272 @@
+#!/usr/bin/python
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: snapshot
+short_description: Take snapshots of the disks of one or several domains at one moment, with their guests frozen for it
+version_added: 0.1.0
+author: virtops contributors (@virtops)
+description:
+  - Puts new images over the disks of the domains (external, disk-only snapshots), so that the images under them stay as they were
+    at that moment. Copy or back them up, then merge the new images back with O(state=absent), while the guests work on.
+  - Several domains are a consistency group. All are checked first, then all guests are frozen in parallel, all snapshots are taken
+    and all guests are thawed, and that is verified. Either each domain has the snapshot in the end, or none.
+  - A watchdog of each guest, a process of its own where the module runs, is armed before the first guest is frozen. It thaws its
+    guest after O(max_seconds), whatever became of the task.
+  - Says of each domain whether its guest was frozen from before the snapshot until after it, for how long, and if not, why.
+options:
+  name:
+    description:
+      - Name of the snapshot, and a part of the names of its images, which are C(DOMAIN-DISK.NAME.qcow2).
+    type: str
+    required: true
+  domains:
+    description:
+      - Names or UUIDs of the domains. Where the host is a guest of the inventory, it is that guest's if not given.
+    type: list
+    elements: str
+    required: true
+    aliases: [domain]
+  state:
+    description:
+      - V(present) takes the snapshot, unless all domains have it.
+      - V(absent) merges its images into those under them, which discards the state of that moment and nothing else, removes their
+        files and takes the snapshot off libvirt's record. Snapshots that were taken later stay.
+    type: str
+    choices: [present, absent]
+    default: present
+  quiesce:
+    description:
+      - V(required) takes no snapshot unless all guests can be frozen and stay frozen until it is taken.
+      - V(preferred) freezes those that can be frozen and takes the snapshot of the others as of a machine whose power has failed.
+      - V(never) freezes nobody.
+    type: str
+    choices: [required, preferred, never]
+    default: required
+  disks:
+    description:
+      - Targets of the disks, such as V(vda). Without it all that are written to, but for those whose domain says C(snapshot='no').
+    type: list
+    elements: str
+  directory:
+    description:
+      - Where the new images go on the hypervisor. Without it each goes beside the image that it stands on.
+    type: str
+  description:
+    description:
+      - What libvirt notes with the snapshot.
+    type: str
+    default: ""
+  timeout:
+    description:
+      - How long freezing the guests may take, hooks included and all of them together, in seconds.
+    type: int
+    default: 30
+  max_seconds:
+    description:
+      - After how many seconds a watchdog thaws its guest, counted from before its freeze.
+    type: int
+    default: 60
+  merge_timeout:
+    description:
+      - How long merging may take with O(state=absent), in seconds.
+    type: int
+    default: 3600
+extends_documentation_fragment:
+  - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._attributes
+  - virtops.guest_agent._attributes.diff
+notes:
+  - Windows holds writes back for 10 seconds. A guest that took longer was not quiesced, and is reported so.
+  - On a guest of the inventory the module takes that guest's snapshot alone. For a consistency group, give O(domains) on the
+    hypervisor or with C(run_once).
+  - libvirt merges the images of running domains only.
+  - A domain with snapshots on record cannot be undefined without saying so to libvirt (C(virsh undefine --snapshots-metadata)).
+seealso:
+  - module: virtops.guest_agent.fsfreeze
+"""
+
+EXAMPLES = r"""
+- name: Back up a database and its application server as they were at one moment
+  hosts: hypervisor
+  tasks:
+    - name: Take the snapshot
+      virtops.guest_agent.snapshot:
+        name: nightly
+        domains: [db1, app1]
+      register: nightly
+
+    - name: Copy the images that nobody writes to now
+      ansible.builtin.command:
+        argv: [qemu-img, convert, -O, qcow2, "{{ item.1.base }}", "/var/backups/{{ item.0.domain }}-{{ item.1.target }}.qcow2"]
+      loop: "{{ nightly.domains | subelements('disks') }}"
+      changed_when: true
+
+    - name: Merge the images again
+      virtops.guest_agent.snapshot:
+        name: nightly
+        domains: [db1, app1]
+        state: absent
+
+- name: Freeze where there is an agent, and take the snapshot anyway
+  virtops.guest_agent.snapshot:
+    name: before-upgrade
+    domains: [legacy1]
+    quiesce: preferred
+"""
+
+RETURN = r"""
+domains:
+  description: What became of each domain, in the order given.
+  returned: when the domains could be looked at
+  type: list
+  elements: dict
+  sample:
+    - domain: db1
+      uuid: 0dd2ab2a-5b92-4b5b-9d16-7ad6ae0ac5ff
+      quiesced: true
+      reason: ""
+      seconds_frozen: 0.31
+      disks: [{target: vda, image: /srv/db1-vda.nightly.qcow2, base: /srv/db1.qcow2}]
+      spared: {sda: it is no hard disk}
+  contains:
+    domain:
+      description: Its name.
+      type: str
+    uuid:
+      description: Its UUID.
+      type: str
+    quiesced:
+      description:
+        - Whether its guest was frozen from before the snapshot until after it. Null where no snapshot was taken by this task.
+      type: bool
+    reason:
+      description: Why not.
+      type: str
+    seconds_frozen:
+      description: How long it was frozen, from before the freeze was sent until after the thaw was answered; null if it was not.
+      type: float
+    disks:
+      description:
+        - The disks of the snapshot. C(image) is written to since, C(base) keeps the moment. In check mode what they would be.
+      type: list
+      elements: dict
+    spared:
+      description: Disks that are not part of it because they keep nothing, with the reason.
+      type: dict
+failure:
+  description:
+    - What went wrong. C(kind) is a stable word such as V(guest_frozen), V(not_quiesced), V(partial_snapshot), V(foreign_snapshot),
+      V(disk_busy), V(not_merged), V(agent_timeout) or V(domain_not_running).
+  returned: failure
+  type: dict
+  sample: {kind: partial_snapshot, domain: db1, command: "", detail: it has the snapshot nightly and others do not, hint: remove it}
+"""
+
+import contextlib
+
+from ..module_utils import (
+    _argspec,
+    _group_snapshot,
+    _quiesce,
+    _snapshot_plan as plan,
+    _snapshot_report as report,
+    _watchdog,
+)
+from ..module_utils._errors import InvalidInput
+from ..module_utils._guest import LIBVIRT_SECONDS, guest_of
+from ..module_utils._hypervisor import connect
+from ..module_utils._task import Outcome, Task, run
+
+#: Less than this leaves no time to take a snapshot in.
+MAX_SECONDS_LEAST = 5
+SPEC = _argspec.Spec(
+    {
+        **_argspec.URI,
+        **_argspec.AGENT_TIMEOUT,
+        "name": {"type": "str", "required": True},
+        "domains": {"type": "list", "elements": "str", "required": True, "aliases": ["domain"]},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "quiesce": {"type": "str", "choices": ["required", "preferred", "never"], "default": "required"},
+        "disks": {"type": "list", "elements": "str"},
+        "directory": {"type": "str"},
+        "description": {"type": "str", "default": ""},
+        "timeout": {"type": "int", "default": 30},
+        "max_seconds": {"type": "int", "default": 60},
+        "merge_timeout": {"type": "int", "default": 3600},
+    }
+)
+
+
+def ensure(task: Task) -> Outcome:
+    params = task.params
+    names = list(dict.fromkeys(params["domains"]))
+    if not names or "" in names:
+        raise InvalidInput("domains is empty, or one of its names is")
+    if params["max_seconds"] < MAX_SECONDS_LEAST:
+        raise InvalidInput(f"max_seconds must be at least {MAX_SECONDS_LEAST} seconds, and is {params['max_seconds']}")
+    plan.check_name(params["name"])
+    freezes = params["state"] == "present" and params["quiesce"] != "never" and not task.check_mode
+    # Forked while this process still has neither threads nor connections.
+    watchdogs = [_watchdog.hatch() for _name in names] if freezes else []
+    try:
+        with contextlib.closing(connect(params["uri"], LIBVIRT_SECONDS)) as connection:
+            domains = list({domain.uuid: domain for domain in map(connection.domain, names)}.values())
+            if params["state"] == "absent":
+                return _remove(task, domains)
+            return _take(task, connection, domains, watchdogs)
+    finally:
+        for watchdog in watchdogs:
+            watchdog.leave()
+
+
+def _take(task: Task, connection, domains: list, watchdogs: list) -> Outcome:
+    params, name = task.params, task.params["name"]
+    found = _group_snapshot.look_at(domains, name)
+    before = {each.name: report.found_state(each) for each in found}
+    if plan.all_there(found, name, params["disks"]):
+        return Outcome({"domains": [report.as_found(*pair) for pair in zip(domains, found)]}, before, before)
+    group = [
+        _group_snapshot.Subject(domain, each, plan.overlays(each, name, params["disks"], params["directory"]))
+        for domain, each in zip(domains, found)
+    ]
+    if params["quiesce"] != "never":
+        guests = {domain.uuid: guest_of(connection, domain, params["agent_timeout"]) for domain in domains}
+        _group_snapshot.prepare(group, guests, params["quiesce"] == "required")
+    failure = None
+    if not task.check_mode:
+        wish = _group_snapshot.Wish(name, params["description"], params["quiesce"] == "required")
+        terms = _quiesce.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
+        failure = _group_snapshot.take(group, wish, watchdogs, terms)
+    after = {each.found.name: report.taken_state(each, each.taken or task.check_mode) for each in group}
+    return Outcome({"domains": [report.taken(each, task.check_mode) for each in group]}, before, after, failure=failure)
+
+
+def _remove(task: Task, domains: list) -> Outcome:
+    name = task.params["name"]
+    found = _group_snapshot.look_at(domains, name)
+    before = {each.name: report.found_state(each) for each in found}
+    removals = {each.name: plan.removal(each) for each in found if each.record is not None}
+    failures = {} if task.check_mode else _group_snapshot.remove(domains, removals, name, task.params["merge_timeout"])
+    after = dict(before)
+    for each in found:
+        removal = removals.get(each.name)
+        if removal is None or each.name in failures:
+            continue
+        after[each.name] = report.state(False, plan.without(each.chains, removal))
+        for target, path in removal.merged.items():
+            task.warn(f"Domain {each.name}: {path} was not in use for disk {target} any more; its file may be there still.")
+    result = {"domains": [report.as_found(*pair) for pair in zip(domains, found)]}
+    return Outcome(result, before, after, failure=next(iter(failures.values()), None))
+
+
+def main() -> None:
+    run(SPEC, ensure)
+
+
+if __name__ == "__main__":
+    main()

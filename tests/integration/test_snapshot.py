@@ -1,0 +1,241 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Snapshots of several guests at one moment: clean images, all or none, and nobody left frozen."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.ansible_cli import ROOT, Ansible
+from tests.integration.guests_by_agent import ok
+from tests.integration.killed_snapshot import STEPS
+from tests.lab import Lab
+
+MAX_SECONDS = 5
+#: Writes a number and the time (ms), each safe on the disk before the next.
+WRITER = """
+import os, time
+file = os.open("/root/sequence", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+number = 0
+while True:
+    os.write(file, b"%d %d\\n" % (number, time.monotonic() * 1000))
+    os.fsync(file)
+    number += 1
+"""
+
+
+def images(lab: Lab, name: str) -> list[str]:
+    """The chain of the guest's first disk, the image that is written to first."""
+    disk = lab.domain(name).XMLDesc(0).split("<disk ")[1].split("</disk>")[0]
+    return list(re.findall(r"<source file='([^']+)'", disk.split("<mirror")[0]))
+
+
+def snapshots(lab: Lab, name: str) -> list[str]:
+    return list(lab.domain(name).snapshotListNames(0))
+
+
+def ticking(lab: Lab, *names: str, seconds: float = 10) -> None:
+    """Each of these tiny guests writes to its disk."""
+    for name in names:
+        ticks, deadline = lab.ticks(name), time.monotonic() + seconds
+        while lab.ticks(name) <= ticks:
+            assert time.monotonic() < deadline, f"{name} is frozen"
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def group(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> Iterator[Callable[..., dict[str, Any]]]:
+    """``group(name="s")``: the module on two tiny guests, a and b."""
+    names = [start("it-snap-a"), start("it-snap-b")]
+    ticking(lab, *names)
+    return lambda **options: ansible.module(
+        "snapshot", **{"domains": names, "uri": lab.uri, "max_seconds": 20, "diff": True, **options}
+    )
+
+
+A, B = "it-snap-a", "it-snap-b"
+
+
+def test_taken_and_merged(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
+    before = {name: images(lab, name) for name in (A, B)}
+    overlay = {name: str(Path(before[name][0]).with_name(f"{name}-vda.one.qcow2")) for name in (A, B)}
+    would = ok(group(name="one", check=True))
+    done = ok(group(name="one"))
+    assert would["diff"] == done["diff"]
+    assert done["diff"]["after"] == {
+        name: {"snapshot": "present", "images": {"vda": [overlay[name], *before[name]]}} for name in (A, B)
+    }
+    for found, foreseen, name in zip(done["domains"], would["domains"], (A, B)):
+        assert (found["domain"], found["quiesced"], found["reason"]) == (name, True, "")
+        assert 0 < found["seconds_frozen"] < 2
+        assert found["disks"] == foreseen["disks"] == [{"target": "vda", "image": overlay[name], "base": before[name][0]}]
+        assert foreseen["quiesced"] is None
+    ticking(lab, A, B)
+    assert not ok(group(name="one"))["changed"]
+    assert ok(group(name="two"))["changed"]
+
+    # The older one goes first, under the newer one.
+    gone = ok(group(name="one", state="absent"))
+    assert gone["diff"]["after"][A]["images"]["vda"] == [overlay[A].replace(".one.", ".two."), *before[A]]
+    assert snapshots(lab, A) == ["two"]
+    assert ok(group(name="two", state="absent", check=True))["changed"]
+    assert ok(group(name="two", state="absent"))["changed"]
+    assert not ok(group(name="two", state="absent"))["changed"]
+    for name in (A, B):
+        assert images(lab, name) == before[name]
+        assert snapshots(lab, name) == []
+        assert [path.name for path in Path(overlay[name]).parent.glob("*.qcow2")] == ["disk.qcow2"]
+    ticking(lab, A, B)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "word"),
+    [("kill -STOP $(pidof qemu-ga)", "guest-"), ("kill -KILL $(pidof qemu-ga)", "nobody in the guest")],
+    ids=["silent", "gone"],
+)
+def test_one_that_cannot_be_frozen(lab: Lab, group: Callable[..., dict[str, Any]], trouble: str, word: str) -> None:
+    lab.run(B, trouble)
+    time.sleep(1.5)  # QEMU tells libvirt of a port at most once a second
+    failed = group(name="none", agent_timeout=2)
+    assert failed["failed"]
+    assert failed["failure"]["domain"] == B
+    assert "no snapshot" in failed["msg"]
+    assert word in failed["msg"]
+    assert (snapshots(lab, A), snapshots(lab, B)) == ([], [])
+    ticking(lab, A, B)
+    done = ok(group(name="some", quiesce="preferred", agent_timeout=2))
+    assert [each["quiesced"] for each in done["domains"]] == [True, False]
+    assert word in done["domains"][1]["reason"]
+    assert len(images(lab, B)) == len(images(lab, A)) == 3
+    ticking(lab, A, B)
+    ok(group(name="some", state="absent"))
+
+
+def test_all_or_none(lab: Lab, group: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """libvirt cannot take the second one; the first one is taken back."""
+    before = images(lab, A)
+    Path(images(lab, B)[0]).with_name(f"{B}-vda.half.qcow2").touch()
+    failed = group(name="half")
+    assert failed["failed"]
+    assert "no snapshot is left" in failed["msg"]
+    assert not failed["changed"]
+    assert (images(lab, A), snapshots(lab, A), snapshots(lab, B)) == (before, [], [])
+    ticking(lab, A, B)
+
+
+def test_one_has_it_already_and_one_has_another_of_this_name(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
+    ok(group(name="part", domains=[A]))
+    failed = group(name="part")
+    assert failed["failure"]["kind"] == "partial_snapshot"
+    assert A in failed["msg"]
+    assert B in failed["msg"]
+    lab.domain(B).snapshotCreateXML("<domainsnapshot><name>part</name></domainsnapshot>", 0)
+    for state in ("present", "absent"):
+        assert group(name="part", state=state, domains=[B])["failure"]["kind"] == "foreign_snapshot"
+    assert ok(group(name="part", state="absent", domains=[A]))["changed"]
+    ticking(lab, A, B)
+
+
+def test_frozen_by_somebody_else(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
+    lab.domain(B).fsFreeze(None, 0)
+    try:
+        assert group(name="x")["failure"]["kind"] == "guest_frozen"
+        assert lab.domain(B).fsThaw(None, 0) == 1  # it is his to thaw
+    finally:
+        lab.domain(B).fsThaw(None, 0)
+    ticking(lab, A)
+
+
+POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
+#: Those between which most can be lost.
+SHORT = {"after freeze", "after take", "before pivot"}
+
+
+@pytest.mark.parametrize("point", [p if p in SHORT else pytest.param(p, marks=pytest.mark.full) for p in POINTS])
+def test_killed_at(lab: Lab, group: Callable[..., dict[str, Any]], point: str) -> None:
+    """Every guest is thawed in time, and the next runs repair, or name, what is left."""
+    before = {name: images(lab, name) for name in (A, B)}
+    options = {
+        "name": "cut", "domains": [A, B], "state": "present", "uri": lab.uri, "quiesce": "required", "disks": None,
+        "directory": None, "description": "", "timeout": 5, "max_seconds": MAX_SECONDS, "merge_timeout": 60, "agent_timeout": 5,
+    }  # fmt: skip
+    if point.split()[1] in ("commit", "pivot", "forget"):
+        ok(group(name="cut"))
+        options["state"] = "absent"
+    program = Path(__file__).with_name("killed_snapshot.py")
+    command = [sys.executable, str(program), point, str(ROOT / ".collections")]
+    killed = subprocess.run(command, input=json.dumps(options), text=True, capture_output=True, timeout=60, check=False)
+    assert killed.returncode == -9, killed
+    ticking(lab, A, B, seconds=MAX_SECONDS + 5)
+    again = group(name="cut")
+    if again.get("failed"):
+        assert again["failure"]["kind"] in ("partial_snapshot", "foreign_snapshot", "disk_busy"), again
+        assert "cut" in again["msg"]
+        assert "state=absent" in again["msg"]
+    ok(group(name="cut", state="absent"))
+    assert {name: images(lab, name) for name in (A, B)} == before
+    assert (snapshots(lab, A), snapshots(lab, B)) == ([], [])
+    ok(group(name="cut"))
+    ok(group(name="cut", state="absent"))
+    ticking(lab, A, B)
+
+
+class Inspected:
+    """A guest's disk as an image keeps it."""
+
+    def __init__(self, image: str, place: Path) -> None:
+        raw = place / "image.raw"
+        subprocess.run(["qemu-img", "convert", "-U", "-O", "raw", image, str(raw)], check=True)
+        self.header = subprocess.run(["dumpe2fs", "-h", raw], capture_output=True, text=True, check=True).stdout
+        self.fsck = subprocess.run(["e2fsck", "-f", "-n", raw], capture_output=True, text=True, check=False)
+        found = subprocess.run(["debugfs", "-R", "cat /root/sequence", raw], capture_output=True, text=True, check=True).stdout
+        self.last = int(found.rstrip("\n").rpartition("\n")[2].split()[0]) if found else -1
+        raw.unlink()
+
+    @property
+    def replays(self) -> bool:
+        """Whether its journal has to be replayed when it is mounted."""
+        return "needs_recovery" in self.header
+
+
+def test_images_of_guests_that_write(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
+    """Frozen, their filesystems are clean and end at the pause of the writer; otherwise they are as after a power failure."""
+    names = list(debians.values())
+    for name in names:
+        begin = 'systemd-run --unit sequence python3 -c "$(cat /run/writer)"'
+        assert lab.run(name, f"cat >/run/writer <<'END'\n{WRITER}END\n{begin}", timeout=60).returncode == 0
+    time.sleep(3)
+    options = {"domains": names, "uri": lab.uri, "agent_timeout": 20}
+    try:
+        for quiesce in ("required", "never"):
+            done = ok(ansible.module("snapshot", name=quiesce, quiesce=quiesce, **options))
+            for found in done["domains"]:
+                inspected = Inspected(found["disks"][0]["base"], tmp_path)
+                if quiesce == "never":
+                    assert inspected.replays
+                    assert (found["quiesced"], found["seconds_frozen"]) == (False, None)
+                    continue
+                assert found["quiesced"]
+                assert found["seconds_frozen"] < 2
+                assert not inspected.replays
+                assert inspected.fsck.returncode == 0, inspected.fsck.stdout
+                after = lab.run(found["domain"], f"grep -A1 '^{inspected.last} ' /root/sequence", timeout=60).output.split()
+                paused = int(after[3]) - int(after[1])
+                sys.stderr.write(f"\n{found['domain']}: frozen {found['seconds_frozen']} s, the writer paused {paused} ms\n")
+                assert inspected.last > 0
+                assert 0.5 * found["seconds_frozen"] * 1000 < paused < 3000
+            ok(ansible.module("snapshot", name=quiesce, state="absent", **options))
+    finally:
+        for name in names:
+            lab.run(name, "systemctl stop sequence; rm -f /root/sequence /run/writer", timeout=60)
