@@ -92,8 +92,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Back up a database and its application server as they were at one moment
-  hosts: hypervisor
-  tasks:
+  block:
     - name: Take the snapshot
       virtops.guest_agent.snapshot:
         name: nightly
@@ -102,10 +101,17 @@ EXAMPLES = r"""
 
     - name: Copy the images that nobody writes to now
       ansible.builtin.command:
-        argv: [qemu-img, convert, -O, qcow2, "{{ item.1.base }}", "/var/backups/{{ item.0.domain }}-{{ item.1.target }}.qcow2"]
+        argv:
+          - qemu-img
+          - convert
+          - -O
+          - qcow2
+          - "{{ item.1.base }}"
+          - "/var/backups/{{ item.0.domain }}-{{ item.1.target }}.qcow2"
       loop: "{{ nightly.domains | subelements('disks') }}"
       changed_when: true
 
+  always:
     - name: Merge the images again
       virtops.guest_agent.snapshot:
         name: nightly

@@ -60,7 +60,7 @@ class Ansible:
         listed = self.inventory(source)
         return listed, time.monotonic() - started
 
-    def module(self, name: str, check: bool = False, diff: bool = False, **args: Any) -> dict[str, Any]:
+    def module(self, name: str, /, check: bool = False, diff: bool = False, **args: Any) -> dict[str, Any]:
         """The result of one module on localhost, failed or not, through ansible itself."""
         words = ["ansible", "localhost", "-m", f"virtops.guest_agent.{name}", "-a", json.dumps(args)]
         words += ["--check"] * check + ["--diff"] * diff

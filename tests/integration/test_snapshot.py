@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ import pytest
 from tests.integration.ansible_cli import ROOT, Ansible
 from tests.integration.guests_by_agent import ok
 from tests.integration.killed_snapshot import STEPS
-from tests.lab import Lab
+from tests.lab import Guest, Lab
 
 MAX_SECONDS = 5
 #: Writes a number and the time (ms), each safe on the disk before the next.
@@ -54,17 +55,27 @@ def ticking(lab: Lab, *names: str, seconds: float = 10) -> None:
             time.sleep(0.2)
 
 
-@pytest.fixture
-def group(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> Iterator[Callable[..., dict[str, Any]]]:
-    """``group(name="s")``: the module on two tiny guests, a and b."""
-    names = [start("it-snap-a"), start("it-snap-b")]
-    ticking(lab, *names)
-    return lambda **options: ansible.module(
-        "snapshot", **{"domains": names, "uri": lab.uri, "max_seconds": 20, "diff": True, **options}
-    )
-
-
 A, B = "it-snap-a", "it-snap-b"
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab) -> Iterator[None]:
+    lab.start_all([Guest(name=A), Guest(name=B)])
+    yield
+    for name in (A, B):
+        lab.destroy(name)
+
+
+@pytest.fixture
+def group(lab: Lab, ansible: Ansible, pair: None) -> Iterator[Callable[..., dict[str, Any]]]:
+    """``group(name="s")``: the module on two tiny guests that write, have no snapshot, and have none in the end."""
+    ticking(lab, A, B)
+    yield lambda **options: ansible.module(
+        "snapshot", **{"domains": [A, B], "uri": lab.uri, "max_seconds": 20, "diff": True, **options}
+    )
+    ticking(lab, A, B)
+    for name in (A, B):
+        assert (snapshots(lab, name), len(images(lab, name))) == ([], 2)
 
 
 def test_taken_and_merged(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
@@ -96,42 +107,36 @@ def test_taken_and_merged(lab: Lab, group: Callable[..., dict[str, Any]]) -> Non
         assert images(lab, name) == before[name]
         assert snapshots(lab, name) == []
         assert [path.name for path in Path(overlay[name]).parent.glob("*.qcow2")] == ["disk.qcow2"]
-    ticking(lab, A, B)
 
 
-@pytest.mark.parametrize(
-    ("trouble", "word"),
-    [("kill -STOP $(pidof qemu-ga)", "guest-"), ("kill -KILL $(pidof qemu-ga)", "nobody in the guest")],
-    ids=["silent", "gone"],
-)
-def test_one_that_cannot_be_frozen(lab: Lab, group: Callable[..., dict[str, Any]], trouble: str, word: str) -> None:
-    lab.run(B, trouble)
-    time.sleep(1.5)  # QEMU tells libvirt of a port at most once a second
+def test_one_that_is_silent(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
+    lab.run(B, "kill -STOP $(pidof qemu-ga)")
     failed = group(name="none", agent_timeout=2)
     assert failed["failed"]
     assert failed["failure"]["domain"] == B
     assert "no snapshot" in failed["msg"]
-    assert word in failed["msg"]
+    assert failed["failure"]["kind"] == "agent_timeout"
     assert (snapshots(lab, A), snapshots(lab, B)) == ([], [])
     ticking(lab, A, B)
     done = ok(group(name="some", quiesce="preferred", agent_timeout=2))
     assert [each["quiesced"] for each in done["domains"]] == [True, False]
-    assert word in done["domains"][1]["reason"]
+    assert "did not answer" in done["domains"][1]["reason"]
     assert len(images(lab, B)) == len(images(lab, A)) == 3
-    ticking(lab, A, B)
+    lab.run(B, "kill -CONT $(pidof qemu-ga)")
     ok(group(name="some", state="absent"))
 
 
 def test_all_or_none(lab: Lab, group: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     """libvirt cannot take the second one; the first one is taken back."""
     before = images(lab, A)
-    Path(images(lab, B)[0]).with_name(f"{B}-vda.half.qcow2").touch()
+    in_the_way = Path(images(lab, B)[0]).with_name(f"{B}-vda.half.qcow2")
+    in_the_way.write_text("somebody's")
     failed = group(name="half")
+    in_the_way.unlink()
     assert failed["failed"]
     assert "no snapshot is left" in failed["msg"]
     assert not failed["changed"]
-    assert (images(lab, A), snapshots(lab, A), snapshots(lab, B)) == (before, [], [])
-    ticking(lab, A, B)
+    assert images(lab, A) == before
 
 
 def test_one_has_it_already_and_one_has_another_of_this_name(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
@@ -143,8 +148,8 @@ def test_one_has_it_already_and_one_has_another_of_this_name(lab: Lab, group: Ca
     lab.domain(B).snapshotCreateXML("<domainsnapshot><name>part</name></domainsnapshot>", 0)
     for state in ("present", "absent"):
         assert group(name="part", state=state, domains=[B])["failure"]["kind"] == "foreign_snapshot"
+    lab.domain(B).snapshotLookupByName("part", 0).delete(0)
     assert ok(group(name="part", state="absent", domains=[A]))["changed"]
-    ticking(lab, A, B)
 
 
 def test_frozen_by_somebody_else(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
@@ -154,7 +159,6 @@ def test_frozen_by_somebody_else(lab: Lab, group: Callable[..., dict[str, Any]])
         assert lab.domain(B).fsThaw(None, 0) == 1  # it is his to thaw
     finally:
         lab.domain(B).fsThaw(None, 0)
-    ticking(lab, A)
 
 
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
@@ -185,10 +189,8 @@ def test_killed_at(lab: Lab, group: Callable[..., dict[str, Any]], point: str) -
         assert "state=absent" in again["msg"]
     ok(group(name="cut", state="absent"))
     assert {name: images(lab, name) for name in (A, B)} == before
-    assert (snapshots(lab, A), snapshots(lab, B)) == ([], [])
     ok(group(name="cut"))
     ok(group(name="cut", state="absent"))
-    ticking(lab, A, B)
 
 
 class Inspected:
@@ -230,11 +232,13 @@ def test_images_of_guests_that_write(lab: Lab, ansible: Ansible, debians: dict[s
                 assert found["seconds_frozen"] < 2
                 assert not inspected.replays
                 assert inspected.fsck.returncode == 0, inspected.fsck.stdout
-                after = lab.run(found["domain"], f"grep -A1 '^{inspected.last} ' /root/sequence", timeout=60).output.split()
-                paused = int(after[3]) - int(after[1])
+                look = f"grep -B20 -A2 '^{inspected.last} ' /root/sequence | cut -d' ' -f2"
+                times = [int(word) for word in lab.run(found["domain"], look, timeout=60).output.split()]
+                *before, last, next_one = (later - time for time, later in zip(times, times[1:]))
+                # The one that had to wait has looked at the clock before it did.
+                paused = max(last, next_one)
                 sys.stderr.write(f"\n{found['domain']}: frozen {found['seconds_frozen']} s, the writer paused {paused} ms\n")
-                assert inspected.last > 0
-                assert 0.5 * found["seconds_frozen"] * 1000 < paused < 3000
+                assert statistics.median(before) * 3 < paused < found["seconds_frozen"] * 1000
             ok(ansible.module("snapshot", name=quiesce, state="absent", **options))
     finally:
         for name in names:
