@@ -64,7 +64,7 @@ def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
 )
 def test_what_is_no_agent_command_has_its_own_meanings(code: int, text: str, kind: type) -> None:
     error = _libvirt_errors.translate(code, text, "web")
-    assert type(error) is kind
+    assert isinstance(error, kind)
     assert kind is _errors.DomainNotRunning or text in str(error)
 
 
