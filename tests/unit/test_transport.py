@@ -289,7 +289,9 @@ def _channel(host: Hypervisor, state: str, name: str = CHANNEL) -> None:
         (lambda host: _channel(host, "disconnected"), CHANNEL, _errors.AgentDisconnected, "no agent listens"),
         (lambda host: None, _domain_xml.AGENT_CHANNEL, _errors.InvalidInput, "libvirt itself holds"),
         (
-            lambda host: host.domains[0].raises.update(openChannel=Error(55, "Requested operation is not valid: domain is not running")),
+            lambda host: host.domains[0].raises.update(
+                openChannel=Error(55, "Requested operation is not valid: domain is not running")
+            ),
             CHANNEL,
             _errors.DomainNotRunning,
             "not running",
