@@ -62,7 +62,7 @@ def look_at(domains: t.Sequence[Domain], name: str) -> list[_plan.Found]:
 
 
 def look(domain: Domain, name: str) -> _plan.Found:
-    """The domain as it is: five requests at most."""
+    """The domain as it is: three requests, and one for each snapshot that it has."""
     record = domain.storage.snapshots().get(name)
     snapshot = None if record is None else _disk_images.parse_snapshot(record)
     return _plan.Found(domain.name, domain.state(), _disk_images.disks(domain.xml()), snapshot)

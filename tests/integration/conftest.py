@@ -38,6 +38,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
+def pytest_report_collectionfinish() -> str:
+    """Nothing is left out in silence."""
+    return "" if FULL else "LEFT OUT LOUD: the short form; what is deselected below runs in make full"
+
+
 def _but_for_the_debian(item: pytest.Item) -> tuple[str, str]:
     params = dict(item.callspec.params) if hasattr(item, "callspec") else {}
     if params.pop("debian", None) is None:

@@ -375,7 +375,7 @@ def test_the_script_on_real_shells(shell: str, manager: str, tmp_path: t.Any) ->
     """With stand-ins for the managers and their databases, but for dpkg, which this machine may have."""
     program = shutil.which(shell)
     if (shell, manager) == ("busybox", "rpm"):
-        pytest.skip("busybox prefers an rpm of its own")
+        pytest.skip("SKIPPED OUT LOUD: packages of rpm are not tried with busybox, for it prefers an rpm of its own")
     if program is None:
         pytest.skip(f"SKIPPED OUT LOUD: packages are not tried with {shell}, for it is not installed here")
     dpkg, apk, rpm = tmp_path / "status", tmp_path / "installed", tmp_path / "rpm"
