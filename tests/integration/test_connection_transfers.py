@@ -69,7 +69,6 @@ def test_a_transfer_that_is_stopped_leaves_nothing(
 ) -> None:
     guest = debians["debian13"]
     local = tmp_path / "local"
-    lab.run(guest, "rm -f /var/tmp/.virtops-*")  # of commands that a reboot ended, in tests before this one
     # The data lane takes a hundred MiB in the time that it takes to look.
     write_random(local, 700 if lane == "attach" else 200)
     process = start(ansible, variables(lab, guest, data_lane=lane), local, "")
