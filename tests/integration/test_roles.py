@@ -1,0 +1,169 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Roles through their playbooks, on several guests: what they leave, and what a second run does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.ansible_cli import CALLBACKS, Ansible
+from tests.lab import Guest, Lab
+
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+
+
+class Role:
+    """A playbook of the collection on some hosts; ``changed`` of its last run."""
+
+    def __init__(self, ansible: Ansible, place: Path, name: str, hosts: dict[str, Any]) -> None:
+        self._ansible = ansible
+        self._name = f"virtops.guest_agent.{name}"
+        self._place = place
+        (place / "hosts.json").write_text(json.dumps({"all": {"hosts": {**hosts, "localhost": LOCAL}}}))
+        self._target = ",".join(hosts) or "localhost"
+        self.changed = 0
+
+    def run(self, *words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        given = json.dumps({"target": self._target, **options})
+        command = ["ansible-playbook", self._name, "-i", str(self._place / "hosts.json"), "-e", given, *words]
+        env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS)}
+        done = self._ansible.run(*command, check=False, timeout=600, **env)
+        results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert bool(done.returncode) is not check, [done.stdout[-3000:], done.stderr]
+        self.changed = sum(bool(result.get("changed")) for result in results)
+        return done
+
+
+def running(lab: Lab) -> set[str]:
+    return {
+        domain.name() for domain in lab.connection.listAllDomains() if domain.isActive() and domain.name().startswith("it-tier")
+    }
+
+
+@pytest.mark.parametrize("size", [6, pytest.param(20, marks=pytest.mark.full)])
+def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tmp_path: Path, size: int) -> None:
+    """Three tiers, and one guest that does not hear: its plug is pulled. Then another time without leave to do so."""
+    names = [f"it-tier-{number}" for number in range(size)]
+    tiers = [names[1::3], names[2::3]]  # those of names[0::3] are in none, and go first
+    deaf = names[1]
+    guests = [Guest(name=name, persistent=True) for name in names]
+    record = tmp_path / "var" / "record.json"
+    role = Role(ansible, tmp_path, "graceful_shutdown", {})
+    others = sorted({domain.name() for domain in lab.connection.listAllDomains()})
+    options = {
+        "graceful_shutdown_uri": lab.uri, "graceful_shutdown_tiers": tiers, "graceful_shutdown_record": str(record),
+        "graceful_shutdown_exclude": others, "graceful_shutdown_timeout": 40,
+    }  # fmt: skip
+    try:
+        lab.start_all(guests, parallel=4, timeout=300)
+        lab.domain(names[0]).destroy()
+        was = running(lab)
+        assert len(was) == size - 1
+        lab.run(deaf, "kill -STOP $(pidof qemu-ga)")
+        role.run("--check", **options)
+        assert running(lab) == was
+        assert not record.exists()
+
+        role.run(check=False, **{**options, "graceful_shutdown_timeout": 15})
+        left = running(lab)
+        assert deaf in left
+        assert set(tiers[1]) <= left  # the tier after his
+        assert set(names[0::3]).isdisjoint(left)
+        role.run(**options, graceful_shutdown_force_after=10)
+        assert running(lab) == set()
+        noted = json.loads(record.read_text())
+        assert {name for tier in noted["tiers"] for name in tier} == was
+
+        role.run(**options, graceful_shutdown_state="started")
+        assert running(lab) == was
+        assert not record.exists()
+        role.run(**options, graceful_shutdown_state="started")
+        assert role.changed == 0
+    finally:
+        for guest in guests:
+            if guest.name in lab.names():
+                lab.destroy(guest.name)
+
+
+def test_who_cannot_be_started_again_is_not_stopped(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
+    name = start("it-tier-transient")
+    role = Role(ansible, tmp_path, "graceful_shutdown", {})
+    others = sorted({domain.name() for domain in lab.connection.listAllDomains()} - {name})
+    options = {
+        "graceful_shutdown_uri": lab.uri, "graceful_shutdown_record": str(tmp_path / "r"), "graceful_shutdown_exclude": others,
+    }  # fmt: skip
+    assert f"{name} cannot be started again" in role.run(check=False, **options).stdout
+    role.run(**options, graceful_shutdown_transient="leave")
+    assert running(lab) == {name}
+    role.run(**options, graceful_shutdown_transient="stop")
+    assert running(lab) == set()
+    assert not (tmp_path / "r").exists() or json.loads((tmp_path / "r").read_text())["tiers"] == [[]]
+
+
+def test_quiesced_snapshots_are_kept_and_merged(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
+    names = [start("it-quiet-a"), start("it-quiet-b")]
+    manifest = tmp_path / "var" / "manifest.json"
+    role = Role(ansible, tmp_path, "quiesced_snapshot", {})
+    options = {
+        "quiesced_snapshot_uri": lab.uri, "quiesced_snapshot_domains": names, "quiesced_snapshot_manifest": str(manifest),
+        "quiesced_snapshot_keep": 1, "quiesced_snapshot_prefix": "t",
+        "quiesced_snapshot_before": [{"domain": names[0], "cmd": "echo before >>/run/hooks"}],
+        "quiesced_snapshot_after": [{"domain": names[0], "cmd": "echo after >>/run/hooks"}],
+    }  # fmt: skip
+
+    def taken(name: str) -> list[str]:
+        return sorted(lab.domain(name).snapshotListNames(0))
+
+    role.run("--check", **options)
+    assert not manifest.exists()
+    role.run(**options, quiesced_snapshot_name="t-1")
+    role.run(**options, quiesced_snapshot_name="t-2")
+    assert [taken(name) for name in names] == [["t-2"], ["t-2"]]
+    (entry,) = json.loads(manifest.read_text())
+    assert (entry["name"], entry["group"]) == ("t-2", names)
+    assert [found["quiesced"] for found in entry["domains"]] == [True, True]
+    role.run(**options, quiesced_snapshot_name="t-2")
+    assert len(json.loads(manifest.read_text())) == 1
+    # A snapshot that fails has its hooks run all the same, and is noted nowhere.
+    Path(entry["domains"][1]["disks"][0]["image"].replace("t-2", "t-3")).touch()
+    role.run(check=False, **options, quiesced_snapshot_name="t-3")
+    assert lab.run(names[0], "sort /run/hooks | uniq -c").output.split() == ["4", "after", "4", "before"]
+    assert len(json.loads(manifest.read_text())) == 1
+    role.run(**options)
+    assert [len(taken(name)) for name in names] == [1, 1]
+    assert taken(names[0])[0].startswith("t-20")
+
+
+def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
+    name = debians["debian13"]
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "of the role's test", "-f", key], check=True)
+    guest = {
+        "ansible_guest_agent_domain": name, "ansible_guest_agent_uri": lab.uri, "ansible_guest_agent_timeout": 20,
+        "ansible_host": "127.0.0.1", "ansible_port": lab.forward(name, 22), "ansible_connection": "virtops.guest_agent.agent",
+    }  # fmt: skip
+    role = Role(ansible, tmp_path, "ssh_trust", {"guest": guest})
+    options = {
+        "ssh_trust_user": "ansible", "ssh_trust_keys": [(tmp_path / "key.pub").read_text()], "ssh_trust_private_key": str(key),
+        "ssh_trust_known_hosts": str(tmp_path / "known_hosts"),
+    }  # fmt: skip
+    try:
+        role.run("--check", **options)
+        assert not (tmp_path / "known_hosts").exists()
+        role.run(**options)
+        assert role.changed
+        role.run(**options)
+        assert role.changed == 0
+        lab.run(name, "sed -i '/of the role/d' /home/ansible/.ssh/authorized_keys")
+        role.run(check=False, **{**options, "ssh_trust_keys": []})  # the proof is one
+    finally:
+        lab.run(name, "sed -i '/of the role/d' /home/ansible/.ssh/authorized_keys")
