@@ -2,13 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The command line: python -m tests.lab up|down|list."""
+"""The command line: python -m tests.lab up|down|list|run."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +18,9 @@ from types import FrameType
 
 from .errors import LabError
 from .guest import AGENT_MODES, KINDS, OS_RELEASES, Guest, Kind
+from .images import image_files
 from .lab import START_SECONDS, Lab
+from .paths import state_dir
 from .records import guest_records
 from .teardown import take_down
 
@@ -62,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--uri", help="a hypervisor other than the local one")
     commands.add_parser("down", help="remove everything the lab started").set_defaults(run=_down)
     commands.add_parser("list", help="the guests on record: name, kind, URI, console log").set_defaults(run=_list)
+    command = commands.add_parser("run", help="run a command for which LAB_URI is a hypervisor, and LAB_TINY_KERNEL and so on images")
+    command.set_defaults(run=_run)
+    command.add_argument("command", nargs="+", metavar="WORD")
     return parser
 
 
@@ -124,6 +131,18 @@ def _list(options: argparse.Namespace) -> int:
     for record in guest_records():
         print(record.name, record.kind, record.uri, record.directory / "console.log", sep="\t")
     return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    """LAB_DISPOSABLE is a directory for what guests write that the command boots; the command ends them."""
+    with Lab() as lab:
+        images = {
+            f"LAB_{kind}_{part}".upper(): str(getattr(image_files(kind), part))
+            for kind in KINDS
+            for part in ("kernel", "initrd", "disk")
+        }
+        own = {"LAB_URI": lab.uri, "LAB_DISPOSABLE": str(state_dir() / "disposable"), **images}
+        return subprocess.run(options.command, env={**os.environ, **own}, check=False).returncode
 
 
 if __name__ == "__main__":
