@@ -24,11 +24,12 @@ demo: system venv-run collections ## boot a few real guests and show the collect
 # Cheap checks first, so that a typing error does not cost the minutes that guests take to boot. One after the
 # other, also under -j: the output of each must be readable, and guests and linters share few cores.
 .PHONY: test
-test: ## everything: lint, unit, sanity, integration on real guests
+test: ## everything: lint, unit, sanity, molecule and integration on real guests
 	$(MAKE) --no-print-directory system venv
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory sanity
+	$(MAKE) --no-print-directory molecule
 	$(MAKE) --no-print-directory integration
 
 ##@ Parts of the test
@@ -60,12 +61,16 @@ unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
 	tests/tools/unit
 
 .PHONY: integration
-integration: system venv collections ## tests on real guests, in their short form
+integration: system browser venv collections ## tests on real guests, in their short form
 	$(RUN) python -m pytest tests/integration -q -rs --durations=30
 
 .PHONY: full
-full: system venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
+full: system browser venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
 	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
+
+.PHONY: molecule
+molecule: system venv collections ## molecule scenarios of the roles, and the one to copy: ONLY=ssh_trust takes one
+	$(RUN) python -m tests.lab run -- tests/tools/molecule $(ONLY)
 
 .PHONY: bench
 bench: system venv-run collections ## side by side with community.libvirt and SSH on one guest
@@ -87,7 +92,7 @@ lab-down: venv-run ## stop them
 
 ##@ The house
 
-.PHONY: venv venv-run cores packages system collections
+.PHONY: venv venv-run cores packages system browser collections
 venv: venv-run ## .venv with everything a developer needs
 	@tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements.txt
 venv-run: packages
@@ -98,6 +103,8 @@ packages:
 	@tests/tools/system tests/tools/packages.txt
 system: packages ## install the Debian packages that are missing
 	tests/lab/install.sh
+browser: packages
+	@tests/tools/system tests/tools/packages-browser.txt
 collections: $(HERE) ## .collections, where this checkout is virtops.guest_agent
 
 $(HERE):

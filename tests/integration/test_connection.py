@@ -88,7 +88,7 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full if name.startswith("64") else ()) for name in OUTPUTS])
 def test_output(debians: dict[str, str], lab: Lab, ansible: Ansible, tmp_path: Path, name: str) -> None:
     guest = debians["debian13" if name.startswith("5 MiB") else "debian12"]
     plays = Plays(ansible, tmp_path, {guest: variables(lab, guest)})
