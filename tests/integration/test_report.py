@@ -75,6 +75,8 @@ def test_a_page_in_which_nothing_that_guests_say_does_anything(
         assert page.title() == "Guests & <others>"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert cells.locator(".bar.full").count() == 1
+        # No guest's words make the others' narrow.
+        assert page.locator(".bar i").first.bounding_box()["width"] > 20
         assert page.locator("tr", has_text=deaf).locator(".badge").inner_text() == "unresponsive"
         assert page.locator("tr", has_text=plain).locator(".badge").inner_text() == "connected"
         context.close()

@@ -68,7 +68,7 @@ def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tm
         lab.domain(names[0]).destroy()
         was = running(lab)
         assert len(was) == size - 1
-        lab.run(deaf, "kill -STOP $(pidof qemu-ga) $(pgrep -f /lab/power)")
+        lab.run(deaf, "kill -STOP $(pidof qemu-ga power)")
         role.run("--check", **options)
         assert running(lab) == was
         assert not record.exists()
