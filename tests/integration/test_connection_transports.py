@@ -74,7 +74,7 @@ def everything(plays: Plays, tmp_path: Path, place: str) -> None:
 
 
 # The other tests of the connection go by libvirt.
-@pytest.mark.parametrize("transport", [pytest.param("libvirt", marks=pytest.mark.full), "channel", pytest.param("unix", marks=pytest.mark.full)])
+@pytest.mark.parametrize("transport", [*(pytest.param(name, marks=pytest.mark.full) for name in ("libvirt", "unix")), "channel"])
 def test_a_guest(lab: Lab, ansible: Ansible, by_channel: str, tmp_path: Path, transport: str) -> None:
     more = {"socket": str(socket_of(lab, by_channel, tmp_path))} if transport == "unix" else {}
     options = variables(lab, by_channel, transport=transport, **more)

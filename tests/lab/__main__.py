@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--uri", help="a hypervisor other than the local one")
     commands.add_parser("down", help="remove everything the lab started").set_defaults(run=_down)
     commands.add_parser("list", help="the guests on record: name, kind, URI, console log").set_defaults(run=_list)
-    command = commands.add_parser("run", help="run a command for which LAB_URI is a hypervisor, and LAB_TINY_KERNEL and so on images")
+    command = commands.add_parser(
+        "run", help="run a command that finds a hypervisor in LAB_URI, images in LAB_TINY_KERNEL and so on"
+    )
     command.set_defaults(run=_run)
     command.add_argument("command", nargs="+", metavar="WORD")
     return parser
