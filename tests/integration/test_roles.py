@@ -167,3 +167,19 @@ def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: dict[str, str
         role.run(check=False, **{**options, "ssh_trust_keys": []})  # the proof is one
     finally:
         lab.run(name, "sed -i '/of the role/d' /home/ansible/.ssh/authorized_keys")
+
+
+def test_doctor(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
+    well, absent, bare = start("it-doctor-well"), start("it-doctor-absent", agent="absent"), start("it-doctor-bare", channel=False)
+    limited = start("it-doctor-limited", allow="rhel9", os_release="rhel9")
+    names = [well, absent, bare, limited]
+    done = Role(ansible, tmp_path, "doctor", {}).run(doctor_uri=lab.uri, doctor_domains=names)
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    (wrong,) = [result["results"] for result in results if result["task"].endswith("Say what is wrong")]
+    found = {each["msg"]["domain"]: each["msg"] for each in wrong}
+    assert {name: message["agent"] for name, message in found.items()} == {
+        absent: "disconnected", bare: "not_configured", limited: "connected",
+    }  # fmt: skip
+    assert all(message["reason"] and message["remedy"] for message in found.values())
+    assert "FILTER_RPC_ARGS" in found[limited]["remedy"]
+    assert results[-1]["msg"] == [well]
