@@ -82,6 +82,10 @@ bench: system venv-run collections ## side by side with community.libvirt and SS
 coverage: venv collections ## unit tests with branch coverage of the core
 	$(RUN) python -m pytest tests/unit -q --cov --cov-report=term-missing:skip-covered
 
+.PHONY: guards
+guards: venv collections ## take each guard of the core out in turn: a unit test must miss it (ONLY=plugins/module_utils/_push.py takes one file)
+	$(RUN) python tests/tools/guards.py $(ONLY)
+
 ##@ Guests to play with
 
 .PHONY: lab lab-down

@@ -14,6 +14,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,9 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def debians(lab: Lab) -> dict[str, str]:
     """Kind -> name of a guest of that kind."""
-    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests", devices=second_agent.DEVICE) for kind in DEBIANS]  # type: ignore[arg-type]
+    # Two processors each: what runs in one guest at a time is faster by a quarter.
+    same: dict[str, Any] = {"vcpus": 2, "devices": second_agent.DEVICE}
+    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests", **same) for kind in DEBIANS]  # type: ignore[arg-type]
     lab.start_all(guests, parallel=2)
     return {guest.kind: guest.name for guest in guests}
 

@@ -54,7 +54,7 @@ CASES = (
     Case("snapshot", {"name": "table"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
     Case("fstrim", changes=True, converges=None, before=FREED, blocked="guest-fstrim"),
     Case("guest_time", {"tolerance": 30}, changes=True, before="date -s '-1 hour'", blocked="guest-get-time"),
-    Case("guest_vcpus", {"count": 1}, blocked="guest-get-vcpus"),
+    Case("guest_vcpus", {"count": 2}, blocked="guest-get-vcpus"),
     Case("guest_memory_blocks", blocked="guest-get-memory-blocks"),
     Case(
         "user_password",
