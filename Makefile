@@ -31,6 +31,7 @@ test: ## everything: lint, unit, sanity, molecule and integration on real guests
 	$(MAKE) --no-print-directory sanity
 	$(MAKE) --no-print-directory molecule
 	$(MAKE) --no-print-directory integration
+	$(MAKE) --no-print-directory faults-short
 
 ##@ Parts of the test
 
@@ -67,6 +68,12 @@ integration: system browser venv collections ## tests on real guests, in their s
 .PHONY: full
 full: system browser venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
 	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
+
+.PHONY: faults faults-short
+faults: system venv collections ## whatever a hostile agent answers, against everything (ONLY="-k templates" takes a part of it)
+	INTEGRATION=full $(RUN) python -m pytest tests/faults -q -rs --durations=10 $(ONLY)
+faults-short: system venv collections
+	$(RUN) python -m pytest tests/faults -q -rs --durations=10
 
 .PHONY: molecule
 molecule: system venv collections ## molecule scenarios of the roles, and the one to copy: ONLY=ssh_trust takes one

@@ -67,10 +67,10 @@ def of_another_type(value: Any) -> Any:
 
 
 def many(value: Any) -> Any:
-    """Every list has a hundred thousand entries."""
+    """Each list that is not within another has a hundred thousand entries."""
     if isinstance(value, dict):
         return {key: many(member) for key, member in value.items()}
-    return [many(value[0]) if value else {"name": "x"}] * 100_000 if isinstance(value, list) else value
+    return [value[0] if value else {"name": "x"}] * 100_000 if isinstance(value, list) else value
 
 
 def deep(levels: int) -> bytes:
