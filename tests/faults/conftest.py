@@ -4,7 +4,7 @@
 
 """The guests and the two forms of the integration tests, for faults."""
 
-from tests.integration.conftest import (  # noqa: F401
+from tests.integration.conftest import (
     ansible,
     debian,
     debians,
@@ -14,3 +14,14 @@ from tests.integration.conftest import (  # noqa: F401
     pytest_report_collectionfinish,
     start,
 )
+
+__all__ = [
+    "ansible",
+    "debian",
+    "debians",
+    "lab",
+    "options_file",
+    "pytest_collection_modifyitems",
+    "pytest_report_collectionfinish",
+    "start",
+]
