@@ -26,6 +26,7 @@ def known(lab: Lab, name: str, **more: Any) -> dict[str, Any]:
     return {"ansible_guest_agent_domain": name, "ansible_guest_agent_uri": lab.uri, "ansible_guest_agent_timeout": 20, **more}
 
 
+@pytest.mark.full
 def test_debian_sleeps_wakes_and_starts_anew(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
     results = Plays(ansible, tmp_path, {kind: known(lab, name) for kind, name in debians.items()}).play(
         {f"{OURS}suspend": {"state": "suspended"}},

@@ -76,7 +76,7 @@ def test_blocked_commands_are_explained(module: Module, start: Callable[..., str
         assert "qemu-ga" in failed["failure"]["hint"]
 
 
-@pytest.mark.parametrize("size", [0, 3000, 20 * MIB], ids=str)
+@pytest.mark.parametrize("size", [0, 3000, pytest.param(20 * MIB, marks=pytest.mark.full)], ids=str)
 def test_there_and_back(lab: Lab, module: Module, debian: str, tmp_path: Path, size: int) -> None:
     source, back, there = tmp_path / "source", tmp_path / "back", f"/srv/pushed-{size}"
     source.write_bytes(os.urandom(size))

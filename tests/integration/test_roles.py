@@ -109,6 +109,7 @@ def test_who_cannot_be_started_again_is_not_stopped(lab: Lab, ansible: Ansible, 
     assert not (tmp_path / "r").exists() or json.loads((tmp_path / "r").read_text())["tiers"] == [[]]
 
 
+@pytest.mark.full
 def test_quiesced_snapshots_are_kept_and_merged(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
     names = [start("it-quiet-a"), start("it-quiet-b")]
     manifest = tmp_path / "var" / "manifest.json"
