@@ -48,6 +48,7 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "archive.tar.gz"
 
 
+@pytest.mark.full
 def test_every_day(lab: Lab, ansible: Ansible, debian: str, archive: Path, tmp_path: Path) -> None:
     plays = Plays(ansible, tmp_path, {debian: variables(lab, debian)})
     words = ["-e", json.dumps({"archive": str(archive), "fetched": str(tmp_path / "fetched")})]
@@ -56,6 +57,13 @@ def test_every_day(lab: Lab, ansible: Ansible, debian: str, archive: Path, tmp_p
             ok(result)
     fetched = next((tmp_path / "fetched" / debian).rglob("template"))
     assert fetched.read_text(encoding="utf-8") == f"name: {debian}\n"
+
+
+def test_become(plays: Plays) -> None:
+    up = {"ansible_user": "ansible", "ansible_become_password": "ansible"}
+    task = {"ansible.builtin.command": "id -un", "become": True}
+    found = plays.play({**task, "vars": up}, {**task, "become_user": "ansible"})
+    assert [ok(result)["stdout"] for result in found] == ["root", "ansible"]
 
 
 def test_what_a_command_finds_is_what_it_finds_over_ssh(lab: Lab, debian: str, plays: Plays) -> None:
