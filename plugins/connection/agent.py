@@ -358,14 +358,15 @@ class Connection(ConnectionBase):
 
     @contextlib.contextmanager
     def _translated(self) -> t.Iterator[None]:
+        # Without their causes: ansible-core >= 2.19 prints these too, and they have the guest's own words as libvirt hands them on.
         try:
             yield
         except OSError as error:
-            raise AnsibleError(str(error)) from error
+            raise AnsibleError(str(error)) from None
         except FileMissing as error:
-            raise AnsibleFileNotFound(str(error)) from error
+            raise AnsibleFileNotFound(str(error)) from None
         except _TASK_FAILED as error:
-            raise AnsibleError(str(error)) from error
+            raise AnsibleError(str(error)) from None
         except GuestAgentError as error:
             if self._reached is not None:
                 from ..module_utils import _diagnosis
@@ -373,7 +374,7 @@ class Connection(ConnectionBase):
                 error = _diagnosis.explain(self._reached.agent, error, (*_diagnosis.EXEC, *_diagnosis.FILES))
             self.close()
             status = f" (agent status: {error.status})" if error.status else ""
-            raise AnsibleConnectionFailure(f"{error}{status}") from error
+            raise AnsibleConnectionFailure(f"{error}{status}") from None
 
     def _tell(self, text: str) -> None:
         display.vvv(text, host=self._domain())
