@@ -22,6 +22,7 @@ from ._errors import (
     GuestAgentError,
     HypervisorUnreachable,
     InvalidInput,
+    ProtocolError,
     StillInFlight,
 )
 from ._events import LifecycleWatch
@@ -127,7 +128,11 @@ class Domain:
         """
 
         def send() -> str:
-            return t.cast(str, libvirt_qemu.qemuAgentCommand(self._handle, request, seconds, 0))
+            try:
+                return t.cast(str, libvirt_qemu.qemuAgentCommand(self._handle, request, seconds, 0))
+            except (SystemError, UnicodeDecodeError):
+                # What libvirt-python makes of an error's text that is not UTF-8: the guest's own.
+                raise ProtocolError("the reply is not UTF-8", domain=self.name, command=command) from None
 
         return self._call(send, seconds + _GRACE_SECONDS, command)
 

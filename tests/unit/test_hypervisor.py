@@ -73,6 +73,18 @@ def test_a_domain(host: Hypervisor) -> None:
     assert host.domains[0].did[-2:] == ["shutdownFlags 1", "destroy"]
 
 
+def test_a_reply_that_is_no_text(host: Hypervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Qemu:
+        @staticmethod
+        def qemuAgentCommand(*_given: object) -> str:
+            raise SystemError("returned a result with an exception set")
+
+    domain = _connect().domain("web")
+    monkeypatch.setattr(_hypervisor, "libvirt_qemu", Qemu)
+    with pytest.raises(_errors.ProtocolError, match="not UTF-8"):
+        domain.agent_command("guest-ping", REQUEST, 1)
+
+
 @pytest.mark.parametrize("uri", [None, "", samples.URI])
 def test_libvirts_own_default_gets_its_name(host: Hypervisor, uri: str | None) -> None:
     assert _hypervisor.connect(uri, 5).uri == samples.URI
