@@ -56,7 +56,7 @@ def spellings(secret: str) -> list[str]:
 def syslog() -> Iterator[list[bytes]]:
     """What is written to this machine's syslog meanwhile, where it has none."""
     if DEV_LOG.exists():
-        pytest.skip("SKIPPED OUT LOUD: what modules write to syslog, for this machine has a syslog of its own")
+        pytest.skip("SKIPPED OUT LOUD: what modules write to syslog is not tested, for this machine has a syslog of its own")
     said: list[bytes] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
         link.bind(str(DEV_LOG))
