@@ -87,7 +87,7 @@ bench: system venv-run collections ## side by side with community.libvirt and SS
 
 .PHONY: coverage
 coverage: venv collections ## unit tests with branch coverage of the core
-	$(RUN) python -m pytest tests/unit -q --cov --cov-report=term-missing:skip-covered
+	$(RUN) python -m pytest tests/unit -q -n auto --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 .PHONY: guards
 guards: venv collections ## take each guard of the core out in turn: a unit test must miss it (ONLY=plugins/module_utils/_push.py takes one file)
