@@ -248,8 +248,7 @@ class Connection(ConnectionBase):
             answer=self._answer(text) if sudoable else None,
             tells_signals=False,
         )
-        with self._translated():
-            reached = self._target()
+        with self._guest() as reached:
             pace = Pace(self._domain(), "module" if in_data else "command")
             before, started = reached.agent.round_trips, time.monotonic()
             result = shell.execute(
@@ -278,8 +277,7 @@ class Connection(ConnectionBase):
         local = to_bytes(in_path, errors="surrogate_or_strict")
         if not os.path.exists(local):
             raise AnsibleFileNotFound(f"file or module does not exist: {to_text(in_path)}")
-        with self._translated(), open(local, "rb") as source:
-            reached = self._target()
+        with self._guest() as reached, open(local, "rb") as source:
             before, started = reached.agent.round_trips, time.monotonic()
             files.push(reached.agent, source, to_text(out_path, errors="surrogateescape"), user=self._user(), lane=reached.lane)
             size = source.tell()
@@ -290,8 +288,7 @@ class Connection(ConnectionBase):
 
         super().fetch_file(in_path, out_path)
         local = to_bytes(out_path, errors="surrogate_or_strict")
-        with self._translated():
-            reached = self._target()
+        with self._guest() as reached:
             before, started = reached.agent.round_trips, time.monotonic()
             descriptor, partial = tempfile.mkstemp(prefix=b".virtops-", dir=os.path.dirname(local) or b".")
             try:
@@ -355,6 +352,13 @@ class Connection(ConnectionBase):
             raise AnsibleError(f"Missing {name} password")
         if result.rc:
             raise AnsibleError(f"Incorrect {name} password, or {name} is not allowed to this user")
+
+    @contextlib.contextmanager
+    def _guest(self) -> t.Iterator[_reach.Reached]:
+        with self._translated():
+            reached = self._target()
+            with reached.agent.named():
+                yield reached
 
     @contextlib.contextmanager
     def _translated(self) -> t.Iterator[None]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import typing as t
 
@@ -63,6 +64,7 @@ class GuestAgent:
         self._lock = threading.Lock()
         self._capabilities: Capabilities | None = None
         self._silent: GuestAgentError | None = None
+        self._asked = ""
 
     @property
     def name(self) -> str:
@@ -82,6 +84,7 @@ class GuestAgent:
         if self._silent is not None:
             raise self._silent
         self._check_enabled(command)
+        self._asked = command
         try:
             request = _protocol.build(command, arguments)
             with self._lock:
@@ -94,6 +97,16 @@ class GuestAgent:
             _about(error, self, command)
             if isinstance(error, (UnknownOutcome, AgentUnavailable)):
                 self._silent = error
+            raise
+
+    @contextlib.contextmanager
+    def named(self) -> t.Iterator[None]:
+        """Those who read an answer know neither guest nor command: what they raise within gets both here."""
+        try:
+            yield
+        except ProtocolError as error:
+            error.domain = error.domain or self.name
+            error.command = error.command or self._asked
             raise
 
     def retry(self) -> None:
@@ -140,7 +153,7 @@ class GuestAgent:
         """
         status = self.call("guest-fsfreeze-status")
         if status not in ("frozen", "thawed"):
-            raise ProtocolError("the freeze status is neither frozen nor thawed", domain=self.name)
+            raise ProtocolError("the freeze status is neither frozen nor thawed", domain=self.name, command="guest-fsfreeze-status")
         return bool(status == "frozen")
 
     def _check_enabled(self, command: str) -> None:

@@ -34,7 +34,8 @@ class Guest(t.NamedTuple):
         if problem is not None:
             problem.domain = self.domain.name
             raise problem
-        self.agent.can("guest-ping")
+        with self.agent.named():
+            self.agent.can("guest-ping")
         return self.agent
 
 
@@ -50,6 +51,8 @@ def open_guest(params: t.Mapping[str, t.Any], events: bool = False) -> t.Iterato
     """
     connection = connect(params["uri"], LIBVIRT_SECONDS, events)
     try:
-        yield guest_of(connection, connection.domain(params["domain"]), params["agent_timeout"])
+        guest = guest_of(connection, connection.domain(params["domain"]), params["agent_timeout"])
+        with guest.agent.named():
+            yield guest
     finally:
         connection.close()

@@ -53,7 +53,7 @@ class Member:
                 "the guest is frozen already, and not by this task", domain=self.agent.name, command="guest-fsfreeze-freeze"
             )
         check_freezable(self.agent, None)
-        with contextlib.suppress(CommandRefused):
+        with contextlib.suppress(CommandRefused), self.agent.named():
             self.windows = system.os_info(self.agent)["id"] == "mswindows"
 
     def arm(self, watchdog: Watchdog, order: Order) -> None:
@@ -66,7 +66,8 @@ class Member:
             detail = "the others took all the time that there was to freeze the guests"
             raise AgentTimeout(detail, domain=self.agent.name, command="guest-fsfreeze-freeze", hint="give it a longer timeout")
         since = SYSTEM_CLOCK.monotonic()
-        guarded_freeze(self.agent, None, seconds, self._watchdog)
+        with self.agent.named():
+            guarded_freeze(self.agent, None, seconds, self._watchdog)
         self._since = since
 
     def thaw(self, seconds: float) -> None:

@@ -69,7 +69,8 @@ def _by_libvirt(target: Target) -> t.Iterator[Reached]:
         try:
             if isinstance(transport, LibvirtTransport):
                 _check_awake(agent)
-            yield Reached(agent, _lane(target, domain, xml, agent), domain)
+            with agent.named():
+                yield Reached(agent, _lane(target, domain, xml, agent), domain)
         finally:
             if isinstance(transport, ChannelTransport):
                 transport.close()
@@ -84,7 +85,8 @@ def _by_socket(target: Target) -> t.Iterator[Reached]:
     transport = UnixSocketTransport(target.socket, target.domain)
     try:
         agent = GuestAgent(transport, target.agent_timeout)
-        yield Reached(agent, AgentLane(agent), None)
+        with agent.named():
+            yield Reached(agent, AgentLane(agent), None)
     finally:
         transport.close()
 

@@ -83,6 +83,7 @@ def wrong(result: dict[str, Any]) -> str:
         ("a traceback", "Traceback (most recent" in str(result.get("exception"))),
         ("more than a sentence", "\n" in sentence or len(sentence) > 2000),
         ("what cannot be printed", bool(result.get("failed")) and bool(UNPRINTABLE.search(sentence))),
+        ("a failure that names no guest", bool(failure) and not failure.get("domain")),
         ("a failure without its kind", bool(result.get("failed")) and not failure.get("kind")),
         ("too much", len(text) > RESULT_BYTES),
         ("an unreachable host, where only the agent is", bool(result.get("unreachable"))),

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol, _untrusted
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED, GuestAgent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest
 
@@ -249,3 +249,18 @@ def test_a_request_that_is_too_long_is_not_sent() -> None:
         agent.call("guest-exec", {"path": "x" * _protocol.REQUEST_MAX})
     assert guest.sent == []
     assert agent.call("guest-ping") == {}
+
+
+def test_who_reads_an_answer_names_neither_guest_nor_command() -> None:
+    agent = FakeGuest().agent()
+    with pytest.raises(_errors.ProtocolError) as caught, agent.named():
+        _untrusted.text(agent.call("guest-get-host-name"), "the host name")
+    assert (caught.value.domain, caught.value.command) == ("fake", "guest-get-host-name")
+    assert str(caught.value).startswith("Domain fake: guest-get-host-name: ")
+
+
+def test_what_an_error_names_already_stays() -> None:
+    agent = FakeGuest().agent()
+    with pytest.raises(_errors.ProtocolError) as caught, agent.named():
+        raise _errors.ProtocolError("x", domain="other", command="guest-file-read")
+    assert (caught.value.domain, caught.value.command) == ("other", "guest-file-read")
