@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACKS = Path(__file__).parent / "callback_plugins"
@@ -62,14 +62,26 @@ class Ansible:
 
     def module(self, name: str, /, check: bool = False, diff: bool = False, **args: Any) -> dict[str, Any]:
         """The result of one module on localhost, failed or not, through ansible itself."""
+        return self.result(self.run(*self.of_module(name, check, diff, **args), check=False, **self.TELLING))
+
+    #: Makes Ansible print each result as a line of JSON.
+    TELLING: ClassVar[dict[str, str]] = {
+        "ANSIBLE_STDOUT_CALLBACK": "last_result",
+        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+    }
+
+    def of_module(self, name: str, /, check: bool = False, diff: bool = False, **args: Any) -> list[str]:
         words = ["ansible", "localhost", "-m", f"virtops.guest_agent.{name}", "-a", json.dumps(args)]
         words += ["--check"] * check + ["--diff"] * diff
-        words += ["-e", f"ansible_python_interpreter={self._bin / 'python'}"]
-        env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true"}
-        done = self.run(*words, check=False, ANSIBLE_CALLBACK_PLUGINS=str(CALLBACKS), **env)
+        return [*words, "-e", f"ansible_python_interpreter={self._bin / 'python'}"]
+
+    @staticmethod
+    def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        """The last result that was told."""
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         if not lines:
-            raise AssertionError(f"{name} gave no result:\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(f"no result:\n{done.args}\n{done.stdout}\n{done.stderr}")
         result: dict[str, Any] = json.loads(lines[-1])
         return result
 

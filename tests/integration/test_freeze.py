@@ -6,9 +6,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,6 +16,7 @@ import pytest
 from tests.integration.ansible_cli import Ansible
 from tests.lab import Lab
 from tests.lab.hostile import ScriptedAgent, agent_info
+from tests.lab.processes import kill_tree
 
 FREEZE_PLAY = """
 - hosts: localhost
@@ -265,21 +263,3 @@ def test_agent_that_cannot_say_whether_it_is_frozen(lab: Lab, ansible: Ansible, 
 
 def one_sentence(message: str, *words: str) -> bool:
     return len(message.splitlines()) == 1 and message.endswith(".") and all(word in message for word in words)
-
-
-def kill_tree(pid: int) -> None:
-    """SIGKILL for a process and all that descends from it by parent, as a machine's OOM killer or an operator would."""
-    children = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text(encoding="ascii", errors="replace")
-        except OSError:
-            continue
-        parent = re.search(r"^PPid:\s+(\d+)", text, re.MULTILINE)
-        if parent:
-            children.setdefault(int(parent.group(1)), []).append(int(status.parent.name))
-    doomed = [pid]
-    for one in doomed:
-        doomed += children.get(one, [])
-    for one in doomed:
-        os.kill(one, signal.SIGKILL)

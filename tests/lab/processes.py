@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -31,9 +32,9 @@ class Process:
         """Whether this very process still runs."""
         return bool(self.started) and _started(self.pid) == self.started
 
-    def end(self, timeout: float = 15) -> None:
+    def end(self, first: signal.Signals = signal.SIGTERM, timeout: float = 15) -> None:
         """Ask the process to end, and make it end after the timeout."""
-        for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5)):
+        for number, patience in ((first, timeout), (signal.SIGKILL, 5)):
             if not self.running:
                 return
             with contextlib.suppress(ProcessLookupError):
@@ -66,3 +67,21 @@ def _started(pid: int) -> str:
         return ""
     state, start_time = fields[0], fields[19]
     return "" if state in "ZX" else start_time
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL for a process and all that descends from it by parent, as a machine's OOM killer or an operator would."""
+    children = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text(encoding="ascii", errors="replace")
+        except OSError:
+            continue
+        parent = re.search(r"^PPid:\s+(\d+)", text, re.MULTILINE)
+        if parent:
+            children.setdefault(int(parent.group(1)), []).append(int(status.parent.name))
+    doomed = [pid]
+    for one in doomed:
+        doomed += children.get(one, [])
+    for one in doomed:
+        os.kill(one, signal.SIGKILL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class SecondHypervisor:
         # The name is short because libvirt makes sockets with long paths below it.
         self._base = Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))
         self._role = self._base.name
-        self.uri = f"qemu+unix:///session?socket={session_socket(self._base / 'r')}"
+        self.uri = f"qemu+unix:///session?socket={self.socket}"
 
     def start(self) -> None:
         """Start the daemon; guests that ran while it was stopped are found again."""
@@ -42,6 +43,16 @@ class SecondHypervisor:
         """Stop the daemon and leave its guests running: the hypervisor is down."""
         if record := self._record():
             record.process.end()
+
+    def kill(self) -> None:
+        """Kill the daemon as the kernel does that is out of memory; its guests go on."""
+        if record := self._record():
+            record.process.end(signal.SIGKILL)
+
+    @property
+    def socket(self) -> Path:
+        """Where the daemon listens."""
+        return session_socket(self._base / "r")
 
     def lab(self) -> Lab:
         """Return a lab whose guests run on this hypervisor."""

@@ -12,6 +12,7 @@ import os
 import random
 import re
 import stat
+import subprocess
 import time
 import typing as t
 from pathlib import Path
@@ -342,3 +343,32 @@ def test_more_output_than_the_controller_takes(guest: Watched, monkeypatch: pyte
     monkeypatch.setattr(shell, "_OUTPUT_MAX", 150_000)
     with pytest.raises(_errors.OutputTooLong, match="200000 bytes"):
         sh(guest, "head -c 200000 /dev/zero")
+
+
+def test_an_agent_that_comes_back_ends_what_it_knows_no_more(loose_guest: Watched) -> None:
+    gone = _errors.AgentDisappeared("gone")
+    loose_guest.faults["guest-exec-status"] = [None, real_agent.raising(gone)]
+    loose_guest.faults["guest-ping"] = [real_agent.raising(_errors.AgentDisconnected("nobody listens"))]
+    with pytest.raises(_errors.AgentDisappeared):
+        run(loose_guest, "/bin/sleep", "60")
+    assert loose_guest.count("guest-ping") == 2
+    assert loose_guest.running() == []
+
+
+def test_an_agent_that_does_not_come_back_is_waited_for_once(loose_guest: Watched) -> None:
+    gone = real_agent.raising(_errors.AgentDisappeared("gone"))
+    loose_guest.faults["guest-exec-status"] = [None, gone]
+    loose_guest.faults["guest-ping"] = [gone] * 100
+    started = time.monotonic()
+    agent = loose_guest.agent(1)
+    with pytest.raises(_errors.AgentDisappeared):
+        shell.execute(agent, shell.Command(("/bin/sleep", "3")), 30)
+    assert time.monotonic() - started < 3
+
+
+def test_a_number_of_another_boot_is_left_alone() -> None:
+    """A guest that is up for less time than the command is old is another one: its process of this number is somebody else's."""
+    with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as somebody:
+        for age, ended in ((10**9, False), (0, True)):
+            subprocess.run(["/bin/sh", "-c", _login_shell.kill(somebody.pid, "0" * 32, age)], check=True, timeout=20)
+            assert (somebody.poll() is not None) is ended

@@ -192,8 +192,9 @@ def _push_in_place(
         command = _script(_file_scripts.finish(nonce, path, *what[1:]))
         answer = shell.execute(agent, command, _SECONDS + size / _BYTES_PER_SECOND).stdout
         return _installed(agent, answer, path)
-    except BaseException:
+    except BaseException as error:
         agent.retry()
+        shell.await_return(agent, error)
         with contextlib.suppress(GuestAgentError):
             shell.execute(agent, _script(_file_scripts.abandon(nonce, path)), _SECONDS)
         raise

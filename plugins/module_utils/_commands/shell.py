@@ -22,6 +22,8 @@ from .. import _untrusted
 from .._client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
+    AgentDisappeared,
+    AgentDisconnected,
     CommandFailed,
     CommandTimeout,
     GuestAgentError,
@@ -48,6 +50,8 @@ _ROOM_MIN: t.Final = 8 * 1024
 _UNREAD_MAX: t.Final = 60 * 1024
 #: More output of one stream than the controller should hold in memory.
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
+#: Between two questions whether an agent that has ended is back.
+_RETURN_PAUSE: t.Final = 0.5
 #: For scripts of ours that have nothing to wait for.
 _SHORT: t.Final = 30.0
 _NAME: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -97,13 +101,14 @@ def execute(
     check(command)
     deadline = Deadline(timeout, clock)
     lane = lane or AgentLane(agent)
-    run = _Run(agent, command, staged)
+    run = _Run(agent, command, staged, clock)
     try:
         run.start(lane)
         ended = run.wait(deadline, expected, first)
         if ended is None:
             raise CommandTimeout(f"{command.argv[0]} did not end within {timeout:g} s, and was killed", domain=agent.name)
-    except BaseException:
+    except BaseException as error:
+        await_return(agent, error, clock)
         run.kill()  # costs nothing where it is the agent that went silent
         raise
     return _result(agent, lane, run.nonce, ended)
@@ -124,7 +129,7 @@ def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress
 class _Run:
     """One run of a command: what was started in the guest for it, so that it can be ended and nothing is left."""
 
-    def __init__(self, agent: GuestAgent, command: Command, staged: Staged | None) -> None:
+    def __init__(self, agent: GuestAgent, command: Command, staged: Staged | None, clock: Clock) -> None:
         self._agent = agent
         self._command = command
         self._staged = staged
@@ -132,6 +137,8 @@ class _Run:
         self._exact = command.tells_signals and command.answer is None
         self._feeder: int | None = None
         self._pid: int | None = None
+        self._clock = clock
+        self._since = clock.monotonic()
 
     def start(self, lane: Lane) -> None:
         if self._staged is not None:
@@ -160,7 +167,8 @@ class _Run:
     def kill(self) -> None:
         """End the command's processes, remove its files, and let the agent forget it."""
         with contextlib.suppress(GuestAgentError):
-            _run_script(self._agent, _login_shell.kill(self._pid or 0, self.nonce))
+            age = int(self._clock.monotonic() - self._since)
+            _run_script(self._agent, _login_shell.kill(self._pid or 0, self.nonce, age))
         for pid in (self._pid, self._feeder):
             if pid is not None:
                 with contextlib.suppress(GuestAgentError):
@@ -181,6 +189,20 @@ class _Run:
     def _script(self, source: Input) -> str:
         write = _login_shell.become if self._exact and source.redirection is not None else _login_shell.surround
         return write(self.nonce, self._command, source)
+
+
+def await_return(agent: GuestAgent, error: BaseException, clock: Clock = SYSTEM_CLOCK) -> None:
+    """An agent that has ended may be on its way back, and then can clean up. One that hangs is not waited for."""
+    deadline = Deadline(agent.timeout, clock)
+    while isinstance(error, (AgentDisappeared, AgentDisconnected)) and not deadline.expired():
+        agent.retry()
+        try:
+            agent.call("guest-ping")
+        except GuestAgentError as still:
+            error = still
+            deadline.sleep(_RETURN_PAUSE)
+        else:
+            return
 
 
 def check(command: Command) -> None:

@@ -1,0 +1,160 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The faults: what happens, to which task, and what that may say then. One row each; test_faults.py plays them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+import libvirt
+import libvirt_qemu
+
+from tests.faults.stage import SLEEP, Stage, Work, signalled
+from tests.lab.processes import kill_tree
+
+Strike = Callable[[Stage], None]
+
+COMMAND, PUSH, FREEZE, LOOK = "a command", "a file", "a freeze", "a look"
+WORKS: Mapping[str, Work] = {
+    COMMAND: Work("run_command", {"cmd": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
+    PUSH: Work("push_file", {"src": "SOURCE", "dest": "/data/pushed"}, "ls /data/.virtops-* >/dev/null 2>&1"),
+    FREEZE: Work("fsfreeze", {"state": "frozen", "max_seconds": 10, "timeout": 15}, "! timeout 1 sh -c ': > /data/probe; sync'"),
+    LOOK: Work("guest_info", {"gather": ["os", "hostname"], "timeout": 20}),
+}
+#: A task that succeeds all the same; one that never ends on its own account, since its process is gone.
+FINE, GONE = "", "gone"
+AGENT_GONE = ("agent_disappeared", "agent_disconnected", "agent_timeout", "command_failed")
+DOMAIN_GONE = ("domain_not_running", "domain_not_found", "agent_disappeared", "agent_disconnected", "agent_timeout")
+LIBVIRT_GONE = ("connection_lost", "hypervisor_unreachable", "agent_timeout")
+
+
+class Fault(NamedTuple):
+    """promises: those of the design that it puts to the test. works: the tasks it hits, and the kinds of failure each may end with.
+    at_rest: it comes before the task begins. heal: what an operator does about it. survives: whether the guest is still there.
+    """
+
+    promises: tuple[int, ...]
+    strike: Strike
+    works: Mapping[str, Collection[str]]
+    heal: Strike = lambda _stage: None
+    at_rest: bool = False
+    survives: bool = True
+
+
+def in_guest(command: str) -> Strike:
+    def strike(stage: Stage) -> None:
+        stage.sh(command)
+
+    return strike
+
+
+def destroy(stage: Stage) -> None:
+    stage.domain().destroy()
+
+
+def rename(stage: Stage) -> None:
+    """A domain that is off and has another name; it is started by that name, for what is looked at afterwards."""
+    domain = stage.domain()
+    domain.destroy()
+    domain.rename(f"{stage.guest}-renamed")
+
+
+def restart_libvirt(stage: Stage) -> None:
+    stage.hypervisor.kill()
+    time.sleep(1)
+    stage.hypervisor.start()
+
+
+def crowd(stage: Stage) -> None:
+    """Another client whose requests take every worker of libvirtd for half a minute."""
+    stage.sh("kill -STOP $(pidof qemu-ga)")
+    ask = '{"execute": "guest-ping"}'
+
+    def wait() -> None:
+        connection = libvirt.open(stage.hypervisor.uri)
+        domain = next(iter(connection.listAllDomains(0)))
+        with contextlib.suppress(libvirt.libvirtError):
+            libvirt_qemu.qemuAgentCommand(domain, ask, 25, 0)
+        connection.close()
+
+    for _number in range(30):
+        threading.Thread(target=wait, daemon=True).start()
+    time.sleep(2)
+
+
+def uncrowd(stage: Stage) -> None:
+    stage.sh("kill -CONT $(pidof qemu-ga)")
+    time.sleep(3)
+
+
+def slow(stage: Stage) -> None:
+    stage.wire.delay = 0.2
+
+
+def kill_controller(stage: Stage) -> None:
+    assert stage.running is not None
+    kill_tree(stage.running.process.pid)
+
+
+CONT = in_guest("kill -CONT $(pidof qemu-ga)")
+DISK_FULL = "dd if=/dev/zero of=/data/full bs=64k 2>/dev/null; true"
+#: The serial shell's child is what the kernel ends: nothing else is as large.
+MEMORY = "timeout 10 tail /dev/zero; true"
+
+FAULTS: Mapping[str, Fault] = {
+    "the agent is killed": Fault(
+        (5, 7, 10), in_guest("kill -9 $(pidof qemu-ga)"), {COMMAND: AGENT_GONE, PUSH: AGENT_GONE, FREEZE: (FINE,)}
+    ),
+    "the agent hangs": Fault(
+        (1, 5, 7), in_guest("kill -STOP $(pidof qemu-ga)"), {COMMAND: AGENT_GONE, PUSH: AGENT_GONE, FREEZE: (FINE,)}, CONT
+    ),
+    "the agent hangs, and nobody knows yet": Fault(
+        (1,), in_guest("kill -STOP $(pidof qemu-ga)"), {COMMAND: ("agent_timeout",), LOOK: (FINE,)}, CONT, at_rest=True
+    ),
+    "the guest is frozen by somebody else": Fault(
+        (2,),
+        lambda stage: _agent(stage, "guest-fsfreeze-freeze"),
+        {COMMAND: ("guest_frozen",), PUSH: ("guest_frozen",), FREEZE: ("guest_frozen", FINE), LOOK: (FINE,)},
+        lambda stage: _agent(stage, "guest-fsfreeze-thaw"),
+        at_rest=True,
+    ),
+    "the domain is paused": Fault(
+        (1, 5), lambda stage: stage.domain().suspend(), {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE}, lambda stage: stage.domain().resume()
+    ),
+    "the domain is destroyed, or migrated away": Fault(
+        (9,), destroy, {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,)}, survives=False
+    ),
+    "the domain has another name": Fault((9,), rename, {COMMAND: ("domain_not_found",)}, at_rest=True, survives=False),
+    "libvirtd is killed and comes again": Fault((5, 8, 10), restart_libvirt, {COMMAND: LIBVIRT_GONE, PUSH: LIBVIRT_GONE, FREEZE: (FINE,)}),
+    "libvirtd has no worker left": Fault(
+        (8,), crowd, {LOOK: (FINE, "hypervisor_unreachable"), COMMAND: ("hypervisor_unreachable", "agent_timeout", "agent_busy")},
+        uncrowd, at_rest=True,
+    ),
+    "the socket is slow": Fault((1,), slow, {LOOK: (FINE,)}, lambda stage: stage.wire.mend(), at_rest=True),
+    "the socket is cut": Fault((5, 10), lambda stage: stage.wire.cut(), {COMMAND: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}),
+    "the socket is half open": Fault(
+        (1, 8), lambda stage: stage.wire.hold(), {COMMAND: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}, lambda stage: stage.wire.cut()
+    ),
+    "the guest's disk is full": Fault(
+        (7,), in_guest(DISK_FULL), {PUSH: ("file_failed", "command_failed")}, in_guest("rm -f /data/full"), at_rest=True
+    ),
+    "the guest's disk is read-only": Fault(
+        (7,), in_guest("mount -o remount,ro /data"), {PUSH: ("file_failed", "command_failed")},
+        in_guest("mount -o remount,rw /data"), at_rest=True,
+    ),
+    "the guest has no memory left": Fault((7,), in_guest(MEMORY), {PUSH: (FINE, *AGENT_GONE)}),
+    "the controller is interrupted": Fault((2, 6, 10), signalled(signal.SIGINT), {COMMAND: (GONE,), PUSH: (GONE,)}),
+    "the controller is terminated": Fault((2, 10), signalled(signal.SIGTERM), {COMMAND: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
+    "the controller is killed": Fault((2, 10), kill_controller, {COMMAND: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
+}  # fmt: skip
+
+
+def _agent(stage: Stage, command: str) -> None:
+    libvirt_qemu.qemuAgentCommand(stage.domain(), f'{{"execute": "{command}"}}', 10, 0)
