@@ -85,6 +85,10 @@ bench: system venv-run collections ## side by side with community.libvirt and SS
 	$(RUN) python -m tests.bench $(BENCH)
 	$(RUN) python -m tests.bench.fleet $(FLEET)
 
+.PHONY: fleet-simulation
+fleet-simulation: venv-run collections ## 10,000 domains on 50 simulated hypervisors: what gathering them costs (SIMULATION=--full for more)
+	$(RUN) python -m tests.bench.simulation $(SIMULATION)
+
 .PHONY: coverage
 coverage: venv collections ## unit tests with branch coverage of the core
 	$(RUN) python -m pytest tests/unit -q -n auto --cov --cov-report=term-missing:skip-covered --cov-fail-under=95

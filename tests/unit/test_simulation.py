@@ -1,0 +1,80 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The simulated hypervisors still fit the real code, and would tell if it asked too much of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+import types
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import Plan, gather
+from ansible_collections.virtops.guest_agent.tests.bench.simulation.binding import libvirt_qemu
+from ansible_collections.virtops.guest_agent.tests.bench.simulation.hypervisor import Fleet, libvirtError, uris
+
+
+def _fleet(monkeypatch: pytest.MonkeyPatch, hypervisors: int, domains: int, hung: int = 0) -> Fleet:
+    fleet = Fleet.of(hypervisors, domains, hung=hung, round_trip="local")
+    binding = types.SimpleNamespace(open=fleet.open, libvirtError=libvirtError, registerErrorHandler=lambda *_: None)
+    monkeypatch.setattr(_hypervisor, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(_hypervisor, "libvirt", binding, raising=False)
+    monkeypatch.setattr(_hypervisor, "libvirt_qemu", libvirt_qemu, raising=False)
+    return fleet
+
+
+def test_every_record_is_complete_and_no_limit_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = _fleet(monkeypatch, 2, 20)
+    began = time.monotonic()
+    found = gather(uris(2), Plan(timeout=10, concurrency=8))
+    assert time.monotonic() - began < 2
+    assert found.failures == {}
+    assert [record["agent"]["status"] for record in found.records] == ["connected"] * 20
+    assert all(record["hostname"] == f"{record['libvirt']['name']}.example.com" for record in found.records)
+    assert {record["os"]["id"] for record in found.records} == {"debian"}
+    known = [{found["address"] for found in record["addresses"] if found["source"] == "agent"} for record in found.records]
+    assert len({address for addresses in known for address in addresses if address.startswith("10.")}) == 20
+    meters = fleet.meters()
+    # guest-info and the three of the default subsets
+    assert meters["commands"] == 20 * 4
+    assert meters["over"] == 0
+    assert 1 < meters["in_flight_connection"] <= 5
+    assert 1 < meters["in_flight"] <= 8
+    assert 1 < meters["workers"] <= 8
+
+
+def test_a_sixth_request_in_flight_is_flagged_and_waits_for_one_of_five() -> None:
+    fleet = Fleet.of(1, 6, round_trip="local")
+    connection = fleet.open(uris(1)[0])
+    domains = connection.listAllDomains(0)
+    ready = threading.Barrier(6)
+
+    def ask(number: int) -> None:
+        ready.wait(5)
+        libvirt_qemu.qemuAgentCommand(domains[number], '{"execute":"guest-get-host-name","id":1}', 5, 0)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+    for daemon in fleet.daemons.values():
+        daemon.latencies.command = lambda *_: 0.1  # type: ignore[method-assign]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert time.monotonic() - began >= 0.2
+    assert fleet.meters()["over"] == 1
+    assert fleet.meters()["workers"] == 5
+
+
+def test_a_hung_agent_costs_its_timeout_once_and_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = _fleet(monkeypatch, 1, 10, hung=1)
+    monkeypatch.setattr(_hypervisor, "_GRACE_SECONDS", 0.2)
+    began = time.monotonic()
+    found = gather(uris(1), Plan(timeout=10, agent_timeout=1))
+    assert 1 <= time.monotonic() - began < 2
+    statuses = sorted(record["agent"]["status"] for record in found.records)
+    assert statuses == ["connected"] * 9 + ["unresponsive"]
+    assert fleet.meters()["commands"] == 9 * 4
