@@ -100,13 +100,15 @@ def contested(claims: t.Mapping[_K, t.Sequence[Candidate]]) -> set[tuple[_K, str
 
 def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None:
     """Smaller is better; None is not allowed."""
+    if candidate["source"] not in policy.sources:  # most of what containers and loopback have: not worth reading
+        return None
     address = _address(candidate["address"])
     if address is None:
         return None
     family = f"ipv{address.version}"
     cidr = _position(policy.cidrs, lambda network: address.version == network.version and address in network)
     network = _position(policy.networks, lambda name: name == candidate["network"])
-    if candidate["source"] not in policy.sources or family not in policy.families or cidr is None or network is None:
+    if family not in policy.families or cidr is None or network is None:
         return None
     if any(address.version == excluded.version and address in excluded for excluded in policy.exclude_cidrs):
         return None

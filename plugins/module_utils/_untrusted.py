@@ -20,8 +20,9 @@ _UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def clean(value: str, limit: int = TEXT_MAX) -> str:
     """One printable line of at most ``limit`` characters; what is not printable becomes U+FFFD, tabs and newlines a space."""
-    line = value[: limit + 1].translate({9: " ", 10: " ", 13: " "})
+    line = value[: limit + 1]
     if not line.isascii() or not line.isprintable():
+        line = line.translate({9: " ", 10: " ", 13: " "})
         line = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNWANTED else c for c in line)
     return line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
