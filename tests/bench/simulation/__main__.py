@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .scenarios import FULL, INVENTORIES, PROFILED, SHORT, gathered, inventories
+from .scenarios import FULL, INVENTORIES, PROFILED, SHORT, WHOLE_INVENTORIES, gathered, inventories
 
 #: Heading, and how to get the cell.
 _COLUMNS = (
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(_shown(gathered(scenario), rows))
     if PROFILED.sweep.startswith(wanted):
         rows.append(_shown(gathered(PROFILED), rows))
-    for scenario, ways in INVENTORIES.items():
+    for scenario, ways in {**INVENTORIES, **(WHOLE_INVENTORIES if options.full else {})}.items():
         if scenario.sweep.startswith(wanted):
             for row in inventories(scenario, ways):
                 rows.append(_shown(row, rows))
