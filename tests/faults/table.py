@@ -21,9 +21,11 @@ from tests.lab.processes import kill_tree
 
 Strike = Callable[[Stage], None]
 
-COMMAND, PUSH, FREEZE, LOOK = "a command", "a file", "a freeze", "a look"
+COMMAND, BRIEF, PUSH, FREEZE, LOOK = "a command", "a command that ends", "a file", "a freeze", "a look"
 WORKS: Mapping[str, Work] = {
     COMMAND: Work("run_command", {"cmd": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
+    # For faults after which nobody can reach the guest: it goes on until its end, as over SSH, and leaves nothing then.
+    BRIEF: Work("run_command", {"cmd": ": > /run/begun; sleep 8", "timeout": 15}, "test -e /run/begun"),
     PUSH: Work("push_file", {"src": "SOURCE", "dest": "/data/pushed"}, "ls /data/.virtops-* >/dev/null 2>&1"),
     FREEZE: Work("fsfreeze", {"state": "frozen", "max_seconds": 10, "timeout": 15}, "! timeout 1 sh -c ': > /data/probe; sync'"),
     LOOK: Work("guest_info", {"gather": ["os", "hostname"], "timeout": 20}),
@@ -126,21 +128,26 @@ FAULTS: Mapping[str, Fault] = {
         at_rest=True,
     ),
     "the domain is paused": Fault(
-        (1, 5), lambda stage: stage.domain().suspend(), {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE}, lambda stage: stage.domain().resume()
+        (1, 5),
+        lambda stage: stage.domain().suspend(),
+        {BRIEF: DOMAIN_GONE, PUSH: DOMAIN_GONE},
+        lambda stage: stage.domain().resume(),
     ),
     "the domain is destroyed, or migrated away": Fault(
         (9,), destroy, {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,)}, survives=False
     ),
     "the domain has another name": Fault((9,), rename, {COMMAND: ("domain_not_found",)}, at_rest=True, survives=False),
-    "libvirtd is killed and comes again": Fault((5, 8, 10), restart_libvirt, {COMMAND: LIBVIRT_GONE, PUSH: LIBVIRT_GONE, FREEZE: (FINE,)}),
+    "libvirtd is killed and comes again": Fault(
+        (5, 8, 10), restart_libvirt, {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE, FREEZE: (FINE,)}
+    ),
     "libvirtd has no worker left": Fault(
         (8,), crowd, {LOOK: (FINE, "hypervisor_unreachable"), COMMAND: ("hypervisor_unreachable", "agent_timeout", "agent_busy")},
         uncrowd, at_rest=True,
     ),
     "the socket is slow": Fault((1,), slow, {LOOK: (FINE,)}, lambda stage: stage.wire.mend(), at_rest=True),
-    "the socket is cut": Fault((5, 10), lambda stage: stage.wire.cut(), {COMMAND: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}),
+    "the socket is cut": Fault((5, 10), lambda stage: stage.wire.cut(), {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}),
     "the socket is half open": Fault(
-        (1, 8), lambda stage: stage.wire.hold(), {COMMAND: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}, lambda stage: stage.wire.cut()
+        (1, 8), lambda stage: stage.wire.hold(), {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}, lambda stage: stage.wire.cut()
     ),
     "the guest's disk is full": Fault(
         (7,), in_guest(DISK_FULL), {PUSH: ("file_failed", "command_failed")}, in_guest("rm -f /data/full"), at_rest=True
@@ -152,7 +159,7 @@ FAULTS: Mapping[str, Fault] = {
     "the guest has no memory left": Fault((7,), in_guest(MEMORY), {PUSH: (FINE, *AGENT_GONE)}),
     "the controller is interrupted": Fault((2, 6, 10), signalled(signal.SIGINT), {COMMAND: (GONE,), PUSH: (GONE,)}),
     "the controller is terminated": Fault((2, 10), signalled(signal.SIGTERM), {COMMAND: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
-    "the controller is killed": Fault((2, 10), kill_controller, {COMMAND: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
+    "the controller is killed": Fault((2, 10), kill_controller, {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
 }  # fmt: skip
 
 

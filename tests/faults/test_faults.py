@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The promises under fault: every row of the table on a real guest, and what the guest, the controller and libvirtd are like then."""
+"""The promises under fault: every row of the table on a real guest, and what guest, controller and libvirtd are like then."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHORT = {
     ("libvirtd is killed and comes again", "a file"),
     ("the socket is half open", "a command that ends"),
     ("the guest's disk is full", "a file"),
-    ("the controller is killed", "a command"),
+    ("the controller is killed", "a command that ends"),
 }
 ROWS = [(name, work) for name, fault in FAULTS.items() for work in fault.works]
 #: Agent timeout, the task's own time, Ansible's start on a busy machine, and a margin.
@@ -95,13 +95,13 @@ def _sentence(result: dict[str, Any], name: str) -> str:
     """What is wrong with how a failure is told, "" for nothing."""
     text = result["msg"]
     named = name in text or result["failure"]["kind"] == "hypervisor_unreachable"
-    problems = {
-        "several lines": "\n" in text,
-        "no end": not text.endswith("."),
-        "no domain": not named,
-        "a traceback": "Traceback" in text,
-    }
-    return ", ".join(what for what, is_so in problems.items() if is_so)
+    problems = (
+        ("several lines", "\n" in text),
+        ("no end", not text.endswith(".")),
+        ("no domain", not named),
+        ("a traceback", "Traceback" in text),
+    )
+    return ", ".join(what for what, is_so in problems if is_so)
 
 
 def _play(stage: Stage, fault: Fault, work: str, source: Path) -> tuple[str, dict[str, Any], float]:

@@ -75,7 +75,15 @@ class Workshop:
 
     def tripping(self) -> CoverageData:
         """Which tests reach which lines."""
-        words = ["tests/unit", "-q", "-n", str(len(self._copies)), "--cov", "--cov-context=test", "--cov-report="]
+        words = [
+            "tests/unit",
+            "-q",
+            "-n",
+            str(len(self._copies)),
+            *(f"--cov={folder}" for folder in SOURCES),
+            "--cov-context=test",
+            "--cov-report=",
+        ]
         done = _pytest(self._copies[0], words, timeout=3600)
         if done.returncode:
             raise SystemExit(f"the tests fail already:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
