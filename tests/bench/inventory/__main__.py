@@ -1,0 +1,104 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The command line: python -m tests.bench.inventory [--quick] [--guests 10,40,80] [--json FILE]."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.lab import Guest, Lab
+from tests.lab.second import second_hypervisor
+
+from .contestants import CACHED, COMMUNITY, EVERYBODY, Contestants
+from .proxy import DelayProxy
+from .table import as_text
+
+_DELAY = 0.01
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.inventory", description=sys.modules[__package__].__doc__)
+    parser.add_argument("--guests", default="10,40,80", help="how many, in steps")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--limit", type=float, default=60, help="seconds after which a contestant is killed")
+    parser.add_argument("--quick", action="store_true", help="10 guests, one round")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured as JSON")
+    options = parser.parse_args(arguments)
+    sizes = [10] if options.quick else sorted(int(size) for size in options.guests.split(","))
+    rows = []
+    with (
+        second_hypervisor() as hypervisor,
+        hypervisor.lab() as lab,
+        tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as work,
+    ):
+        socket = Path(work) / "delayed"
+        proxy = DelayProxy(socket, hypervisor.socket, _DELAY)
+        try:
+            rows = _all(lab, f"qemu+unix:///session?socket={socket}", proxy, Path(work), sizes, options)
+        finally:
+            proxy.close()
+    print(as_text(rows))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(row["faults"] for row in rows) else 0
+
+
+def _all(
+    lab: Lab, delayed: str, proxy: DelayProxy, work: Path, sizes: list[int], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    rounds, limit = (1, 20.0) if options.quick else (options.rounds, options.limit)
+    names: list[str] = []
+    rows = []
+    for size in sizes:
+        # The other inventory takes all that a hypervisor has: the fleet grows between the measurements.
+        names += lab.start_all([Guest(name=f"bench-inv-{number}") for number in range(len(names), size)])
+        for title, uri in (("local", lab.uri), ("20 ms", delayed)):
+            proxy.calls.clear()
+            rows.append(_row(title, Contestants(work, uri, names, [], limit), size, 0, rounds, proxy))
+        if size == 40 or len(sizes) == 1:
+            hung = lab.start_all([Guest(name=f"bench-inv-hung-{number}", agent="stopped") for number in range(3)])
+            rows.append(_row("local", Contestants(work, lab.uri, names, hung, limit), size, 3, rounds, proxy))
+            # What the killed contestant asked waits in the daemon until these domains are gone.
+            for name in hung:
+                lab.destroy(name)
+    return rows
+
+
+def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, proxy: DelayProxy) -> dict[str, Any]:
+    print(f"bench: {guests} guests, {title}, {hung} hung", file=sys.stderr, flush=True)
+    seconds: dict[str, list[float]] = {key: [] for key in EVERYBODY}
+    row: dict[str, Any] = {
+        "guests": guests,
+        "hung": hung,
+        "link": title,
+        "seconds": seconds,
+        "requests": {},
+        "killed": [],
+        "faults": [],
+    }
+    who.run(CACHED)  # fills the cache
+    # With hung guests the other one never ends, and holds their agents: it comes once, and last.
+    turns = [key for _round in range(rounds) for key in EVERYBODY if not (hung and key == COMMUNITY)]
+    for key in [*turns, *([COMMUNITY] if hung else [])]:
+        proxy.calls.clear()
+        run = who.run(key)
+        if run.seconds is None:
+            row["killed"].append(key)
+        elif run.fault:
+            row["faults"].append(f"{key}: {run.fault}")
+        else:
+            seconds[key].append(run.seconds)
+            row["requests"][key] = {f"{program:#x}/{procedure}": n for (program, procedure), n in sorted(proxy.calls.items())}
+    return row
+
+
+if __name__ == "__main__":
+    sys.exit(main())
