@@ -84,10 +84,16 @@ bench: system venv-run collections ## side by side with community.libvirt and SS
 	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0"
 	$(RUN) python -m tests.bench $(BENCH)
 	$(RUN) python -m tests.bench.fleet $(FLEET)
+	$(RUN) python -m tests.bench.inventory $(INVENTORY)
 
 .PHONY: fleet-simulation
 fleet-simulation: venv-run collections ## 10,000 domains on 50 simulated hypervisors: what gathering them costs (SIMULATION=--full for more)
 	$(RUN) python -m tests.bench.simulation $(SIMULATION)
+
+.PHONY: bench-inventory
+bench-inventory: system venv-run collections ## the inventory beside community.libvirt's and the least that libvirt-python needs
+	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0"
+	$(RUN) python -m tests.bench.inventory $(INVENTORY)
 
 .PHONY: coverage
 coverage: venv collections ## unit tests with branch coverage of the core
@@ -141,4 +147,4 @@ clean: ## remove everything that a run leaves in the checkout
 
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from tests.lab import Guest, Lab
 from tests.lab.second import second_hypervisor
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="10 guests, one round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured as JSON")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)  # so that the guests go too
     sizes = [10] if options.quick else sorted(int(size) for size in options.guests.split(","))
     rows = []
     with (
@@ -98,6 +101,10 @@ def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, prox
             seconds[key].append(run.seconds)
             row["requests"][key] = {f"{program:#x}/{procedure}": n for (program, procedure), n in sorted(proxy.calls.items())}
     return row
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
