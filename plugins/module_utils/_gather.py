@@ -16,7 +16,7 @@ import queue
 import threading
 import typing as t
 
-from . import _domain_xml, _leases, _preflight, _probe, _record
+from . import _domain_xml, _leases, _parallel, _preflight, _probe, _record
 from ._addresses import AddressPolicy, contested, usable
 from ._client import GuestAgent
 from ._commands.exec import Probe
@@ -86,6 +86,7 @@ class _Sweep:
         self._done = threading.Event()
         self._jobs: queue.SimpleQueue[DomainSummary] = queue.SimpleQueue()
         self._records: dict[str, _record.Record] = {}
+        self._domains: dict[str, Domain] = {}
         self._open = 0
         self._listed = False
         self._hostname = ""
@@ -115,11 +116,11 @@ class _Sweep:
 
     def confirm(self, record: _record.Record) -> None:
         """Add what the hypervisor itself knows of the domain's addresses."""
+        domain = self._domains[record["libvirt"]["uuid"]]
         for source in ("lease", "arp"):
             if self._deadline.expired():
                 return
             try:
-                domain = self._connections[0].domain(record["libvirt"]["uuid"])
                 record["addresses"] += _leases.known(domain, record["interfaces"], source)
             except GuestAgentError:
                 continue
@@ -143,6 +144,7 @@ class _Sweep:
             self._crash = error
             self._done.set()
             return
+        self._domains = {summary.domain.uuid: summary.domain for summary in wanted}
         self._open = len(wanted)
         self._listed = True
         for summary in wanted:
@@ -279,6 +281,7 @@ def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.R
     by_uri = {sweep.uri: sweep for sweep in sweeps}
     claims = {_record.key(record): usable(record["addresses"], policy) for record in records}
     disputants = {key for key, _address in contested(claims)}
-    for record in records:
-        if _record.key(record) in disputants:
-            by_uri[record["libvirt"]["uri"]].confirm(record)
+    _parallel.each(
+        lambda record: by_uri[record["libvirt"]["uri"]].confirm(record),
+        [record for record in records if _record.key(record) in disputants],
+    )
