@@ -114,6 +114,15 @@ class GuestAgent:
         self._silent = None
         self._capabilities = None
 
+    def revive(self, seconds: float) -> None:
+        """Ask an agent again that has ended, over another connection where that is what was lost.
+
+        :raise GuestAgentError: it is not back, or there is no way to it.
+        """
+        self._transport.renew(seconds)
+        self.retry()
+        self.call("guest-ping")
+
     def capabilities(self) -> Capabilities:
         """What the agent can do, asked once (guest-info)."""
         if self._capabilities is None:

@@ -209,6 +209,15 @@ class Domain:
         """Its snapshots and block jobs."""
         return Storage(self._handle, self._call)
 
+    def renew(self, seconds: float) -> None:
+        """Take another connection to the hypervisor, within ``seconds``, where this one is lost.
+
+        :raise HypervisorUnreachable: there is none yet.
+        :raise DomainNotFound: the domain went with it.
+        """
+        self._connection.renew(seconds)
+        self._handle = self._call(lambda: self._connection.handle.lookupByUUIDString(self.uuid), seconds)
+
     def destroy(self, seconds: float | None = None) -> None:
         """Pull the plug (virDomainDestroy); QEMU may take long to let go of its storage."""
         self._call(self._handle.destroy, seconds)
@@ -235,6 +244,11 @@ class Connection:
     def again(self) -> Connection:
         """Another connection to the same hypervisor."""
         return connect(self.uri, self._timeout)
+
+    def renew(self, seconds: float) -> None:
+        """Connect once more, within ``seconds``, where the connection is lost."""
+        if not _alive(self.handle):
+            self.handle = self.call(lambda: _open(self.uri), seconds)
 
     def hostname(self) -> str:
         return t.cast(str, self.call(self.handle.getHostname))

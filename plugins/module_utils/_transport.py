@@ -37,6 +37,13 @@ class Transport(t.Protocol):
         :raise CommandRefused: the transport itself reports the agent's error (libvirt does).
         """
 
+    def renew(self, seconds: float) -> None:
+        """Find another way to the guest, within ``seconds``, where the one that was is lost.
+
+        :raise HypervisorUnreachable: there is none yet.
+        :raise DomainNotFound: the domain went with it.
+        """
+
 
 class LibvirtTransport:
     """libvirt's own link to the agent (virDomainQemuAgentCommand); it taints the domain ``custom-ga-command`` once a run."""
@@ -50,6 +57,9 @@ class LibvirtTransport:
 
     def exchange(self, request: Request, seconds: int) -> str:
         return self._domain.agent_command(request.command, request.text, seconds)
+
+    def renew(self, seconds: float) -> None:
+        self._domain.renew(seconds)
 
 
 class Link(t.Protocol):
@@ -98,6 +108,9 @@ class LinkTransport:
         # Whatever else came may be an answer out of turn: the next request starts afresh.
         self._in_step = not self._buffer and bool(re.search(rb'"id":\s*%d\b' % request.id, line))
         return line.decode("utf-8", "replace")
+
+    def renew(self, seconds: float) -> None:
+        """Nothing: a link that broke is opened anew by the next request."""
 
     def close(self) -> None:
         if self._link is not None:

@@ -24,6 +24,7 @@ from tests.lab.errors import LabError
 from tests.lab.processes import Process
 from tests.lab.second import SecondHypervisor
 
+FILES, HANDLES, PROCESSES = "temporary files", "open files of the agent", "processes of the guest"
 #: No other process has these words: what a command left is found by them.
 SLEEP = "sleep 31313"
 _MARK = "VIRTOPS_FAULT"
@@ -93,7 +94,7 @@ class Stage:
         return self.lab.run(self.guest, command, timeout).output
 
     def begin(self, work: Work) -> None:
-        guest = {"domain": self.guest, "uri": self.uri, "agent_timeout": 3}
+        guest = {"domain": self.guest, "uri": self.uri, "agent_timeout": 5}
         self.running = Running(self.ansible, work.module, {**work.args, **guest})
         if work.begun:
             until(lambda: self.lab.run(self.guest, work.begun).returncode == 0, 40, "the work has begun")
@@ -107,9 +108,9 @@ class Stage:
         """What is not as it was, by name; nothing where all is well."""
         running = self.running
         found = {
-            "temporary files": self.sh(_LEFT),
-            "open files of the agent": self.sh(_HANDLES),
-            "processes of the guest": self.sh(_PROCESSES),
+            FILES: self.sh(_LEFT),
+            HANDLES: self.sh(_HANDLES),
+            PROCESSES: self.sh(_PROCESSES),
             "processes of the controller": " ".join(map(str, running.processes())) if running else "",
             "no tick, so frozen": "" if self._ticks() else "yes",
         }

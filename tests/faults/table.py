@@ -16,7 +16,7 @@ from typing import NamedTuple
 import libvirt
 import libvirt_qemu
 
-from tests.faults.stage import SLEEP, Stage, Work, signalled
+from tests.faults.stage import FILES, HANDLES, PROCESSES, SLEEP, Stage, Work, signalled
 from tests.lab.processes import kill_tree
 
 Strike = Callable[[Stage], None]
@@ -32,6 +32,8 @@ WORKS: Mapping[str, Work] = {
 }
 #: A task that succeeds all the same; one that never ends on its own account, since its process is gone.
 FINE, GONE = "", "gone"
+#: Nobody could reach the guest when the task ended. A command goes on there until its own end; its files stay.
+UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), PUSH: (FILES, HANDLES)}
 AGENT_GONE = ("agent_disappeared", "agent_disconnected", "agent_timeout", "command_failed")
 DOMAIN_GONE = ("domain_not_running", "domain_not_found", "agent_disappeared", "agent_disconnected", "agent_timeout")
 LIBVIRT_GONE = ("connection_lost", "hypervisor_unreachable", "agent_timeout")
@@ -39,6 +41,7 @@ LIBVIRT_GONE = ("connection_lost", "hypervisor_unreachable", "agent_timeout")
 
 class Fault(NamedTuple):
     """promises: those of the design that it puts to the test. works: the tasks it hits, and the kinds of failure each may end with.
+    leaves: what may still be there afterwards, by task; a limit, and the documentation says why.
     at_rest: it comes before the task begins. heal: what an operator does about it. survives: whether the guest is still there.
     """
 
@@ -46,6 +49,7 @@ class Fault(NamedTuple):
     strike: Strike
     works: Mapping[str, Collection[str]]
     heal: Strike = lambda _stage: None
+    leaves: Mapping[str, Collection[str]] = {}
     at_rest: bool = False
     survives: bool = True
 
@@ -115,7 +119,11 @@ FAULTS: Mapping[str, Fault] = {
         (5, 7, 10), in_guest("kill -9 $(pidof qemu-ga)"), {COMMAND: AGENT_GONE, PUSH: AGENT_GONE, FREEZE: (FINE,)}
     ),
     "the agent hangs": Fault(
-        (1, 5, 7), in_guest("kill -STOP $(pidof qemu-ga)"), {COMMAND: AGENT_GONE, PUSH: AGENT_GONE, FREEZE: (FINE,)}, CONT
+        (1, 5, 7),
+        in_guest("kill -STOP $(pidof qemu-ga)"),
+        {COMMAND: AGENT_GONE, PUSH: AGENT_GONE, FREEZE: (FINE,)},
+        CONT,
+        leaves=UNREACHED,
     ),
     "the agent hangs, and nobody knows yet": Fault(
         (1,), in_guest("kill -STOP $(pidof qemu-ga)"), {COMMAND: ("agent_timeout",), LOOK: (FINE,)}, CONT, at_rest=True
@@ -132,6 +140,7 @@ FAULTS: Mapping[str, Fault] = {
         lambda stage: stage.domain().suspend(),
         {BRIEF: DOMAIN_GONE, PUSH: DOMAIN_GONE},
         lambda stage: stage.domain().resume(),
+        leaves=UNREACHED,
     ),
     "the domain is destroyed, or migrated away": Fault(
         (9,), destroy, {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,)}, survives=False
@@ -141,26 +150,36 @@ FAULTS: Mapping[str, Fault] = {
         (5, 8, 10), restart_libvirt, {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE, FREEZE: (FINE,)}
     ),
     "libvirtd has no worker left": Fault(
-        (8,), crowd, {LOOK: (FINE, "hypervisor_unreachable"), COMMAND: ("hypervisor_unreachable", "agent_timeout", "agent_busy")},
-        uncrowd, at_rest=True,
+        (8,),
+        crowd,
+        {LOOK: (FINE, "hypervisor_unreachable"), COMMAND: ("hypervisor_unreachable", "agent_timeout", "agent_busy")},
+        uncrowd,
+        at_rest=True,
     ),
     "the socket is slow": Fault((1,), slow, {LOOK: (FINE,)}, lambda stage: stage.wire.mend(), at_rest=True),
     "the socket is cut": Fault((5, 10), lambda stage: stage.wire.cut(), {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}),
     "the socket is half open": Fault(
-        (1, 8), lambda stage: stage.wire.hold(), {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}, lambda stage: stage.wire.cut()
+        (1, 8),
+        lambda stage: stage.wire.hold(),
+        {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE},
+        lambda stage: stage.wire.cut(),
+        leaves=UNREACHED,
     ),
     "the guest's disk is full": Fault(
         (7,), in_guest(DISK_FULL), {PUSH: ("file_failed", "command_failed")}, in_guest("rm -f /data/full"), at_rest=True
     ),
     "the guest's disk is read-only": Fault(
-        (7,), in_guest("mount -o remount,ro /data"), {PUSH: ("file_failed", "command_failed")},
-        in_guest("mount -o remount,rw /data"), at_rest=True,
+        (7,),
+        in_guest("mount -o remount,ro /data"),
+        {PUSH: ("file_failed", "command_failed")},
+        in_guest("mount -o remount,rw /data"),
+        at_rest=True,
     ),
     "the guest has no memory left": Fault((7,), in_guest(MEMORY), {PUSH: (FINE, *AGENT_GONE)}),
     "the controller is interrupted": Fault((2, 6, 10), signalled(signal.SIGINT), {COMMAND: (GONE,), PUSH: (GONE,)}),
     "the controller is terminated": Fault((2, 10), signalled(signal.SIGTERM), {COMMAND: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
-    "the controller is killed": Fault((2, 10), kill_controller, {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
-}  # fmt: skip
+    "the controller is killed": Fault((2, 10), kill_controller, {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}, leaves=UNREACHED),
+}
 
 
 def _agent(stage: Stage, command: str) -> None:

@@ -130,6 +130,9 @@ class FakeGuest:
     def agent(self, timeout: int = 5) -> GuestAgent:
         return GuestAgent(self, timeout)
 
+    def renew(self, seconds: float) -> None:
+        """There is no way to it that could be lost."""
+
     def exchange(self, request: Request, seconds: int) -> str:
         message = json.loads(request.text)
         command, arguments = message["execute"], message.get("arguments", {})

@@ -81,6 +81,9 @@ class Watched:
     def name(self) -> str:
         return self._transport.name
 
+    def renew(self, seconds: float) -> None:
+        self._transport.renew(seconds)
+
     def exchange(self, request: Request, seconds: int) -> str:
         arguments = json.loads(request.text).get("arguments", {})
         self.sent.append((request.command, arguments))

@@ -274,3 +274,19 @@ def test_lifecycle_events(host: Hypervisor) -> None:
     assert watch.next(0.01) is None
     watch.close()
     assert host.handles[0].callbacks == {}
+
+
+def test_a_connection_that_is_lost_is_made_anew(host: Hypervisor) -> None:
+    connection = _hypervisor.connect(samples.URI, 1)
+    domain = connection.domain("web")
+    opens = host.opens
+    domain.renew(1)
+    assert host.opens == opens  # it is not lost
+    host.alive = False
+    domain.renew(1)
+    assert host.opens == opens + 1
+    host.alive = True
+    assert domain.state() == "running"
+    host.raises["lookup"] = Error(42, "no domain")
+    with pytest.raises(_errors.DomainNotFound):
+        domain.renew(1)

@@ -26,7 +26,9 @@ from .._errors import (
     AgentDisconnected,
     CommandFailed,
     CommandTimeout,
+    ConnectionLost,
     GuestAgentError,
+    HypervisorUnreachable,
     InvalidInput,
     OutputTooLong,
     ProtocolError,
@@ -50,6 +52,8 @@ _ROOM_MIN: t.Final = 8 * 1024
 _UNREAD_MAX: t.Final = 60 * 1024
 #: More output of one stream than the controller should hold in memory.
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
+#: After these it may be back soon.
+_ENDED: t.Final = (AgentDisappeared, AgentDisconnected, ConnectionLost)
 #: Between two questions whether an agent that has ended is back.
 _RETURN_PAUSE: t.Final = 0.5
 #: For scripts of ours that have nothing to wait for.
@@ -192,17 +196,18 @@ class _Run:
 
 
 def await_return(agent: GuestAgent, error: BaseException, clock: Clock = SYSTEM_CLOCK) -> None:
-    """An agent that has ended may be on its way back, and then can clean up. One that hangs is not waited for."""
+    """An agent that has ended, or libvirt, may be on its way back, and then can clean up. One that hangs is not waited for."""
+    if not isinstance(error, _ENDED):
+        return
     deadline = Deadline(agent.timeout, clock)
-    while isinstance(error, (AgentDisappeared, AgentDisconnected)) and not deadline.expired():
-        agent.retry()
+    while not deadline.expired():
         try:
-            agent.call("guest-ping")
-        except GuestAgentError as still:
-            error = still
+            agent.revive(max(1.0, deadline.remaining()))
+            break
+        except (*_ENDED, HypervisorUnreachable):
             deadline.sleep(_RETURN_PAUSE)
-        else:
-            return
+        except GuestAgentError:
+            break
 
 
 def check(command: Command) -> None:
