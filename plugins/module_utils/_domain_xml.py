@@ -16,6 +16,9 @@ AGENT_CHANNEL: t.Final = "org.qemu.guest_agent.0"
 DATA_CHANNEL: t.Final = "org.virtops.guest_agent.0"
 _KIB: t.Final = {"b": 1 / 1024, "bytes": 1 / 1024, "k": 1, "KiB": 1, "M": 1024, "MiB": 1024, "G": 1024**2, "GiB": 1024**2}
 
+#: No honest number is longer.
+_DIGITS_MAX: t.Final = 24
+
 
 class Nic(t.NamedTuple):
     mac: str
@@ -63,7 +66,7 @@ def parse(xml: str) -> DomainXml:
         title=root.findtext("title"),
         description=root.findtext("description"),
         metadata=_metadata(root.find("metadata")),
-        vcpus=int(root.findtext("vcpu", "1")),
+        vcpus=_number(root.findtext("vcpu", "1")),
         memory_mib=_memory_mib(root.find("memory")),
         channel=_channel(root),
         nics=tuple(_nic(nic) for nic in root.iterfind("devices/interface")),
@@ -137,7 +140,7 @@ def _memory_mib(memory: ET.Element | None) -> int:
         return 0
     unit = memory.get("unit", "KiB")
     factor = _KIB.get(unit, 1)
-    return int(int(memory.text) * factor / 1024)
+    return int(_number(memory.text) * factor / 1024)
 
 
 def _nic(nic: ET.Element) -> Nic:
@@ -185,3 +188,9 @@ def _children(element: ET.Element) -> dict[str, t.Any]:
         else:
             found[tag] = value
     return found
+
+
+def _number(text: str | None) -> int:
+    """0 for what is none: one odd definition must not cost the others their inventory."""
+    digits = (text or "").strip()
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX else 0

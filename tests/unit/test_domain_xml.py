@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import xml.etree.ElementTree as ET
+
 import pytest
+from hypothesis import given, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
@@ -145,3 +150,65 @@ def test_a_kind_and_a_bus_address_in_any_notation() -> None:
     found = _domain_xml.parse(_domain(disk, kind="lxc"))
     assert found.kind == "lxc"
     assert found.disks[0].pci == (0, 31, 3, 0)
+
+
+#: What the parser looks at, and names that it does not know.
+_TAGS = [
+    "name",
+    "uuid",
+    "title",
+    "metadata",
+    "memory",
+    "vcpu",
+    "devices",
+    "channel",
+    "interface",
+    "disk",
+    "target",
+    "source",
+    "mac",
+    "pm",
+    "x",
+]
+_KEYS = ["type", "name", "state", "dev", "bus", "address", "unit", "network", "bridge", "current", "enabled"]
+_VALUES = st.sampled_from(["virtio", _domain_xml.AGENT_CHANNEL, "connected", "network", "KiB", "", "-1", "9" * 40]) | st.text(
+    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"), max_size=20
+)
+
+
+def _element(tag: str, attributes: dict[str, str], text: str, children: list[ET.Element]) -> ET.Element:
+    element = ET.Element(tag, attributes)
+    element.text = text
+    element.extend(children)
+    return element
+
+
+_ELEMENTS = st.recursive(
+    st.builds(_element, st.sampled_from(_TAGS), st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=3), _VALUES, st.just([])),
+    lambda children: st.builds(
+        _element,
+        st.sampled_from(_TAGS),
+        st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=3),
+        _VALUES,
+        st.lists(children, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(_ELEMENTS, max_size=6))
+def test_any_elements_in_any_place_are_read(elements: list[ET.Element]) -> None:
+    """What libvirt adds one day, or what a hypervisor's owner writes into metadata, costs nobody's inventory."""
+    xml = ET.tostring(_element("domain", {"type": "qemu"}, "", elements), encoding="unicode")
+    parsed = _domain_xml.parse(xml)
+    assert parsed.channel in ("connected", "disconnected", None, "")
+    json.dumps(parsed)
+    _domain_xml.channels(xml)
+    _domain_xml.has_serial_controller(xml)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_domain_or_a_typed_error(text: str) -> None:
+    for xml in (text, f"<domain>{text}</domain>"):
+        with contextlib.suppress(LibvirtFailure):
+            assert _domain_xml.parse(xml).vcpus >= 0
