@@ -34,7 +34,5 @@ def require(guest: Guest, needed: t.Sequence[str]) -> t.Iterator[GuestAgent]:
             agent.require(command)
         yield agent
     except GuestAgentError as error:
-        explained = explain(guest.agent, error, needed)
-        if explained is error:
-            raise
-        raise explained from error
+        # An error that there is nothing to add to is raised as it was.
+        raise explain(guest.agent, error, needed) from error.__cause__

@@ -22,7 +22,5 @@ def open_target(params: t.Mapping[str, t.Any], needed: t.Sequence[str]) -> t.Ite
         try:
             yield reached
         except GuestAgentError as error:
-            explained = explain(reached.agent, error, needed)
-            if explained is error:
-                raise
-            raise explained from error
+            # An error that there is nothing to add to is raised as it was.
+            raise explain(reached.agent, error, needed) from error.__cause__

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import io
 import os
 import random
 import re
@@ -21,8 +22,10 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, exec as exec_, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane, ignore
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
+from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched, wait_until
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
@@ -61,6 +64,13 @@ def test_a_user_is_a_name(guest: Watched) -> None:
     for user in ("root:x", "root\n", ""):
         with pytest.raises(_errors.InvalidInput, match="name of a user"):
             run(guest, "/bin/true", user=user)
+    assert guest.sent == []
+
+
+@pytest.mark.parametrize("umask", ["8", "22", "00022", "022\n", "0;:", "u=rwx"])
+def test_a_umask_is_octal_digits(guest: Watched, umask: str) -> None:
+    with pytest.raises(_errors.InvalidInput, match="three or four octal digits"):
+        run(guest, "/bin/true", umask=umask)
     assert guest.sent == []
 
 
@@ -372,3 +382,10 @@ def test_a_number_of_another_boot_is_left_alone() -> None:
         for age, ended in ((10**9, False), (0, True)):
             subprocess.run(["/bin/sh", "-c", _login_shell.kill(somebody.pid, "0" * 32, age)], check=True, timeout=20)
             assert (somebody.poll() is not None) is ended
+
+
+def test_a_short_script_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "_SHORT", 0.2)
+    agent = FakeGuest(programs=lambda _argv: Program(polls=10**6)).agent()
+    with pytest.raises(_errors.WaitTimeout, match=r"a script of a few lines did not end within 0\.2 s"):
+        shell.stage(agent, AgentLane(agent), io.BytesIO(b"x"), 1, ignore)

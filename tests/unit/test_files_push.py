@@ -5,21 +5,24 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import pwd
 import random
+import re
 import stat
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _placed
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.files import Attributes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import Reached
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
-from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Watched
+from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
@@ -132,8 +135,10 @@ class Spoiling:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self.written: list[str] = []
 
     def write(self, path: str, source: t.BinaryIO, size: int, progress: t.Callable[[int], object]) -> None:
+        self.written.append(path)
         Path(path).write_bytes(bytes(self._size))
 
     read = write
@@ -148,6 +153,48 @@ def test_what_arrives_is_verified(guest: Watched, place: Path, size: int, user: 
     assert caught.value.reason == "corrupt"
     assert (place / "own" / "x").read_bytes() == b"old"
     assert names(place / "own") == ["x"]
+
+
+def test_a_program_that_arrives_spoiled_is_not_sent_again(guest: Watched) -> None:
+    """Another directory is tried for what is wrong with a directory, and for nothing else."""
+    lane = Spoiling(HALF)
+    reached = Reached(guest.agent(), t.cast(t.Any, lane), None)
+    with (
+        pytest.raises(files.FileFailed, match="what arrived is not what was sent"),
+        _placed.placed(reached, io.BytesIO(DATA[: HALF + 1]), "root", (), ()),
+    ):
+        raise AssertionError("it runs")
+    assert len(lane.written) == 1
+
+
+def saying(pattern: bytes, new: bytes) -> Fault:
+    """What the scripts print, with what fits ``pattern`` replaced."""
+
+    def fault(_arguments: Message, ask: t.Callable[[], Message]) -> Message:
+        reply = ask()
+        ended = reply["return"]
+        if "out-data" in ended:
+            ended["out-data"] = base64.b64encode(re.sub(pattern, new, base64.b64decode(ended["out-data"]))).decode()
+        return reply
+
+    return fault
+
+
+def test_the_agent_writes_to_no_place_that_the_guest_chooses(guest: Watched, place: Path) -> None:
+    (place / "victim").write_bytes(b"old")
+    guest.faults = {"guest-exec-status": [saying(b"^ready .*", f"ready {place}/victim".encode())] * 1000}
+    with pytest.raises(_errors.ProtocolError, match="what the guest says about a file is not readable"):
+        push(guest, place / "x", DATA[: HALF + 1])
+    assert guest.count("guest-file-open") == 0
+    assert (place / "victim").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"done\n", b"gone\n"), (b"\0", b""), (b"\0", b"\0\0")])
+@pytest.mark.parametrize("size", SIZES)
+def test_an_outcome_that_is_not_readable(guest: Watched, place: Path, size: int, old: bytes, new: bytes) -> None:
+    guest.faults = {"guest-exec-status": [saying(old, new)] * 1000}
+    with pytest.raises(_errors.ProtocolError, match="what the guest says about a file is not readable"):
+        push(guest, place / "x", DATA[:size])
 
 
 class Shrinking(io.BytesIO):

@@ -234,7 +234,7 @@ def test_a_guest_that_cannot_be_asked_at_all() -> None:
 def test_a_guest_that_somebody_else_has_frozen_is_left_to_him() -> None:
     scene = Scene()
     scene.domains[0].guest.frozen = True
-    with pytest.raises(_errors.GuestFrozen):
+    with pytest.raises(_errors.GuestFrozen, match="frozen already, and not by this task"):
         scene.take()
     assert scene.frozen == [True, False]
 
@@ -298,6 +298,16 @@ def test_a_guest_that_cannot_be_thawed(required: bool) -> None:
     assert scene.chains == ([1, 1] if required else [2, 2])
 
 
+def test_a_thaw_that_thaws_nothing_is_not_believed() -> None:
+    scene = Scene()
+    scene.domains[0].guest.replies["guest-fsfreeze-thaw"] = 0
+    failure = scene.take()
+    assert isinstance(failure, _errors.CommandFailed)
+    assert "the guest is still frozen; the watchdog goes on trying to thaw the guest" in str(failure)
+    assert scene.frozen == [True, False]
+    assert [watchdog.told[-1] for watchdog in scene.watchdogs] == ["frozen", "release"]
+
+
 def test_a_group_that_takes_too_long_to_freeze(clock: FakeClock) -> None:
     scene = Scene(windows="b")
     exchange = scene.domains[0].guest.exchange
@@ -359,5 +369,15 @@ def test_a_merge_that_libvirt_gives_up(taken: FakeDomain) -> None:
     taken.looks = None
     taken.working = lambda _target: False  # type: ignore[method-assign]
     with pytest.raises(_errors.LibvirtFailure, match="could not be merged"):
+        _merge_job(taken)
+    assert taken.record is not None
+
+
+def test_a_disk_that_is_taken_out_while_it_is_merged(taken: FakeDomain) -> None:
+    def unplugged(*_what: t.Any) -> None:
+        taken.xml = lambda: "<domain><devices/></domain>"  # type: ignore[method-assign]
+
+    taken.commit = unplugged  # type: ignore[method-assign]
+    with pytest.raises(_errors.LibvirtFailure, match="disk vda is gone"):
         _merge_job(taken)
     assert taken.record is not None

@@ -205,6 +205,20 @@ def test_nobody_who_knows(logind: Logind, run: Run, rc: int, kind: str) -> None:
     assert logind.done == []
 
 
+@pytest.mark.parametrize(("rc", "words"), [(90, "no loginctl"), (91, "not started by systemd")])
+def test_nobody_who_starts_a_session(logind: Logind, rc: int, words: str) -> None:
+    logind.rc = rc
+    with pytest.raises(sessions_.NoLogind, match=words):
+        sessions_.start(_agent(), "ann", "tty5")
+
+
+@pytest.mark.parametrize("verb", ["kill-user", "--help", ""])
+def test_only_what_the_module_has_a_state_for_is_done_to_sessions(logind: Logind, verb: str) -> None:
+    with pytest.raises(ValueError, match=f"^{verb}$"):
+        sessions_.act(_agent(), verb, ["3"])
+    assert logind.done == []
+
+
 LOGINCTL = """#!/bin/sh
 echo "$*" >>"$LOG"
 case $* in

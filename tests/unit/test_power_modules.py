@@ -376,6 +376,18 @@ def test_a_domain_that_does_not_wake_up(domain: Domain, run: Run) -> None:
     assert "Unable to wake up" in result["msg"]
 
 
+def test_a_domain_that_goes_off_instead_of_awake(domain: Domain, run: Run) -> None:
+    def wake(_flags: int) -> int:
+        domain.current = 5
+        return 0
+
+    domain.current = 7
+    domain.pMWakeup = wake  # type: ignore[method-assign]
+    result = run(suspend, state="awake", timeout=1)
+    assert result["failure"]["kind"] == "not_awake"
+    assert "the domain is shutoff instead of awake" in result["msg"]
+
+
 def test_an_agent_that_does_not_wake_up(domain: Domain, guest: FakeGuest, run: Run) -> None:
     domain.current = 7
     guest.silent.add("guest-ping")

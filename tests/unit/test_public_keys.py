@@ -128,6 +128,12 @@ def test_what_is_no_key(text: str) -> None:
         _public_keys.parse_line(text)
 
 
+@pytest.mark.parametrize("text", ["restrict ssh-ed25519", f"restrict {KEY.replace('ssh-ed25519', 'ssh-foo')}", f"re strict {KEY}"])
+def test_what_stands_after_options_is_no_key_of_a_known_type(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no type of key that is known \(ssh-ed25519,"):
+        _public_keys.parse_line(text)
+
+
 @pytest.mark.parametrize("text", ["a\nb", "a\x00b", "a\x1bb", "a\x7fb", "a\x85b", "a\u2028b", "a\u202eb", "a\ud800b", "x" * 16385])
 def test_what_is_no_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"it has|it is longer"):

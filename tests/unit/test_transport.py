@@ -28,6 +28,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import (
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go
 
 CHANNEL = "org.qemu.guest_agent.1"
@@ -341,6 +342,27 @@ def test_what_comes_too_late_is_the_next_calls(host: Hypervisor) -> None:
     ends[0].close()
     with pytest.raises(ConnectionError):
         stream.receive(Deadline(1))
+    stream.close()
+
+
+def test_when_the_time_is_over_nothing_is_looked_for_any_more(host: Hypervisor) -> None:
+    """A look that began then would be what the next call waits for first."""
+    ends: list[socket.socket] = []
+    _channel(host, "connected")
+    host.domains[0].channels[CHANNEL] = ends.append
+    stream = _domain(host).open_channel(CHANNEL)
+    clock = FakeClock()
+    looks: list[float] = []
+
+    def slow() -> None:
+        looks.append(clock.monotonic())
+        clock.sleep(5)
+
+    host.domains[0].streams[CHANNEL].fetch = slow  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        stream.receive(Deadline(5, clock))
+    stream.send(b"more", Deadline(5))
+    assert len(looks) == 1
     stream.close()
 
 
