@@ -75,6 +75,11 @@ faults: system venv collections ## whatever a hostile agent answers, against eve
 faults-short: system venv collections
 	$(RUN) python -m pytest tests/faults -q -rs --durations=10
 
+.PHONY: fuzz
+fuzz: packages collections ## fuzz what an agent may answer, guided by coverage: 100,000 inputs (FUZZ=-runs=N for more)
+	@tests/tools/venv .venv-fuzz "$(PYTHONS)" -r tests/requirements-fuzz.txt
+	.venv-fuzz/bin/python -m tests.fuzz $(FUZZ)
+
 .PHONY: molecule
 molecule: system venv collections ## molecule scenarios of the roles, and the one to copy: ONLY=ssh_trust takes one
 	$(RUN) python -m tests.lab run -- tests/tools/molecule $(ONLY)
