@@ -293,20 +293,21 @@ def test_fsfreeze_thawed(guest: FakeGuest, run: Run, frozen: bool, arguments: di
 
 
 @pytest.mark.parametrize(
-    ("reply", "error", "failed"),
+    ("reply", "error", "words"),
     [
-        (None, _errors.CommandFailed("couldn't hold writes"), True),
-        (0, None, True),
+        (None, _errors.CommandFailed("couldn't hold writes"), "couldn't hold writes"),
+        (0, None, "the guest is still frozen"),
     ],
 )
-def test_a_thaw_that_does_not_thaw(guest: FakeGuest, run: Run, reply: t.Any, error: t.Any, failed: bool) -> None:
+def test_a_thaw_that_does_not_thaw(guest: FakeGuest, run: Run, reply: t.Any, error: t.Any, words: str) -> None:
     guest.frozen = True
     if error:
         guest.raises["guest-fsfreeze-thaw"] = error
     else:
         guest.replies["guest-fsfreeze-thaw"] = reply
     result = run(fsfreeze, state="thawed", timeout=1)
-    assert result.get("failed", False) is failed
+    assert result["failed"]
+    assert words in result["msg"]
 
 
 SHUTDOWNS = [
@@ -322,6 +323,7 @@ SHUTDOWNS = [
     ({}, (), 3, None, None, []),
     ({"force_after": -1}, (), 1, None, None, []),
     ({"force_after": 1, "wait": False}, (), 1, None, None, []),
+    ({"force_after": 5, "timeout": 5}, (), 1, None, None, []),
 ]
 
 
@@ -358,6 +360,13 @@ def test_a_transient_domain_is_gone(host: Hypervisor, run: Run) -> None:
 def test_a_frozen_guest_is_not_shut_down_behind_its_back(guest: FakeGuest, run: Run) -> None:
     guest.frozen = True
     assert run(shutdown)["failure"]["kind"] == "guest_frozen"
+
+
+def test_a_paused_guest_cannot_shut_down(host: Hypervisor, run: Run) -> None:
+    host.domains[0].current = 3
+    result = run(shutdown)
+    assert "the domain is paused and cannot shut down" in result["msg"]
+    assert "resume" in result["failure"]["hint"]
 
 
 def test_a_guest_that_stays_on(host: Hypervisor, run: Run) -> None:
