@@ -93,9 +93,17 @@ def _seeds(place: Path) -> None:
         honest = {"return": recorded.get(command, {}).get("return", {}), "id": 1}
         (place / command).write_bytes(bytes([number]) + json.dumps(honest["return"]).encode())
         for name, lie in corpus.ENTRIES.items():
-            data = lie(honest)
+            data = _value(lie(honest))
             if len(data) < MAX_LENGTH:
                 (place / f"{command} {name}").write_bytes(bytes([number]) + data)
+
+
+def _value(message: bytes) -> bytes:
+    """What a message returns, which the liar puts under the right number; the message itself where it is none."""
+    try:
+        return json.dumps(json.loads(message)["return"]).encode()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return message
 
 
 def main() -> None:
