@@ -11,13 +11,18 @@ import threading
 import typing as t
 
 from . import _protocol, _untrusted
+from ._deadline import SYSTEM_CLOCK, Clock, Deadline
 from ._errors import (
+    AgentDisappeared,
+    AgentDisconnected,
     AgentUnavailable,
     CommandBlocked,
     CommandRefused,
     CommandUnknown,
+    ConnectionLost,
     GuestAgentError,
     GuestFrozen,
+    HypervisorUnreachable,
     ProtocolError,
     UnknownOutcome,
 )
@@ -37,6 +42,9 @@ FREEZE_ALLOWED: t.Final = frozenset(
 #: Asked to find out how the agent is, whatever it said of itself before.
 _HOW_IT_IS: t.Final = frozenset({"guest-ping", "guest-info", "guest-fsfreeze-status"})
 _COMMANDS_MAX: t.Final = 512
+#: After these it may be back soon; and the seconds between two questions whether it is.
+_ENDED: t.Final = (AgentDisappeared, AgentDisconnected, ConnectionLost)
+_RETURN_PAUSE: t.Final = 0.5
 
 
 class Capabilities(t.NamedTuple):
@@ -114,14 +122,24 @@ class GuestAgent:
         self._silent = None
         self._capabilities = None
 
-    def revive(self, seconds: float) -> None:
-        """Ask an agent again that has ended, over another connection where that is what was lost.
+    def await_return(self, error: BaseException, clock: Clock = SYSTEM_CLOCK) -> None:
+        """After ``error``: an agent that has ended, or libvirt, may be back within ``timeout``, and then can clean up.
 
-        :raise GuestAgentError: it is not back, or there is no way to it.
+        One that hangs is not waited for.
         """
-        self._transport.renew(seconds)
-        self.retry()
-        self.call("guest-ping")
+        if not isinstance(error, _ENDED):
+            return
+        deadline = Deadline(self.timeout, clock)
+        while not deadline.expired():
+            try:
+                self._transport.renew(max(1.0, deadline.remaining()))
+                self.retry()
+                self.call("guest-ping")
+                break
+            except (*_ENDED, HypervisorUnreachable):
+                deadline.sleep(_RETURN_PAUSE)
+            except GuestAgentError:
+                break
 
     def capabilities(self) -> Capabilities:
         """What the agent can do, asked once (guest-info)."""

@@ -195,8 +195,9 @@ class _File:
     def close(self) -> None:
         self._agent.call("guest-file-close", {"handle": self._handle})
 
-    def abandon(self) -> None:
+    def abandon(self, error: BaseException) -> None:
         """Close it whatever has happened: a handle that is left open stays so until the agent is restarted."""
+        self._agent.await_return(error)
         for _attempt in range(2):
             self._agent.retry()
             try:
@@ -216,8 +217,8 @@ def _opened(agent: GuestAgent, path: str, mode: str) -> t.Iterator[_File]:
     try:
         yield file
         file.close()
-    except BaseException:
-        file.abandon()
+    except BaseException as error:
+        file.abandon(error)
         raise
 
 

@@ -194,7 +194,7 @@ def _push_in_place(
         return _installed(agent, answer, path)
     except BaseException as error:
         agent.retry()
-        shell.await_return(agent, error)
+        agent.await_return(error)
         with contextlib.suppress(GuestAgentError):
             shell.execute(agent, _script(_file_scripts.abandon(nonce, path)), _SECONDS)
         raise

@@ -22,13 +22,9 @@ from .. import _untrusted
 from .._client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
-    AgentDisappeared,
-    AgentDisconnected,
     CommandFailed,
     CommandTimeout,
-    ConnectionLost,
     GuestAgentError,
-    HypervisorUnreachable,
     InvalidInput,
     OutputTooLong,
     ProtocolError,
@@ -52,10 +48,6 @@ _ROOM_MIN: t.Final = 8 * 1024
 _UNREAD_MAX: t.Final = 60 * 1024
 #: More output of one stream than the controller should hold in memory.
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
-#: After these it may be back soon.
-_ENDED: t.Final = (AgentDisappeared, AgentDisconnected, ConnectionLost)
-#: Between two questions whether an agent that has ended is back.
-_RETURN_PAUSE: t.Final = 0.5
 #: For scripts of ours that have nothing to wait for.
 _SHORT: t.Final = 30.0
 _NAME: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -112,7 +104,7 @@ def execute(
         if ended is None:
             raise CommandTimeout(f"{command.argv[0]} did not end within {timeout:g} s, and was killed", domain=agent.name)
     except BaseException as error:
-        await_return(agent, error, clock)
+        agent.await_return(error, clock)
         run.kill()  # costs nothing where it is the agent that went silent
         raise
     return _result(agent, lane, run.nonce, ended)
@@ -193,21 +185,6 @@ class _Run:
     def _script(self, source: Input) -> str:
         write = _login_shell.become if self._exact and source.redirection is not None else _login_shell.surround
         return write(self.nonce, self._command, source)
-
-
-def await_return(agent: GuestAgent, error: BaseException, clock: Clock = SYSTEM_CLOCK) -> None:
-    """An agent that has ended, or libvirt, may be on its way back, and then can clean up. One that hangs is not waited for."""
-    if not isinstance(error, _ENDED):
-        return
-    deadline = Deadline(agent.timeout, clock)
-    while not deadline.expired():
-        try:
-            agent.revive(max(1.0, deadline.remaining()))
-            break
-        except (*_ENDED, HypervisorUnreachable):
-            deadline.sleep(_RETURN_PAUSE)
-        except GuestAgentError:
-            break
 
 
 def check(command: Command) -> None:
