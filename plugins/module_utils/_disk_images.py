@@ -92,7 +92,7 @@ def parse_snapshot(xml: str) -> Snapshot:
 def _root(xml: str) -> ET.Element:
     try:
         return ET.fromstring(xml)
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError) as error:  # a ValueError where it is no Unicode
         raise LibvirtFailure("libvirt's XML cannot be read") from error
 
 

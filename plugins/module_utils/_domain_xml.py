@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -18,6 +19,10 @@ _KIB: t.Final = {"b": 1 / 1024, "bytes": 1 / 1024, "k": 1, "KiB": 1, "M": 1024, 
 
 #: No honest number is longer.
 _DIGITS_MAX: t.Final = 24
+#: Parts of an address: libvirt writes them in decimal and in hexadecimal.
+_PLACE: t.Final = re.compile(r"0x[0-9a-f]{1,8}|[0-9]{1,9}", re.ASCII | re.IGNORECASE)
+#: Whoever copies, templates or dumps metadata goes down in it by calling himself: what is deeper is left out.
+METADATA_DEPTH_MAX: t.Final = 32
 
 
 class Nic(t.NamedTuple):
@@ -122,7 +127,7 @@ def power_management(xml: str) -> dict[str, bool]:
 def _root(xml: str) -> ET.Element:
     try:
         return ET.fromstring(xml)
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError) as error:  # a ValueError where it is no Unicode
         raise LibvirtFailure("libvirt's domain XML cannot be read") from error
 
 
@@ -165,24 +170,29 @@ def _disk(disk: ET.Element) -> Disk:
 
 
 def _numbers(address: ET.Element | None, parts: tuple[str, str, str, str]) -> tuple[int, int, int, int] | None:
-    if address is None:
+    """None also for what is no address: zeros would be another disk's."""
+    texts = [] if address is None else [address.get(part, "0") for part in parts]
+    if not texts or not all(map(_PLACE.fullmatch, texts)):
         return None
-    first, second, third, fourth = (int(address.get(part, "0"), 0) for part in parts)
+    first, second, third, fourth = (int(text, 16 if text[1:2] in ("x", "X") else 10) for text in texts)
     return (first, second, third, fourth)
 
 
 def _metadata(metadata: ET.Element | None) -> dict[str, t.Any]:
-    return {} if metadata is None else _children(metadata)
+    return {} if metadata is None else _children(metadata, METADATA_DEPTH_MAX)
 
 
-def _children(element: ET.Element) -> dict[str, t.Any]:
+def _children(element: ET.Element, depth: int) -> dict[str, t.Any]:
     """Elements of one name become a list; attributes stand beside children under their own names."""
     found: dict[str, t.Any] = dict(element.attrib)
     for child in element:
         tag = child.tag.split("}")[-1]
-        value = _children(child) if len(child) or child.attrib else (child.text or "").strip()
-        if isinstance(value, dict) and not len(child) and (child.text or "").strip():
-            value["text"] = (child.text or "").strip()
+        text = (child.text or "").strip()
+        value: t.Any = text
+        if len(child) or child.attrib:
+            value = _children(child, depth - 1) if depth > 1 else None
+        if isinstance(value, dict) and not len(child) and text:
+            value["text"] = text
         if tag in found:
             found[tag] = [*(found[tag] if isinstance(found[tag], list) else [found[tag]]), value]
         else:
