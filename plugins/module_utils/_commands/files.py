@@ -193,7 +193,6 @@ def _push_in_place(
         answer = shell.execute(agent, command, _SECONDS + size / _BYTES_PER_SECOND).stdout
         return _installed(agent, answer, path)
     except BaseException as error:
-        agent.retry()
         agent.await_return(error)
         with contextlib.suppress(GuestAgentError):
             shell.execute(agent, _script(_file_scripts.abandon(nonce, path)), _SECONDS)
