@@ -70,13 +70,13 @@ full: system browser venv cores collections ## the full form of the integration 
 	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: faults faults-short
-faults: system venv collections ## whatever a hostile agent answers, against everything (ONLY="-k templates" takes a part of it)
+faults: system venv collections ## faults of every kind, and whatever a hostile agent answers, against everything (ONLY="-k templates" takes a part of it)
 	INTEGRATION=full $(RUN) python -m pytest tests/faults -q -rs --durations=10 $(ONLY)
 faults-short: system venv collections
 	$(RUN) python -m pytest tests/faults -q -rs --durations=10
 
 .PHONY: fuzz
-fuzz: packages collections ## fuzz what an agent may answer, guided by coverage: 100,000 inputs (FUZZ=-runs=N for more)
+fuzz: packages collections ## fuzz what an agent may answer and a domain's XML may hold, guided by coverage: two minutes (FUZZ=-runs=100000 for more)
 	@tests/tools/venv .venv-fuzz "$(PYTHONS)" -r tests/requirements-fuzz.txt
 	.venv-fuzz/bin/python -m tests.fuzz $(FUZZ)
 

@@ -27,7 +27,7 @@ from tests.lab.second import second_hypervisor
 SHORT = {
     ("the agent is killed", "a command"),
     ("the agent hangs", "a freeze"),
-    ("libvirtd is killed and comes again", "a file"),
+    ("the socket is cut", "a file"),
     ("the socket is half open", "a command that ends"),
     ("the guest's disk is full", "a file"),
     ("the controller is killed", "a command that ends"),
