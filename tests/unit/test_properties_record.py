@@ -90,7 +90,7 @@ def replies(draw: st.DrawFn, command: str) -> t.Any:
     return reply
 
 
-def _check(guest: Liar, wanted: t.Iterable[str] = SUBSETS) -> None:
+def _check(guest: Liar, wanted: t.Iterable[str] = tuple(SUBSETS)) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_deadline, "time", FakeClock())
         part, parts = _probe.ask(guest.agent(), wanted, {"mine": Probe(("true",), 5)}, NOW)
