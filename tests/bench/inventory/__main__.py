@@ -100,6 +100,7 @@ def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, prox
         else:
             seconds[key].append(run.seconds)
             row["requests"][key] = {f"{program:#x}/{procedure}": n for (program, procedure), n in sorted(proxy.calls.items())}
+    print(as_text([row]), file=sys.stderr, flush=True)  # what was measured is not lost with the rest
     return row
 
 
