@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import ipaddress
 import json
 import typing as t
@@ -55,6 +56,14 @@ HOSTILE = st.sampled_from(
         "\u202e\x1b[2J",
     ]
 )
+#: What is of the right type, and is no harm only where its content is looked at.
+PLACED = ("inf", "fe80::1%\x1b[2J", "\u202e\0\ud800", -(2**63))
+#: Beside the subsets that begin with the command.
+_ASKED_FOR = {
+    "guest-exec-status": ("packages", "sessions"),
+    "guest-file-read": ("memory", "ssh_host_keys"),
+    "guest-get-memory-blocks": ("memory_blocks",),
+}
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=12)
 VALUES: t.Final = st.recursive(
     HOSTILE | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | ANY_TEXT,
@@ -103,6 +112,21 @@ def _check(guest: Liar, wanted: t.Iterable[str] = tuple(SUBSETS)) -> None:
     assert all(len(shown[name[: -len("_total")]]) <= _record.DEFAULT_MAX_ITEMS for name in totals)
 
 
+def _wanted(command: str) -> list[str]:
+    """The subsets that the command is asked for."""
+    own = [name for name, subset in SUBSETS.items() if subset.command == command]
+    return own or [*_ASKED_FOR.get(command, ("os",))]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_one_lie_in_each_place_of_a_reply(command: str) -> None:
+    reply = HONEST[command]
+    for place in _places(reply):
+        honest_value = functools.reduce(lambda value, key: value[key], place, reply)
+        for lie in (*PLACED, *([honest_value * 30] if isinstance(honest_value, list) else [])):
+            _check(Liar({command: _with(reply, place, lie)}), _wanted(command))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @settings(max_examples=15)
 @given(data=st.data())
@@ -121,7 +145,9 @@ WORDS = (
     *(b"\n", b"\t", b" ", b"\0", b"\xff", b"\x1b[2J", b"=", b"0", b"9" * 5000, b"x", b"80200001", b"\n\n", b"\nLockedHint=maybe\n"),
     *(b"\x1f\x8b\x08\0", b"\nii\ta\n", b"\nend\t1\n", b"end", b"@NONCE@ ended 0 x 1.00 2.00\n", b"@NONCE@ collected x y\n"),
 )
-WHOLE = st.sampled_from([b"[" * 3000, b'{"a": [NaN, 1e999], "__ansible_unsafe": 1}', b"9" * 5000]) | st.binary(max_size=20)
+WHOLE = st.sampled_from([b"[" * 3000, b'{"a": [NaN, 1e999], "__ansible_unsafe": 1}', b"9" * 5000, b"\x1f\x8bxx"]) | st.binary(
+    max_size=20
+)
 
 
 @st.composite
