@@ -73,6 +73,7 @@ class GuestAgent:
         self._capabilities: Capabilities | None = None
         self._silent: GuestAgentError | None = None
         self._asked = ""
+        self._given_up = False
 
     @property
     def name(self) -> str:
@@ -125,9 +126,9 @@ class GuestAgent:
     def await_return(self, error: BaseException, clock: Clock = SYSTEM_CLOCK) -> None:
         """After ``error``: an agent that has ended, or libvirt, may be back within ``timeout``, and then can clean up.
 
-        One that hangs is not waited for.
+        One that hangs is not waited for, and one that did not come back is not waited for again, however much there is to clean up.
         """
-        if not isinstance(error, _ENDED):
+        if self._given_up or not isinstance(error, _ENDED):
             return
         deadline = Deadline(self.timeout, clock)
         while not deadline.expired():
@@ -135,11 +136,12 @@ class GuestAgent:
                 self._transport.renew(max(1.0, deadline.remaining()))
                 self.retry()
                 self.call("guest-ping")
-                break
+                return
             except (*_ENDED, HypervisorUnreachable):
                 deadline.sleep(_RETURN_PAUSE)
             except GuestAgentError:
                 break
+        self._given_up = True
 
     def capabilities(self) -> Capabilities:
         """What the agent can do, asked once (guest-info)."""

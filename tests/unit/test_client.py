@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol, _untrusted
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED, GuestAgent
+from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest
 
 
@@ -264,3 +265,20 @@ def test_what_an_error_names_already_stays() -> None:
     with pytest.raises(_errors.ProtocolError) as caught, agent.named():
         raise _errors.ProtocolError("x", domain="other", command="guest-file-read")
     assert (caught.value.domain, caught.value.command) == ("other", "guest-file-read")
+
+
+def test_an_agent_that_does_not_come_back_is_waited_for_once() -> None:
+    agent, clock = FakeGuest().agent(5), FakeClock()
+    gone = _errors.AgentDisappeared("gone")
+    agent._transport.renew = _raise(_errors.ConnectionLost("lost"))  # type: ignore[method-assign]
+    began = clock.monotonic()
+    for _what_is_left in range(3):
+        agent.await_return(gone, clock)
+    assert 5 <= clock.monotonic() - began < 6
+
+
+def _raise(error: Exception) -> t.Callable[[float], None]:
+    def renew(_seconds: float) -> None:
+        raise error
+
+    return renew
