@@ -193,6 +193,8 @@ def test_what_cannot_be_frozen_is_one_sentence(
     lab: Lab, ansible: Ansible, start: Callable[..., str], options: dict, args: dict, kind: str, words: str
 ) -> None:
     name = start(**options)
+    # A guest without an answering agent is not waited for: it may still boot, and write nothing yet.
+    assert wait_until(lambda: lab.ticks(name) > 0, 60) is not None
     failed = ansible.module("fsfreeze", state="frozen", domain=name, uri=lab.uri, **args)
     assert failed["failed"]
     assert failed["failure"]["kind"] == kind
