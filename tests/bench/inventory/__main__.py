@@ -20,7 +20,7 @@ from tests.lab import Guest, Lab
 from tests.lab.second import second_hypervisor
 
 from .contestants import CACHED, COMMUNITY, EVERYBODY, Contestants
-from .proxy import DelayProxy
+from .proxy import DelayProxy, procedure_name
 from .table import as_text
 
 _DELAY = 0.01
@@ -99,7 +99,8 @@ def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, prox
             row["faults"].append(f"{key}: {run.fault}")
         else:
             seconds[key].append(run.seconds)
-            row["requests"][key] = {f"{program:#x}/{procedure}": n for (program, procedure), n in sorted(proxy.calls.items())}
+            row["requests"][key] = {procedure_name(*procedure): n for procedure, n in sorted(proxy.calls.items())}
+    row["profile"] = who.profile()
     print(as_text([row]), file=sys.stderr, flush=True)  # what was measured is not lost with the rest
     return row
 

@@ -17,6 +17,24 @@ from pathlib import Path
 _CALL = 0
 _KEEPALIVE = 0x6B656570
 _HEADER = struct.Struct(">7I")  # length, program, version, procedure, type, serial, status
+_REMOTE, _QEMU = 0x20008086, 0x20008087
+# As libvirt's remote_protocol.x and qemu_protocol.x name them: those that an inventory has been seen to use.
+_PROCEDURES = {
+    (_REMOTE, 1): "connect_open",
+    (_REMOTE, 2): "connect_close",
+    (_REMOTE, 14): "domain_get_xml_desc",
+    (_REMOTE, 59): "connect_get_hostname",
+    (_REMOTE, 60): "connect_supports_feature",
+    (_REMOTE, 66): "auth_list",
+    (_REMOTE, 273): "connect_list_all_domains",
+    (_REMOTE, 344): "connect_get_all_domain_stats",
+    (_REMOTE, 353): "domain_interface_addresses",
+    (_QEMU, 3): "qemu_domain_agent_command",
+}
+
+
+def procedure_name(program: int, procedure: int) -> str:
+    return _PROCEDURES.get((program, procedure), f"{program:#x}/{procedure}")
 
 
 class _Pipe:

@@ -19,6 +19,12 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [_cell(row, key) for key in EVERYBODY]
         lines.append(f"{_title(row):20}" + "".join(f"{cell:>20}" for cell in cells))
+    lines += ["", "Ratios of the medians"]
+    for row in rows:
+        lines.append(f"{_title(row):20}" + "  ".join(f"{what} {value:.2f}" for what, value in _ratios(row).items()))
+    lines += ["", "Where ours spends its time: seconds of the main thread in one more run, watched"]
+    for row in rows:
+        lines.append(f"{_title(row):20}" + "  ".join(f"{name} {value:.2f}" for name, value in row["profile"].items()))
     lines += ["", "Requests to libvirt for each guest (the last run through the proxy)"]
     for row in rows:
         counts = {key: sum(calls.values()) / row["guests"] for key, calls in row["requests"].items() if calls}
@@ -40,8 +46,22 @@ def _cell(row: dict[str, Any], key: str) -> str:
     return f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
 
 
+def _medians(row: dict[str, Any]) -> dict[str, float]:
+    return {key: statistics.median(found) for key, found in row["seconds"].items() if found}
+
+
+def _ratios(row: dict[str, Any]) -> dict[str, float]:
+    """The floor is a script of libvirt-python and what ansible-inventory needs for nothing."""
+    median = _medians(row)
+    floor = median.get(FLOOR, 0.0) + median.get(EMPTY, 0.0)
+    found = {f"{key} to floor": median[key] / floor for key in (OURS, COMMUNITY) if floor and key in median}
+    if {OURS, COMMUNITY} <= median.keys():
+        found["community to ours"] = median[COMMUNITY] / median[OURS]
+    return found
+
+
 def _aims(row: dict[str, Any]) -> list[str]:
-    median = {key: statistics.median(found) for key, found in row["seconds"].items() if found}
+    median = _medians(row)
     if not {EMPTY, FLOOR, OURS, CACHED} <= median.keys():
         return []
     found = []
@@ -50,7 +70,7 @@ def _aims(row: dict[str, Any]) -> list[str]:
     else:
         found.append(_aim(row, "cached without empty", median[CACHED] - median[EMPTY], "at most", 0.3, "s"))
         if row["link"] == "local":
-            found.append(_aim(row, "ours to floor", median[OURS] / (median[FLOOR] + median[EMPTY]), "at most", 1.2, "x"))
+            found.append(_aim(row, "ours to floor", _ratios(row)["ours to floor"], "at most", 1.2, "x"))
         if COMMUNITY in median:
             wanted = 1.5 if row["link"] == "local" else 5.0
             found.append(_aim(row, "community to ours", median[COMMUNITY] / median[OURS], "at least", wanted, "x"))
