@@ -83,9 +83,34 @@ def test_what_may_still_come_is_not_asked_twice(guest: Watched, file: Path) -> N
     assert guest.count("guest-file-write") == 2
 
 
-def test_a_lost_seek_is_made_up_for(guest: Watched, file: Path) -> None:
-    guest.faults = {"guest-file-read": [None, real_agent.lost], "guest-file-seek": [real_agent.lost]}
-    assert read(guest, file) == DATA
+class Hanging:
+    """Passes on so many requests, and then answers nothing any more."""
+
+    def __init__(self, guest: Watched, requests: int) -> None:
+        self._guest, self._left = guest, requests
+        self.name = guest.name
+        self.unanswered: list[tuple[str, int]] = []
+
+    def exchange(self, request: Request, seconds: int) -> str:
+        self._left -= 1
+        if self._left >= 0:
+            return self._guest.exchange(request, seconds)
+        self.unanswered.append((request.command, seconds))
+        raise _errors.AgentTimeout("no reply")
+
+
+def test_an_agent_that_hangs_costs_its_timeout_once_and_little_more(loose_guest: Watched, file: Path) -> None:
+    hanging = Hanging(loose_guest, 2)
+    with pytest.raises(_errors.AgentTimeout):
+        AgentLane(GuestAgent(hanging, 10)).read(str(file), len(DATA), lambda _data: None)
+    assert hanging.unanswered == [("guest-file-read", 10), ("guest-file-seek", 2), ("guest-file-close", 2)]
+
+
+def test_no_wait_is_longer_than_the_agent_s_timeout(loose_guest: Watched, file: Path) -> None:
+    hanging = Hanging(loose_guest, 2)
+    with pytest.raises(_errors.AgentTimeout):
+        AgentLane(GuestAgent(hanging, 1)).read(str(file), len(DATA), lambda _data: None)
+    assert {seconds for _command, seconds in hanging.unanswered} == {1}
 
 
 def test_a_lost_close_is_said(loose_guest: Watched, tmp_path: Path) -> None:

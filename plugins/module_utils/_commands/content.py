@@ -23,6 +23,8 @@ READ_MAX: t.Final = 256 * 1024
 _LARGE: t.Final = 1024 * 1024
 #: How often the same piece is asked for when no reply comes.
 _ATTEMPTS: t.Final = 3
+#: Seconds for what is asked of an agent that was silent for all of its timeout: one that is well again answers at once.
+_AFTER_SILENCE: t.Final = 2
 
 Sink = t.Callable[[bytes], object]
 Progress = t.Callable[[int], object]
@@ -149,8 +151,9 @@ class _File:
         self._agent = agent
         self._handle = handle
 
-    def seek(self, offset: int) -> None:
-        reply = _untrusted.mapping(self._agent.call("guest-file-seek", {"handle": self._handle, "offset": offset, "whence": 0}))
+    def seek(self, offset: int, timeout: int | None = None) -> None:
+        arguments = {"handle": self._handle, "offset": offset, "whence": 0}
+        reply = _untrusted.mapping(self._agent.call("guest-file-seek", arguments, timeout))
         if _untrusted.integer(reply.get("position"), "a position") != offset:
             raise ProtocolError("the agent went to another place of the file than it was told", domain=self._agent.name)
 
@@ -177,31 +180,33 @@ class _File:
         return data
 
     def _persistently(self, offset: int, ask: t.Callable[[], T]) -> T:
-        """``ask`` again when no reply came: whether it was done then does not matter, for the place in the file is known."""
-        for attempt in range(1, _ATTEMPTS):
+        """``ask`` again when no reply came: whether it was done then does not matter, for the place in the file is known.
+
+        An agent that does not even find that place is not asked a third time: it hangs.
+        """
+        for _attempt in range(1, _ATTEMPTS):
             try:
-                return self._again(offset, ask, attempt)
+                return ask()
             except StillInFlight:
                 raise  # it could be done later, at another place
             except AgentTimeout:
                 self._agent.retry()
-        return self._again(offset, ask, _ATTEMPTS)
-
-    def _again(self, offset: int, ask: t.Callable[[], T], attempt: int) -> T:
-        if attempt > 1:
-            self.seek(offset)
+                self.seek(offset, self._after_silence())
         return ask()
 
-    def close(self) -> None:
-        self._agent.call("guest-file-close", {"handle": self._handle})
+    def _after_silence(self) -> int:
+        return min(_AFTER_SILENCE, self._agent.timeout)
+
+    def close(self, timeout: int | None = None) -> None:
+        self._agent.call("guest-file-close", {"handle": self._handle}, timeout)
 
     def abandon(self, error: BaseException) -> None:
         """Close it whatever has happened: a handle that is left open stays so until the agent is restarted."""
         self._agent.await_return(error)
-        for _attempt in range(2):
+        for timeout in [self._after_silence()] if isinstance(error, AgentTimeout) else [None, self._after_silence()]:
             self._agent.retry()
             try:
-                self.close()
+                self.close(timeout)
             except AgentTimeout:
                 continue
             except GuestAgentError:
