@@ -29,6 +29,9 @@ def fallback(domain: Domain, interfaces: t.Sequence[Interface], policy: AddressP
 
 
 def known(domain: Domain, interfaces: t.Sequence[Interface], source: str) -> list[Candidate]:
+    """The hypervisor is not asked about a domain that it cannot know: each question is a round trip."""
+    if not any(map(_on_a_network, interfaces)):
+        return []
     networks = {interface["mac"]: interface["name"] for interface in interfaces}
     return [
         {
@@ -41,3 +44,9 @@ def known(domain: Domain, interfaces: t.Sequence[Interface], source: str) -> lis
         for mac, addresses in domain.addresses(source).items()
         for address in addresses
     ]
+
+
+def _on_a_network(interface: Interface) -> bool:
+    """User-mode networking happens inside QEMU: no lease and no neighbour of the host comes of it."""
+    network = interface["name"]
+    return interface["target_dev"] is not None or (network is not None and network != "user")
