@@ -24,6 +24,7 @@ from .proxy import DelayProxy, procedure_name
 from .table import as_text
 
 _DELAY = 0.01
+_QUIET = "lab.ticks=off"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,12 +63,12 @@ def _all(
     rows = []
     for size in sizes:
         # The other inventory takes all that a hypervisor has: the fleet grows between the measurements.
-        names += lab.start_all([Guest(name=f"bench-inv-{number}") for number in range(len(names), size)])
+        names += lab.start_all([Guest(name=f"bench-inv-{number}", kernel=_QUIET) for number in range(len(names), size)])
         for title, uri in (("local", lab.uri), ("20 ms", delayed)):
             proxy.calls.clear()
             rows.append(_row(title, Contestants(work, uri, names, [], limit), size, 0, rounds, proxy))
         if size == 40 or len(sizes) == 1:
-            hung = lab.start_all([Guest(name=f"bench-inv-hung-{number}", agent="stopped") for number in range(3)])
+            hung = lab.start_all([Guest(name=f"bench-inv-hung-{number}", agent="stopped", kernel=_QUIET) for number in range(3)])
             rows.append(_row("local", Contestants(work, lab.uri, names, hung, limit), size, 3, rounds, proxy))
             # What the killed contestant asked waits in the daemon until these domains are gone.
             for name in hung:

@@ -20,10 +20,10 @@ from types import FrameType
 _EVERY = 0.002
 IMPORTS, GUESTS, OURS, ANSIBLE, REST = "imports", "waiting for libvirt and guests", "records to hosts", "Ansible", "the rest"
 LAYERS = (IMPORTS, GUESTS, OURS, ANSIBLE, REST)
+_GATHERING = "guest_agent/plugins/module_utils/_gather.py"
 # By what a frame's file name holds, tried for each frame from the innermost on.
 _PLACES = (
     ("<frozen importlib", IMPORTS),
-    ("guest_agent/plugins/module_utils/_gather.py", GUESTS),
     ("guest_agent/plugins/", OURS),
     ("/ansible/", ANSIBLE),
     ("/jinja2/", ANSIBLE),
@@ -32,13 +32,13 @@ _PLACES = (
 
 
 def layer(frame: FrameType | None) -> str:
+    names = []
     while frame is not None:
-        name = frame.f_code.co_filename
-        for part, found in _PLACES:
-            if part in name:
-                return found
+        names.append(frame.f_code.co_filename)
         frame = frame.f_back
-    return REST
+    if any(_GATHERING in name for name in names) and not any("<frozen importlib" in name for name in names):
+        return GUESTS
+    return next((found for name in names for part, found in _PLACES if part in name), REST)
 
 
 def main(file: str, program: str, *arguments: str) -> None:
