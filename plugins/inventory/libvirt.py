@@ -253,7 +253,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 
 from ..module_utils._addresses import assign, usable
 from ..module_utils._errors import GuestAgentError
-from ..module_utils._gather import Gathered, gather
+from ..module_utils._plan import Gathered
 from ..module_utils._query import Selection
 from ..module_utils._record import Record, key
 from ..plugin_utils import _hostvars, _names, _options, _stale
@@ -298,6 +298,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return gathered.records
 
     def _gathered(self, path: str, selection: Selection) -> Gathered:
+        # Here, for a collection's modules are compiled at each start: an inventory from the cache needs none of the agent's.
+        from ..module_utils._gather import gather
+
         gathered = gather(self.get_option("uri") or [""], _options.plan(self.get_option, selection))
         for error in gathered.failures.values():
             if self.get_option("on_unreachable") == "fail":
@@ -333,10 +336,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _populate(self, gathered: list[Record], selection: Selection) -> None:
         # A guest that is left out keeps its address all the same.
         claims = {key(record): record["addresses"] for record in gathered}
-        addresses = assign(claims, _options.address_policy(self.get_option))
+        policy = _options.address_policy(self.get_option)
+        addresses = assign(claims, policy)
         records = [record for record in gathered if selection.after_agent(record)]
         for record in records:
-            unused = {c["address"] for c in usable(record["addresses"], _options.address_policy(self.get_option))}
+            unused = {c["address"] for c in usable(record["addresses"], policy)}
             for address in sorted(unused - set(addresses[key(record)])):
                 self.display.v(f"{self.NAME}: {address} is not used for {record['libvirt']['name']}: other domains claim it too.")
         variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]

@@ -26,7 +26,9 @@ from ._errors import (
     ProtocolError,
     UnknownOutcome,
 )
-from ._transport import Transport
+
+if t.TYPE_CHECKING:
+    from ._transport import Transport
 
 #: What qemu-ga accepts while the guest is frozen (ga_freeze_allowlist, qga/main.c).
 FREEZE_ALLOWED: t.Final = frozenset(

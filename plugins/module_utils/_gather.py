@@ -19,39 +19,12 @@ import typing as t
 from . import _domain_xml, _leases, _parallel, _preflight, _probe, _record
 from ._addresses import AddressPolicy, contested, usable
 from ._client import GuestAgent
-from ._commands.exec import Probe
 from ._deadline import Deadline
 from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
 from ._hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
 from ._lanes import LANES_PER_CONNECTION
+from ._plan import Gathered, Plan
 from ._transport import LibvirtTransport
-
-
-class Plan(t.NamedTuple):
-    """What to gather, of whom, and how long that may take (seconds)."""
-
-    subsets: tuple[str, ...] = ("os", "hostname", "interfaces")
-    #: libvirt states to include; empty for all
-    states: tuple[str, ...] = ("running",)
-    #: names or UUIDs to include; empty for all
-    domains: tuple[str, ...] = ()
-    #: decides by a record that holds only ``libvirt``, before the agent is asked
-    select: t.Callable[[_record.Record], bool] = lambda record: True
-    policy: AddressPolicy = AddressPolicy()
-    probes: t.Mapping[str, Probe] = {}
-    agent_timeout: int = 5
-    timeout: float = 30.0
-    concurrency: int = 10
-    max_items: int = _record.DEFAULT_MAX_ITEMS
-
-    def asks_agent(self) -> bool:
-        return bool(self.subsets or self.probes)
-
-
-class Gathered(t.NamedTuple):
-    records: list[_record.Record]
-    #: URI -> why it could not be asked
-    failures: dict[str, GuestAgentError]
 
 
 def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:

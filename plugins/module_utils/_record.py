@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import typing as t
 
-from ._addresses import Candidate
-from ._commands._units import Unit
-from ._commands.filesystems import GuestDisk, GuestFilesystem
-from ._commands.hardware import Device, GuestBlockDevice
-from ._commands.network import GuestInterface, Route
-from ._commands.packages import Package
-from ._commands.sessions import Session
-from ._commands.ssh_host_keys import HostKey
-from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
-from ._commands.system import OsInfo, Timezone, User
-from ._domain_xml import Disk, DomainXml, Nic
-from ._errors import GuestAgentError
+# Collections are compiled anew at each start: the commands' modules are read only by who asks an agent.
+if t.TYPE_CHECKING:
+    from ._addresses import Candidate
+    from ._commands._units import Unit
+    from ._commands.filesystems import GuestDisk, GuestFilesystem
+    from ._commands.hardware import Device, GuestBlockDevice
+    from ._commands.network import GuestInterface, Route
+    from ._commands.packages import Package
+    from ._commands.sessions import Session
+    from ._commands.ssh_host_keys import HostKey
+    from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
+    from ._commands.system import OsInfo, Timezone, User
+    from ._domain_xml import Disk, DomainXml, Nic
+    from ._errors import GuestAgentError
 
 #: KubeVirt shows ten users and filesystems; more belongs into a report, not into every host's variables.
 DEFAULT_MAX_ITEMS: t.Final = 10

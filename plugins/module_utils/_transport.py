@@ -15,8 +15,10 @@ import typing as t
 from . import _domain_xml
 from ._deadline import Deadline
 from ._errors import AgentDisappeared, AgentDisconnected, AgentTimeout, InvalidInput, ProtocolError
-from ._hypervisor import Domain
 from ._protocol import REPLY_MAX, Request
+
+if t.TYPE_CHECKING:
+    from ._hypervisor import Domain
 
 #: Sent by the agent before the reply to guest-sync-delimited, and to the agent to end whatever half a request it holds.
 _SENTINEL: t.Final = b"\xff"

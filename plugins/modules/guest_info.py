@@ -336,7 +336,8 @@ failure:
 
 from ..module_utils import _argspec
 from ..module_utils._errors import DomainNotFound, InvalidInput
-from ..module_utils._gather import Plan, gather as gather_records
+from ..module_utils._gather import gather as gather_records
+from ..module_utils._plan import Plan
 from ..module_utils._probe_option import probes
 from ..module_utils._query import Expression
 from ..module_utils._subsets import DEFAULTS, SUBSETS

@@ -10,7 +10,7 @@ import typing as t
 
 from ..module_utils._addresses import AddressPolicy, parse_cidrs
 from ..module_utils._errors import InvalidInput
-from ..module_utils._gather import Plan
+from ..module_utils._plan import Plan
 from ..module_utils._probe_option import probes
 from ..module_utils._query import Selection
 

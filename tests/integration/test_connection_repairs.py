@@ -46,6 +46,7 @@ def _reachable(lab: Lab, name: str) -> bool:
         return False
 
 
+@pytest.mark.full
 def test_reboot(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
     plays = Plays(ansible, tmp_path, {name: variables(lab, name, timeout=20) for name in debians.values()})
     boot = {name: lab.run(name, "cat /proc/sys/kernel/random/boot_id").output for name in debians.values()}

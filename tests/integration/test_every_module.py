@@ -157,6 +157,7 @@ def test_what_is_done_needs_not_be_done_again(lab: Lab, ansible: Ansible, prepar
         assert case.converges is None or second["changed"] == (case.changes and not case.converges), second
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("debian", ["debian13"], indirect=True)
 def test_all_edges_give_the_same(lab: Lab, ansible: Ansible, prepared: Callable[[], str], tmp_path: Path) -> None:
     found = {}

@@ -139,8 +139,8 @@ def test_predicates_and_states(lab: Lab, start: Callable[..., str], ansible: Ans
 @pytest.mark.parametrize("well", [10, pytest.param(34, marks=pytest.mark.full)])
 def test_many_guests_of_which_some_are_odd(lab: Lab, ansible: Ansible, options_file: Path, well: int) -> None:
     """Three hung agents, one domain without a channel, one paused, one that is destroyed while it is asked."""
-    normal = [Guest(name=f"it-many-{number}") for number in range(well)]
-    hung = [Guest(name=f"it-hung-{number}", agent="stopped") for number in range(3)]
+    normal = [Guest(name=f"it-many-{number}", kernel="lab.ticks=off") for number in range(well)]
+    hung = [Guest(name=f"it-hung-{number}", agent="stopped", kernel="lab.ticks=off") for number in range(3)]
     odd = [Guest(name="it-plain", channel=False), Guest(name="it-paused"), Guest(name="it-doomed", agent="relay")]
     started = [*normal, *hung, *odd]
     try:

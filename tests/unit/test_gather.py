@@ -15,7 +15,8 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _hypervisor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
-from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import Plan, gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest

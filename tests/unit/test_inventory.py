@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import typing as t
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from ansible.plugins.loader import inventory_loader
 from ansible.template import Templar
 from ansible.utils.display import Display
 
-from ansible_collections.virtops.guest_agent.plugins.inventory import libvirt as plugin_file
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import Gathered, Plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Gathered, Plan
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import untrusted
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -86,8 +84,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[World]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
     found = World(tmp_path)
-    monkeypatch.setattr(sys.modules[type(inventory_loader.get(NAME)).__module__], "gather", found.gather)
-    monkeypatch.setattr(plugin_file, "gather", found.gather)
+    monkeypatch.setattr(_gather, "gather", found.gather)
     yield found
     assert not (tmp_path / "EVIL").exists()
 
