@@ -85,10 +85,11 @@ molecule: system venv collections ## molecule scenarios of the roles, and the on
 	$(RUN) python -m tests.lab run -- tests/tools/molecule $(ONLY)
 
 .PHONY: bench
-bench: system venv-run collections ## side by side with community.libvirt and SSH on one guest
+bench: system venv-run collections ## side by side: connection, modules on a fleet, freeze window, inventory (half an hour, 16 GB)
 	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0"
 	$(RUN) python -m tests.bench $(BENCH)
 	$(RUN) python -m tests.bench.fleet $(FLEET)
+	$(RUN) python -m tests.bench.freeze_window $(FREEZE)
 	$(RUN) python -m tests.bench.inventory $(INVENTORY)
 
 .PHONY: fleet-simulation
