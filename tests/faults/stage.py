@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import libvirt
 
-from tests.faults.wire import Wire
 from tests.integration.ansible_cli import Ansible
 from tests.lab import Lab
 from tests.lab.errors import LabError
 from tests.lab.processes import Process
 from tests.lab.second import SecondHypervisor
+from tests.lab.wire import Wire
 
 FILES, HANDLES, PROCESSES = "temporary files", "open files of the agent", "processes of the guest"
 #: No other process has these words: what a command left is found by them.

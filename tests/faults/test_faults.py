@@ -18,10 +18,10 @@ import pytest
 
 from tests.faults.stage import Stage, reached
 from tests.faults.table import FAULTS, GONE, WORKS, Fault
-from tests.faults.wire import Wire
 from tests.integration.ansible_cli import ROOT, Ansible
 from tests.lab import Guest
 from tests.lab.second import second_hypervisor
+from tests.lab.wire import Wire
 
 #: The short form has one row of each family.
 SHORT = {

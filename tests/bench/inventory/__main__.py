@@ -18,9 +18,10 @@ from typing import Any, NoReturn
 
 from tests.lab import Guest, Lab
 from tests.lab.second import second_hypervisor
+from tests.lab.wire import Wire
 
 from .contestants import CACHED, COMMUNITY, EVERYBODY, Contestants
-from .proxy import DelayProxy, procedure_name
+from .procedures import name_of
 from .table import as_text
 
 _DELAY = 0.01
@@ -37,27 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)  # so that the guests go too
     sizes = [10] if options.quick else sorted(int(size) for size in options.guests.split(","))
-    rows = []
     with (
         second_hypervisor() as hypervisor,
         hypervisor.lab() as lab,
         tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as work,
+        Wire(Path(work) / "delayed", hypervisor.socket, _DELAY) as wire,
     ):
-        socket = Path(work) / "delayed"
-        proxy = DelayProxy(socket, hypervisor.socket, _DELAY)
-        try:
-            rows = _all(lab, f"qemu+unix:///session?socket={socket}", proxy, Path(work), sizes, options)
-        finally:
-            proxy.close()
+        rows = _all(lab, f"qemu+unix:///session?socket={work}/delayed", wire, Path(work), sizes, options)
     print(as_text(rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 1 if any(row["faults"] for row in rows) else 0
 
 
-def _all(
-    lab: Lab, delayed: str, proxy: DelayProxy, work: Path, sizes: list[int], options: argparse.Namespace
-) -> list[dict[str, Any]]:
+def _all(lab: Lab, delayed: str, wire: Wire, work: Path, sizes: list[int], options: argparse.Namespace) -> list[dict[str, Any]]:
     rounds, limit = (1, 20.0) if options.quick else (options.rounds, options.limit)
     names: list[str] = []
     rows = []
@@ -65,18 +59,18 @@ def _all(
         # The other inventory takes all that a hypervisor has: the fleet grows between the measurements.
         names += lab.start_all([Guest(name=f"bench-inv-{number}", kernel=_QUIET) for number in range(len(names), size)])
         for title, uri in (("local", lab.uri), ("20 ms", delayed)):
-            proxy.calls.clear()
-            rows.append(_row(title, Contestants(work, uri, names, [], limit), size, 0, rounds, proxy))
+            wire.calls.clear()
+            rows.append(_row(title, Contestants(work, uri, names, [], limit), size, 0, rounds, wire))
         if size == 40 or len(sizes) == 1:
             hung = lab.start_all([Guest(name=f"bench-inv-hung-{number}", agent="stopped", kernel=_QUIET) for number in range(3)])
-            rows.append(_row("local", Contestants(work, lab.uri, names, hung, limit), size, 3, rounds, proxy))
+            rows.append(_row("local", Contestants(work, lab.uri, names, hung, limit), size, 3, rounds, wire))
             # What the killed contestant asked waits in the daemon until these domains are gone.
             for name in hung:
                 lab.destroy(name)
     return rows
 
 
-def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, proxy: DelayProxy) -> dict[str, Any]:
+def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, wire: Wire) -> dict[str, Any]:
     print(f"bench: {guests} guests, {title}, {hung} hung", file=sys.stderr, flush=True)
     seconds: dict[str, list[float]] = {key: [] for key in EVERYBODY}
     row: dict[str, Any] = {
@@ -92,7 +86,7 @@ def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, prox
     # With hung guests the other one never ends, and holds their agents: it comes once, and last.
     turns = [key for _round in range(rounds) for key in EVERYBODY if not (hung and key == COMMUNITY)]
     for key in [*turns, *([COMMUNITY] if hung else [])]:
-        proxy.calls.clear()
+        wire.calls.clear()
         run = who.run(key)
         if run.seconds is None:
             row["killed"].append(key)
@@ -100,7 +94,7 @@ def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, prox
             row["faults"].append(f"{key}: {run.fault}")
         else:
             seconds[key].append(run.seconds)
-            row["requests"][key] = {procedure_name(*procedure): n for procedure, n in sorted(proxy.calls.items())}
+            row["requests"][key] = {name_of(*procedure): n for procedure, n in sorted(wire.calls.items())}
     row["profile"] = who.profile()
     print(as_text([row]), file=sys.stderr, flush=True)  # what was measured is not lost with the rest
     return row

@@ -1,0 +1,145 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A socket between a client and libvirt that a test can make slow, silent or broken, and that counts libvirt's requests."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+_CHUNK = 1 << 18
+_CALL = 0
+_KEEPALIVE = 0x6B656570
+_HEADER = struct.Struct(">7I")  # length, program, version, procedure, type, serial, status
+#: Seconds after which the loop looks whether it is to end.
+_TURN = 0.2
+
+
+class Wire:
+    """Carries each connection to ``path`` on to ``target``.
+
+    delay: seconds that all data takes, each way; much may be on its way at a time. calls: of each (program, procedure).
+    """
+
+    def __init__(self, path: Path, target: Path, delay: float = 0.0) -> None:
+        self.delay = delay
+        self.calls: collections.Counter[tuple[int, int]] = collections.Counter()
+        self._target = str(target)
+        self._going, self._stop = threading.Event(), threading.Event()
+        self._going.set()
+        self._pipes: list[_Pipe] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        path.chmod(0o777)
+        self._thread = threading.Thread(target=self._serve, name="wire", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(5)
+        self._listener.close()
+        for pipe in self._pipes:
+            pipe.source.close()
+
+    def hold(self) -> None:
+        """Half open: it takes everything and delivers nothing."""
+        self._going.clear()
+
+    def cut(self) -> None:
+        """Break the connections there are. What is on its way is lost."""
+        for pipe in list(self._pipes):
+            with contextlib.suppress(OSError):
+                pipe.source.shutdown(socket.SHUT_RDWR)
+        self._going.set()
+
+    def mend(self) -> None:
+        """What was held back goes on; what was cut stays so."""
+        self.delay = 0.0
+        self._going.set()
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            held = not self._going.is_set()
+            due = min((pipe.queue[0][0] for pipe in self._pipes if pipe.queue and not held), default=time.monotonic() + _TURN)
+            readers = {pipe.source: pipe for pipe in self._pipes if not pipe.ended}
+            ready = select.select([self._listener, *readers], [], [], min(_TURN, max(0.0, due - time.monotonic())))[0]
+            for each in ready:
+                if each is self._listener:
+                    self._accept()
+                else:
+                    data = readers[each].receive(self.delay)
+                    if readers[each].unread is not None:
+                        self._count(readers[each], data)
+            for pipe in [] if held else list(self._pipes):
+                if pipe in self._pipes and not pipe.deliver():
+                    self._drop(pipe)
+
+    def _accept(self) -> None:
+        near = self._listener.accept()[0]
+        far = socket.socket(socket.AF_UNIX)
+        try:
+            far.connect(self._target)
+        except OSError:
+            near.close()
+            far.close()
+            return
+        self._pipes += [_Pipe(near, far, b""), _Pipe(far, near, None)]
+
+    def _drop(self, pipe: _Pipe) -> None:
+        self._pipes = [other for other in self._pipes if other.source not in (pipe.source, pipe.sink)]
+        pipe.source.close()
+        pipe.sink.close()
+
+    def _count(self, pipe: _Pipe, data: bytes) -> None:
+        unread = (pipe.unread or b"") + data
+        while len(unread) >= _HEADER.size:
+            length, program, _version, procedure, kind, _serial, _status = _HEADER.unpack_from(unread)
+            if len(unread) < length:
+                break
+            if kind == _CALL and program != _KEEPALIVE:
+                self.calls[program, procedure] += 1
+            unread = unread[max(length, _HEADER.size) :]
+        pipe.unread = unread
+
+
+class _Pipe:
+    """One direction: bytes with the time at which they are due. ``unread``: what is not counted yet; None where nothing is."""
+
+    def __init__(self, source: socket.socket, sink: socket.socket, unread: bytes | None) -> None:
+        self.source, self.sink, self.unread = source, sink, unread
+        self.queue: collections.deque[tuple[float, bytes]] = collections.deque()
+        self.ended = False
+
+    def receive(self, delay: float) -> bytes:
+        try:
+            data = self.source.recv(_CHUNK)
+        except OSError:
+            data = b""
+        self.ended = not data
+        self.queue.append((time.monotonic() + delay, data))
+        return data
+
+    def deliver(self) -> bool:
+        """Whether the connection goes on."""
+        while self.queue and self.queue[0][0] <= time.monotonic():
+            data = self.queue.popleft()[1]
+            if not data:
+                return False
+            try:
+                self.sink.sendall(data)
+            except OSError:
+                return False
+        return True
