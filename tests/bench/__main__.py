@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from tests.lab import Guest, Lab
-from tests.lab.errors import LabError
 from tests.lab.records import guest_records
 
 from .alone import module_alone
 from .contents import Contents
 from .contestants import DATA_PORT, OUR_PLUGIN, ROOT, Contestant, contestants, write_inventory
-from .playbooks import BenchError, Playbooks, Sample
+from .endings import BenchError, machine, told, versions
+from .playbooks import Playbooks, Sample
 from .report import Results, as_data, as_text
 from .rows import COMMAND, COPY_1, COPY_20, RAW, ROWS, Row
 
@@ -37,20 +35,14 @@ _QUICK_ROWS = (RAW, COMMAND, COPY_1, COPY_20)
 _VENV = ROOT / ".venv-bench"
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)
     deadline = _BEGAN + (options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS))
-    try:
-        about = _versions()
-        with Lab() as lab, _guest(lab, options) as name, tempfile.TemporaryDirectory(prefix="bench-") as work:
-            results = _Run(lab, name, Path(work), options.quick, about).results(deadline)
-    except (BenchError, LabError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("bench: interrupted; the guest is removed", file=sys.stderr)
-        return 130
+    about = versions()
+    with Lab() as lab, _guest(lab, options) as name, tempfile.TemporaryDirectory(prefix="bench-") as work:
+        about["machine"] = machine(lab.connection)
+        results = _Run(lab, name, Path(work), options.quick, about).results(deadline)
     results.about["seconds"] = time.monotonic() - _BEGAN
     print(as_text(results))
     if options.json:
@@ -81,15 +73,6 @@ def _guest(lab: Lab, options: argparse.Namespace) -> Iterator[str]:
         yield name
     finally:
         lab.destroy(name)
-
-
-def _versions() -> dict[str, Any]:
-    core = sorted(_VENV.glob("lib/python3*/site-packages/ansible_core-*.dist-info"))
-    manifest = sorted(_VENV.glob("lib/python3*/site-packages/ansible_collections/community/libvirt/MANIFEST.json"))
-    if not core or not manifest:
-        raise BenchError(f"{_VENV.name} has no community.libvirt: `make bench` makes it")
-    community = json.loads(manifest[0].read_text(encoding="utf-8"))["collection_info"]["version"]
-    return {"ansible_core": core[0].name.split("-")[1].removesuffix(".dist"), "community_libvirt": community}
 
 
 class _Run:
@@ -166,10 +149,6 @@ def _accelerator(vcpus: Sequence[Path]) -> str:
 
 def _say(what: str) -> None:
     print(f"bench: {time.monotonic() - _BEGAN:4.0f} s: {what}", file=sys.stderr, flush=True)
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

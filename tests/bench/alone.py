@@ -16,7 +16,8 @@ from pathlib import Path
 from tests.lab import Lab
 
 from .contestants import GUEST_DIR, SSH
-from .playbooks import BenchError, Playbooks
+from .endings import BenchError
+from .playbooks import Playbooks
 
 _SECONDS = 60.0
 _TIMES = 3

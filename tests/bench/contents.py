@@ -19,7 +19,8 @@ from pathlib import Path
 from tests.lab import Lab
 
 from .contestants import GUEST_DIR, Contestant
-from .playbooks import BenchError, Sample
+from .endings import BenchError
+from .playbooks import Sample
 from .rows import Content, Row, fetched, source
 
 _SECONDS = 60.0

@@ -24,6 +24,7 @@ from typing import Any
 from tests.lab import Guest, Lab
 
 from .contestants import ROOT
+from .endings import BenchError, told
 
 _PREFIX = "bench-tiny-"
 _SECONDS = 600.0
@@ -36,6 +37,7 @@ _TASKS: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.fleet", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--guests", type=int, default=40)
@@ -99,7 +101,7 @@ def _timed(source: Path, playbook: Path, hosts: int) -> float:
     seconds = time.monotonic() - began
     answered = done.stdout.count('"status": "connected"')
     if done.returncode or answered != hosts:
-        raise SystemExit(f"{playbook.stem}: {answered} of {hosts} answered\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise BenchError(f"{playbook.stem}: {answered} of {hosts} answered\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return seconds
 
 

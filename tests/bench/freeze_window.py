@@ -27,6 +27,7 @@ import libvirt
 from tests.lab import Guest, Lab
 
 from .contestants import ROOT
+from .endings import BenchError, told
 
 _NAME = "bench-frozen"
 #: Writes the time (ms) again and again, each safe on the disk before the next.
@@ -52,6 +53,7 @@ _MEANING = {
 }
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.freeze_window", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -99,7 +101,7 @@ def as_text(milliseconds: dict[str, list[int]]) -> str:
 def _in_guest(lab: Lab, command: str) -> str:
     done = lab.run(_NAME, command, timeout=60)
     if done.returncode:
-        raise SystemExit(f"{_NAME}: {command.splitlines()[0]} ended with {done.returncode}: {done.output[-300:]}")
+        raise BenchError(f"{_NAME}: {command.splitlines()[0]} ended with {done.returncode}: {done.output[-300:]}")
     return str(done.output)
 
 
@@ -107,7 +109,7 @@ def _largest_gap(lab: Lab) -> int:
     printed = _in_guest(lab, f"python3 - <<'END'\n{_LARGEST_GAP}END")
     found = re.search(r"gap (\d+)", printed)
     if found is None:
-        raise SystemExit(f"{_NAME} did not say when it wrote: {printed[-300:]}")
+        raise BenchError(f"{_NAME} did not say when it wrote: {printed[-300:]}")
     return int(found[1])
 
 
@@ -160,7 +162,7 @@ def _play(tasks: list[dict[str, Any]], work: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"the snapshot was not taken: {done.stdout[-1500:]}{done.stderr[-500:]}")
+        raise BenchError(f"the snapshot was not taken: {done.stdout[-1500:]}{done.stderr[-500:]}")
 
 
 def _merge(domain: Any) -> None:
@@ -172,7 +174,7 @@ def _merge(domain: Any) -> None:
         deadline = time.monotonic() + 60
         while "ready='yes'" not in domain.XMLDesc(0):
             if time.monotonic() > deadline:
-                raise SystemExit(f"{_NAME}: {image} was not merged in a minute")
+                raise BenchError(f"{_NAME}: {image} was not merged in a minute")
             time.sleep(0.1)
         domain.blockJobAbort(disk, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
         Path(image).unlink()

@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from .contestants import AGENT, COMMUNITY, DATA, ROOT, Contestant
+from .endings import BenchError
 from .rows import Row
 
 CALLBACKS = Path(__file__).parent / "callback_plugins"
 _WARM, _MEASURED, _AFTER = "warm", "measured", "after"
 _CONNECTION = ("_connect", "exec_command", "put_file", "fetch_file")
 _AGENT = ("guest-", "other")
-
-
-class BenchError(Exception):
-    """Something the user of the benchmark can act on; the message is one sentence."""
 
 
 @dataclass(frozen=True)

@@ -160,13 +160,12 @@ def as_text(results: Results) -> str:
 
 def _heading(results: Results) -> str:
     about = results.about
-    versions = f"ansible-core {about['ansible_core']}, community.libvirt {about['community_libvirt']}"
+    versions = f"ansible-core {about['ansible_core']}, community.libvirt {about['community_libvirt']}; {about['machine']}"
+    guest = f"{about['guest']}, {about['kind']} under {about['accelerator']}"
     notes = [f"  {each.title:18} {each.note}" for each in results.everybody] + [f"  {note}" for note in about["left_out"]]
     if results.starved > _STARVED:
         notes.append(f"  THIS MACHINE WAS BUSY: for {results.starved:.0%} of the time the guest waited for a processor")
-    return "\n".join(
-        [f"{about['guest']}, {about['kind']} under {about['accelerator']}; {versions}; {about['seconds']:.0f} s in all", *notes]
-    )
+    return "\n".join([f"{guest}; {versions}; {about['seconds']:.0f} s in all", *notes])
 
 
 def _seconds(results: Results) -> str:

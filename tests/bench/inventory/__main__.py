@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from tests.lab import Guest, Lab
 from tests.lab.second import second_hypervisor
 from tests.lab.wire import Wire
 
+from ..endings import machine, told, versions
 from .contestants import CACHED, COMMUNITY, EVERYBODY, Contestants
 from .procedures import name_of
 from .table import as_text
@@ -28,6 +27,7 @@ _DELAY = 0.01
 _QUIET = "lab.ticks=off"
 
 
+@told
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.inventory", description=sys.modules[__package__].__doc__)
     parser.add_argument("--guests", default="10,40,80", help="how many, in steps")
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="10 guests, one round")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured as JSON")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)  # so that the guests go too
+    about = versions()
     sizes = [10] if options.quick else sorted(int(size) for size in options.guests.split(","))
     with (
         second_hypervisor() as hypervisor,
@@ -44,10 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as work,
         Wire(Path(work) / "delayed", hypervisor.socket, _DELAY) as wire,
     ):
+        about["machine"] = machine(lab.connection)
         rows = _all(lab, f"qemu+unix:///session?socket={work}/delayed", wire, Path(work), sizes, options)
+    print("; ".join(f"{name.replace('_', '-')} {value}" for name, value in about.items()))
     print(as_text(rows))
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     return 1 if any(row["faults"] for row in rows) else 0
 
 
@@ -98,10 +100,6 @@ def _row(title: str, who: Contestants, guests: int, hung: int, rounds: int, wire
     row["profile"] = who.profile()
     print(as_text([row]), file=sys.stderr, flush=True)  # what was measured is not lost with the rest
     return row
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
