@@ -12,6 +12,7 @@ when it is taken for an expression either, as ``when: "{{ guest_os.pretty_name }
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -56,5 +57,6 @@ if _TRUSTS_BY_DEFAULT:
 else:
     from ansible.template import trust_as_template
 
+    @functools.lru_cache(maxsize=4096)  # many guests say the same
     def _marked(text: str) -> t.Any:
         return trust_as_template(text) if is_plain(text) else text
