@@ -11,7 +11,6 @@ import typing as t
 from ..module_utils._addresses import AddressPolicy, parse_cidrs
 from ..module_utils._errors import InvalidInput
 from ..module_utils._plan import Plan
-from ..module_utils._probe_option import probes
 from ..module_utils._query import Selection
 
 GetOption = t.Callable[[str], t.Any]
@@ -37,6 +36,8 @@ def plan(get_option: GetOption, selection: Selection) -> Plan:
     """
     :raise InvalidInput: a value that cannot be.
     """
+    from ..module_utils._probe_option import probes  # with what asks agents: see the plugin
+
     for option in ("agent_timeout", "timeout", "concurrency"):
         if not 1 <= get_option(option) <= 10**6:
             raise InvalidInput(f"{option} must be from 1 to {10**6}, and is {get_option(option):g}")

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
 
 NAME = "virtops.guest_agent.libvirt"
+PLUGIN = "ansible_collections.virtops.guest_agent.plugins.inventory.libvirt"
 TEMPLATE = "{{ lookup('ansible.builtin.pipe', 'touch EVIL') }}"
 
 
@@ -421,3 +425,14 @@ def _exported(value: t.Any) -> t.Any:
 @pytest.mark.parametrize("value", [None, True, 5, 1.5])
 def test_what_is_no_text_stays_itself(value: t.Any) -> None:
     assert untrusted({"a": [value, (value,)], 5: value}) == {"a": [value, [value]], "5": value}
+
+
+def test_a_cached_inventory_loads_nothing_that_asks_agents() -> None:
+    """A collection's modules are compiled at each start."""
+    program = f"import sys, {PLUGIN}; print(*sys.modules)"
+    path = {"PYTHONPATH": str(Path(_gather.__file__).parents[5])}
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = {name.rpartition(".")[2] for name in done.stdout.split()}
+    assert "_record" in names
+    assert not names & {"_gather", "_client", "_hypervisor", "_probe", "exec", "libvirt_qemu"}

@@ -15,6 +15,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses imp
 MAC = "52:54:00:00:00:01"
 ON_BRIDGE = "<interface type='bridge'><mac address='{mac}'/><source bridge='br0'/><target dev='vnet0'/></interface>"
 ON_NETWORK = "<interface type='network'><mac address='{mac}'/><source network='default'/></interface>"
+CALLED_USER = "<interface type='network'><mac address='{mac}'/><source network='user'/><target dev='vnet0'/></interface>"
 DIRECT = "<interface type='direct'><mac address='{mac}'/><source dev='eth0' mode='bridge'/><target dev='macvtap0'/></interface>"
 PASSED_THROUGH = "<interface type='hostdev'><mac address='{mac}'/></interface>"
 IN_QEMU = "<interface type='user'><mac address='{mac}'/></interface>"
@@ -37,7 +38,7 @@ def interfaces(*nics: str) -> list[_record.Interface]:
     return _record.merge_interfaces(found.nics, [])
 
 
-@pytest.mark.parametrize("nic", [ON_BRIDGE, ON_NETWORK, DIRECT, PASSED_THROUGH])
+@pytest.mark.parametrize("nic", [ON_BRIDGE, ON_NETWORK, CALLED_USER, DIRECT, PASSED_THROUGH])
 def test_it_may_know(nic: str) -> None:
     domain = Asked()
     found = _leases.fallback(t.cast(t.Any, domain), interfaces(IN_QEMU, nic), AddressPolicy())
