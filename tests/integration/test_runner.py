@@ -28,7 +28,7 @@ _PLAY = """
   gather_facts: false
   tasks:
     - ansible.builtin.debug:
-        msg: "{{ agent.hint }}"
+        msg: "{{ guest_agent.hint }}"
 """
 
 
@@ -43,7 +43,7 @@ def private(lab: Lab, debian: str, start: Callable[..., str], tmp_path: Path) ->
         "uri": lab.uri,
         "connection": "agent",
         "agent_timeout": 3,
-        "include": [f"libvirt.name in {[debian, hung]}"],
+        "include": [f"libvirt.name == '{name}'" for name in (debian, hung)],
     }
     (tmp_path / "inventory/lab.libvirt.yml").write_text(json.dumps(source), encoding="utf-8")
     (tmp_path / "project/site.yml").write_text(_PLAY, encoding="utf-8")

@@ -72,10 +72,11 @@ class Wire:
 
     def _serve(self) -> None:
         while not self._stop.is_set():
-            held = not self._going.is_set()
-            due = min((pipe.queue[0][0] for pipe in self._pipes if pipe.queue and not held), default=time.monotonic() + _TURN)
+            waiting = [pipe.queue[0][0] for pipe in self._pipes if pipe.queue and not pipe.blocked and self._going.is_set()]
+            pause = min(_TURN, max(0.0, min(waiting, default=time.monotonic() + _TURN) - time.monotonic()))
             readers = {pipe.source: pipe for pipe in self._pipes if not pipe.ended}
-            ready = select.select([self._listener, *readers], [], [], min(_TURN, max(0.0, due - time.monotonic())))[0]
+            writers = [pipe.sink for pipe in self._pipes if pipe.blocked and self._going.is_set()]
+            ready = select.select([self._listener, *readers], writers, [], pause)[0]
             for each in ready:
                 if each is self._listener:
                     self._accept()
@@ -83,8 +84,8 @@ class Wire:
                     data = readers[each].receive(self.delay)
                     if readers[each].unread is not None:
                         self._count(readers[each], data)
-            for pipe in [] if held else list(self._pipes):
-                if pipe in self._pipes and not pipe.deliver():
+            for pipe in list(self._pipes):
+                if self._going.is_set() and pipe in self._pipes and not pipe.deliver():
                     self._drop(pipe)
 
     def _accept(self) -> None:
@@ -121,7 +122,7 @@ class _Pipe:
     def __init__(self, source: socket.socket, sink: socket.socket, unread: bytes | None) -> None:
         self.source, self.sink, self.unread = source, sink, unread
         self.queue: collections.deque[tuple[float, bytes]] = collections.deque()
-        self.ended = False
+        self.ended = self.blocked = False
 
     def receive(self, delay: float) -> bytes:
         try:
@@ -133,13 +134,20 @@ class _Pipe:
         return data
 
     def deliver(self) -> bool:
-        """Whether the connection goes on."""
+        """Pass on what is due and what the other side takes. Whether the connection goes on."""
+        self.blocked = False
         while self.queue and self.queue[0][0] <= time.monotonic():
-            data = self.queue.popleft()[1]
+            due, data = self.queue.popleft()
             if not data:
                 return False
             try:
-                self.sink.sendall(data)
+                taken = self.sink.send(data, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                taken = 0
             except OSError:
                 return False
+            if taken < len(data):
+                self.queue.appendleft((due, data[taken:]))
+                self.blocked = True
+                break
         return True
