@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -40,7 +41,7 @@ def told(main: Main) -> Main:
         signal.signal(signal.SIGTERM, _end)
         try:
             return main(arguments)
-        except (BenchError, LabError) as error:
+        except (BenchError, LabError, libvirt.libvirtError, subprocess.TimeoutExpired) as error:
             print(f"bench: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:

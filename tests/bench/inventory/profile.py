@@ -18,12 +18,12 @@ import time
 from types import FrameType
 
 _EVERY = 0.002
-IMPORTS, GUESTS, OURS, ANSIBLE, REST = "imports", "waiting for libvirt and guests", "records to hosts", "Ansible", "the rest"
-LAYERS = (IMPORTS, GUESTS, OURS, ANSIBLE, REST)
-_GATHERING = "guest_agent/plugins/module_utils/_gather.py"
+IMPORTS, GATHERING, OURS, ANSIBLE, REST = "imports", "gathering", "records to hosts", "Ansible", "the rest"
+LAYERS = (IMPORTS, GATHERING, OURS, ANSIBLE, REST)
+_GATHER = "guest_agent/plugins/module_utils/_gather.py"
+_IMPORTING = ("<frozen importlib", "/collection_loader/")
 # By what a frame's file name holds, tried for each frame from the innermost on.
 _PLACES = (
-    ("<frozen importlib", IMPORTS),
     ("guest_agent/plugins/", OURS),
     ("/ansible/", ANSIBLE),
     ("/jinja2/", ANSIBLE),
@@ -36,8 +36,10 @@ def layer(frame: FrameType | None) -> str:
     while frame is not None:
         names.append(frame.f_code.co_filename)
         frame = frame.f_back
-    if any(_GATHERING in name for name in names) and not any("<frozen importlib" in name for name in names):
-        return GUESTS
+    if any(part in name for name in names for part in _IMPORTING):
+        return IMPORTS
+    if any(_GATHER in name for name in names):
+        return GATHERING
     return next((found for name in names for part, found in _PLACES if part in name), REST)
 
 

@@ -22,9 +22,10 @@ def as_text(rows: list[dict[str, Any]]) -> str:
     lines += ["", "Ratios of the medians"]
     for row in rows:
         lines.append(f"{_title(row):20}" + "  ".join(f"{what} {value:.2f}" for what, value in _ratios(row).items()))
-    lines += ["", "Where ours spends its time: seconds of the main thread in one more run, watched"]
+    lines += ["", "Where the time goes: seconds of the main thread in one more run, watched"]
     for row in rows:
-        lines.append(f"{_title(row):20}" + "  ".join(f"{name} {value:.2f}" for name, value in row["profile"].items()))
+        for key, layers in row["profile"].items():
+            lines.append(f"{_title(row):20}{key:8}" + "  ".join(f"{name} {value:.2f}" for name, value in layers.items()))
     lines += ["", "Requests to libvirt for each guest (the last run through the proxy)"]
     for row in rows:
         counts = {key: sum(calls.values()) / row["guests"] for key, calls in row["requests"].items() if calls}
