@@ -26,7 +26,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import exec as exec_
-from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentTimeout
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout
 from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._transport import Transport, UnixSocketTransport
 
@@ -222,6 +222,12 @@ def lost(_arguments: Message, ask: t.Callable[[], Message]) -> Message:
     """The agent does it, and its reply gets lost."""
     ask()
     raise AgentTimeout("the agent did not answer in time")
+
+
+def ended(_arguments: Message, ask: t.Callable[[], Message]) -> Message:
+    """The agent does it, and ends before it has said so."""
+    ask()
+    raise AgentDisappeared("the agent closed the connection")
 
 
 def unheard(_arguments: Message, _ask: t.Callable[[], Message]) -> Message:

@@ -225,14 +225,17 @@ INTERRUPTIONS: list[tuple[str, list[Fault | None], type[BaseException]]] = [
     ("guest-file-write", [None, SILENT, SILENT, SILENT], _errors.AgentTimeout),
     ("guest-exec", [None, CTRL_C], KeyboardInterrupt),
     ("guest-exec", [None, SILENT], _errors.AgentTimeout),
+    ("guest-exec", [None, real_agent.ended], _errors.AgentDisappeared),
 ]
 
 
-def _interrupted(guest: Watched, place: Path, command: str, faults: list[Fault | None], kind: type[BaseException]) -> None:
+def _interrupted(
+    guest: Watched, place: Path, command: str, faults: list[Fault | None], kind: type[BaseException], content: bytes = DATA
+) -> None:
     (place / "x").write_bytes(b"old")
     guest.faults = {command: list(faults)}
     with pytest.raises(kind):
-        push(guest, place / "x", DATA)
+        push(guest, place / "x", content)
     guest.faults = {}
     assert (place / "x").read_bytes() == b"old"
     assert names(place) == ["own", "x"]
@@ -247,3 +250,8 @@ def test_interrupted(guest: Watched, place: Path, command: str, faults: list[Fau
 @pytest.mark.parametrize(("fault", "kind"), [(CTRL_C, KeyboardInterrupt), (SILENT, _errors.AgentTimeout)])
 def test_interrupted_at_the_close(guest: Watched, place: Path, fault: Fault, kind: type[BaseException]) -> None:
     _interrupted(guest, place, "guest-file-close", [fault], kind)
+
+
+@pytest.mark.parametrize("command", ["guest-exec", "guest-file-open", "guest-file-write"])
+def test_the_agent_ends_while_packed_content_is_brought(guest: Watched, place: Path, command: str) -> None:
+    _interrupted(guest, place, command, [real_agent.ended], _errors.AgentDisappeared, bytes(len(DATA)))

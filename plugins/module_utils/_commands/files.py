@@ -184,10 +184,10 @@ def _push_in_place(
 ) -> Installed:
     """A large file, written by the agent itself beside its place: nothing is there twice."""
     nonce, size = what[:2]
-    place = _ask(agent, _file_scripts.prepare(nonce, path), path, "root").partition(" ")[2]
-    if not place.endswith(f"/.virtops-{nonce}"):
-        raise _unreadable(agent)
     try:
+        place = _ask(agent, _file_scripts.prepare(nonce, path), path, "root").partition(" ")[2]
+        if not place.endswith(f"/.virtops-{nonce}"):
+            raise _unreadable(agent)
         lane.write(place, source, size, progress)
         command = _script(_file_scripts.finish(nonce, path, *what[1:]))
         answer = shell.execute(agent, command, _SECONDS + size / _BYTES_PER_SECOND).stdout

@@ -113,10 +113,11 @@ def execute(
 def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress: Progress) -> Staged:
     """Bring the next ``size`` bytes of ``source`` into a private file of the guest, for ``execute`` to use up."""
     nonce = secrets.token_hex(16)
-    path = _staged_path(agent, nonce, _run_script(agent, _login_shell.stage(nonce)))
     try:
+        path = _staged_path(agent, nonce, _run_script(agent, _login_shell.stage(nonce)))
         lane.write(path, source, size, progress)
-    except BaseException:
+    except BaseException as error:
+        agent.await_return(error)
         _remove(agent, _login_shell.discard(nonce))
         raise
     return Staged(nonce, path)
