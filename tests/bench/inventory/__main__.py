@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from .procedures import name_of
 from .table import as_text
 
 _DELAY = 0.01
+#: Seconds that guests are busy with themselves after their agents answer.
+_SETTLES = 15
 _QUIET = "lab.ticks=off"
 
 
@@ -60,6 +63,7 @@ def _all(lab: Lab, delayed: str, wire: Wire, work: Path, sizes: list[int], optio
     for size in sizes:
         # The other inventory takes all that a hypervisor has: the fleet grows between the measurements.
         names += lab.start_all([Guest(name=f"bench-inv-{number}", kernel=_QUIET) for number in range(len(names), size)])
+        time.sleep(_SETTLES)
         for title, uri in (("local", lab.uri), ("20 ms", delayed)):
             wire.calls.clear()
             rows.append(_row(title, Contestants(work, uri, names, [], limit), size, 0, rounds, wire))
