@@ -245,6 +245,7 @@ probes:
 """
 
 import hashlib
+import importlib
 import json
 import typing as t
 
@@ -257,6 +258,7 @@ from ..module_utils._plan import Gathered
 from ..module_utils._query import Selection
 from ..module_utils._record import Record, key
 from ..plugin_utils import _hostvars, _names, _options, _stale
+from ..plugin_utils._guest_of_host import AGENT_CONNECTION
 from ..plugin_utils._unsafe import untrusted
 
 ENDINGS = tuple(f"{name}.{ending}" for name in ("libvirt", "guest_agent") for ending in ("yml", "yaml"))
@@ -346,6 +348,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
+        if any(host.get_vars().get("ansible_connection") == AGENT_CONNECTION for host in self.inventory.hosts.values()):
+            _load_connection()
 
     def _variables(self, record: Record, addresses: list[str]) -> dict[str, t.Any]:
         prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
@@ -397,3 +401,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         all_vars = {**host_vars, **self.inventory.get_host(name).get_vars()}
         self._add_host_to_composed_groups(self.get_option("groups"), all_vars, name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), all_vars, name, strict=strict)
+
+
+def _load_connection() -> None:
+    """Tasks run in forks of this process: what each of them would compile, 50 ms a task and host, is compiled here once."""
+    importlib.import_module("..connection.agent", __package__)

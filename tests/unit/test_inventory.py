@@ -181,6 +181,15 @@ def test_connections(world: World, connection: str, address: bool, can_exec: boo
     assert ("ansible_guest_agent_domain" in found) is (connection != "none")
 
 
+@pytest.mark.parametrize(("connection", "loaded"), [("agent", True), ("ssh", False)])
+def test_what_every_task_needs_is_loaded_once(world: World, monkeypatch: pytest.MonkeyPatch, connection: str, loaded: bool) -> None:
+    """Tasks are forks of the process that read the inventory."""
+    name = PLUGIN.replace("inventory.libvirt", "connection.agent")
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    world.parse(connection=connection)
+    assert (name in sys.modules) is loaded
+
+
 def test_domains_of_one_name_in_two_sources_are_two_hosts(world: World) -> None:
     world.records = [samples.record("web", 1)]
     world.parse("one.libvirt.yml")
