@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("plugins/module_utils", "plugins/modules", "plugins/plugin_utils")
 #: A guard that is out may let a test wait for ever.
 SECONDS = 90
-TESTS_AT_MOST = 25
+TESTS_AT_MOST = 100
 
 
 class Guard(NamedTuple):
