@@ -21,8 +21,8 @@ from tests.lab.records import guest_records
 
 from .alone import module_alone
 from .contents import Contents
-from .contestants import DATA_PORT, OUR_PLUGIN, ROOT, Contestant, contestants, write_inventory
-from .endings import BenchError, machine, told, versions
+from .contestants import DATA_PORT, OUR_PLUGIN, Contestant, contestants, write_inventory
+from .endings import VENV, BenchError, machine, told, versions
 from .playbooks import Playbooks, Sample
 from .report import Results, as_data, as_text
 from .rows import COMMAND, COPY_1, COPY_20, RAW, ROWS, Row
@@ -32,7 +32,6 @@ _SECONDS, _QUICK_SECONDS = 340.0, 84.0
 _RESERVE = 6.0
 _BEGAN = time.monotonic()
 _QUICK_ROWS = (RAW, COMMAND, COPY_1, COPY_20)
-_VENV = ROOT / ".venv-bench"
 
 
 @told
@@ -83,7 +82,7 @@ class _Run:
         if lab.ssh(name, "true").returncode:
             raise BenchError(f"domain {name}: no SSH to it")
         _say("preparing")
-        python = _VENV / "bin/python"
+        python = VENV / "bin/python"
         self._everybody = contestants(lab, name, work, python)
         inventory = write_inventory(work / "inventory.json", self._everybody)
         identity = lab.domain(name).UUIDString()

@@ -23,7 +23,7 @@ from tests.lab.errors import LabError
 
 from .contestants import ROOT
 
-_VENV = ROOT / ".venv-bench"
+VENV = ROOT / ".venv-bench"
 
 
 class BenchError(Exception):
@@ -55,10 +55,10 @@ def versions() -> dict[str, Any]:
     """
     :raise BenchError: the environment of those who are compared with us is not there.
     """
-    core = sorted(_VENV.glob("lib/python3*/site-packages/ansible_core-*.dist-info"))
-    manifest = sorted(_VENV.glob("lib/python3*/site-packages/ansible_collections/community/libvirt/MANIFEST.json"))
+    core = sorted(VENV.glob("lib/python3*/site-packages/ansible_core-*.dist-info"))
+    manifest = sorted(VENV.glob("lib/python3*/site-packages/ansible_collections/community/libvirt/MANIFEST.json"))
     if not core or not manifest:
-        raise BenchError(f"{_VENV.name} has no community.libvirt: `make bench` makes it")
+        raise BenchError(f"{VENV.name} has no community.libvirt: `make bench` makes it")
     community = json.loads(manifest[0].read_text(encoding="utf-8"))["collection_info"]["version"]
     return {"ansible_core": core[0].name.split("-")[1].removesuffix(".dist"), "community_libvirt": community}
 

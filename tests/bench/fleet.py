@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import Guest, Lab
+from tests.lab.guest import QUIET
 
 from .contestants import ROOT
 from .endings import BenchError, told
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured as JSON")
     options = parser.parse_args(arguments)
     with Lab() as lab, tempfile.TemporaryDirectory(prefix="bench-") as work:
-        lab.start_all([Guest(name=f"{_PREFIX}{number}", kernel="lab.ticks=off") for number in range(options.guests)])
+        lab.start_all([Guest(name=f"{_PREFIX}{number}", kernel=QUIET) for number in range(options.guests)])
         seconds = measure(lab.uri, options.guests, options.rounds, Path(work))
     data = {"guests": options.guests, "seconds": seconds, **_ratios(seconds)}
     print(as_text(data))

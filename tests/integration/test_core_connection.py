@@ -18,8 +18,8 @@ from tests.integration.core_target import ConnectionTarget, agent_variables
 from tests.lab import Lab
 
 PIPELINING = {True: "pipelining", False: "no-pipelining"}
-# The oldest, which differs most. All other tests run on the one in between.
-SHORT = {("2.16", "debian12", True)}
+# The oldest and the newest. All other tests run on the one in between.
+SHORT = {("2.16", "debian12", True), ("2.21", "debian13", True)}
 
 
 def combinations() -> list[object]:

@@ -19,6 +19,7 @@ from ansible.release import __version__ as ansible_version
 
 from tests.integration.ansible_cli import ROOT, Ansible, write_inventory
 from tests.lab import Guest, Lab
+from tests.lab.guest import QUIET
 from tests.lab.hostile import ScriptedAgent, agent_info
 from tests.lab.second import second_hypervisor
 
@@ -139,8 +140,8 @@ def test_predicates_and_states(lab: Lab, start: Callable[..., str], ansible: Ans
 @pytest.mark.parametrize("well", [10, pytest.param(34, marks=pytest.mark.full)])
 def test_many_guests_of_which_some_are_odd(lab: Lab, ansible: Ansible, options_file: Path, well: int) -> None:
     """Three hung agents, one domain without a channel, one paused, one that is destroyed while it is asked."""
-    normal = [Guest(name=f"it-many-{number}", kernel="lab.ticks=off") for number in range(well)]
-    hung = [Guest(name=f"it-hung-{number}", agent="stopped", kernel="lab.ticks=off") for number in range(3)]
+    normal = [Guest(name=f"it-many-{number}", kernel=QUIET) for number in range(well)]
+    hung = [Guest(name=f"it-hung-{number}", agent="stopped", kernel=QUIET) for number in range(3)]
     odd = [Guest(name="it-plain", channel=False), Guest(name="it-paused"), Guest(name="it-doomed", agent="relay")]
     started = [*normal, *hung, *odd]
     try:

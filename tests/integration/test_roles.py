@@ -17,6 +17,7 @@ import pytest
 
 from tests.integration.ansible_cli import CALLBACKS, Ansible
 from tests.lab import Guest, Lab
+from tests.lab.guest import QUIET
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 
@@ -56,7 +57,7 @@ def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tm
     names = [f"it-tier-{number}" for number in range(size)]
     tiers = [names[1::3], names[2::3]]  # those of names[0::3] are in none, and go first
     deaf = names[1]
-    guests = [Guest(name=name, persistent=True, kernel="lab.ticks=off") for name in names]
+    guests = [Guest(name=name, persistent=True, kernel=QUIET) for name in names]
     record = tmp_path / "var" / "record.json"
     role = Role(ansible, tmp_path, "graceful_shutdown", {})
     others = sorted({domain.name() for domain in lab.connection.listAllDomains()})

@@ -26,6 +26,9 @@ TB_CACHE_MIB: dict[Kind, int] = {"tiny": 32, "debian12": 256, "debian13": 256}
 # What the tiny guest says it is: ID and VERSION_ID of its /etc/os-release. The names are those of the command lists.
 OS_RELEASES = {"rhel8": "rhel:8.10", "rhel9": "rhel:9.6", "rhel10": "rhel:10.0"}
 
+#: For Guest.kernel: a tiny guest that does not prove that it can write, and leaves its processor alone.
+QUIET = "lab.ticks=off"
+
 AGENT_PORT = "org.qemu.guest_agent.0"
 RELAY_PORT = "org.virtops.lab.0"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import Guest, Lab
+from tests.lab.guest import QUIET
 from tests.lab.second import second_hypervisor
 from tests.lab.wire import Wire
 
@@ -27,7 +28,6 @@ from .table import as_text
 _DELAY = 0.01
 #: Seconds that guests are busy with themselves after their agents answer.
 _SETTLES = 15
-_QUIET = "lab.ticks=off"
 
 
 @told
@@ -62,13 +62,13 @@ def _all(lab: Lab, delayed: str, wire: Wire, work: Path, sizes: list[int], optio
     rows = []
     for size in sizes:
         # The other inventory takes all that a hypervisor has: the fleet grows between the measurements.
-        names += lab.start_all([Guest(name=f"bench-inv-{number}", kernel=_QUIET) for number in range(len(names), size)])
+        names += lab.start_all([Guest(name=f"bench-inv-{number}", kernel=QUIET) for number in range(len(names), size)])
         time.sleep(_SETTLES)
         for title, uri in (("local", lab.uri), ("20 ms", delayed)):
             wire.calls.clear()
             rows.append(_row(title, Contestants(work, uri, names, [], limit), size, 0, rounds, wire))
         if size == 40 or len(sizes) == 1:
-            hung = lab.start_all([Guest(name=f"bench-inv-hung-{number}", agent="stopped", kernel=_QUIET) for number in range(3)])
+            hung = lab.start_all([Guest(name=f"bench-inv-hung-{number}", agent="stopped", kernel=QUIET) for number in range(3)])
             rows.append(_row("local", Contestants(work, lab.uri, names, hung, limit), size, 3, rounds, wire))
             # What the killed contestant asked waits in the daemon until these domains are gone.
             for name in hung:

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ..contestants import ROOT
+from ..endings import VENV
 
 EMPTY, FLOOR, OURS, CACHED, COMMUNITY = "empty", "floor", "ours", "cached", "community"
 EVERYBODY = (EMPTY, FLOOR, OURS, CACHED, COMMUNITY)
 #: The address that each guest has from its own user-mode network.
 ADDRESS = "10.0.2.15"
-_BIN = ROOT / ".venv-bench/bin"
+_BIN = VENV / "bin"
 
 
 @dataclass(frozen=True)
