@@ -96,7 +96,7 @@ user:
   returned: success
   type: str
   sample: deploy
-keys:
+authorized_keys:
   description: The lines that the file has in the end, or would have in check mode, without comment lines and empty ones.
   returned: success
   type: list
@@ -179,8 +179,8 @@ def ensure(task: Task) -> Outcome:
                 after = ssh_keys.authorized_keys(agent, user)
             if plan(after).add or plan(after).remove:
                 raise CommandFailed(f"the keys of {user} are not what the agent was told", domain=agent.name, command=ssh_keys.ADD)
-    shown = {"user": user, "keys": _shown(after), "added": _shown(first.add), "removed": _shown(first.remove)}
-    return Outcome(shown, {"keys": before}, {"keys": after}, _diff(user, _shown(before), shown["keys"]))
+    shown = {"user": user, "authorized_keys": _shown(after), "added": _shown(first.add), "removed": _shown(first.remove)}
+    return Outcome(shown, {"keys": before}, {"keys": after}, _diff(user, _shown(before), shown["authorized_keys"]))
 
 
 def _apply(agent: GuestAgent, user: str, plan: _authorized_keys.Plan, exclusive: bool) -> None:

@@ -68,7 +68,7 @@ EXAMPLES = r"""
 
 - name: Say the fingerprints
   ansible.builtin.debug:
-    msg: "{{ result.keys | map(attribute='fingerprint') | join(' ') }}"
+    msg: "{{ result.host_keys | map(attribute='fingerprint') | join(' ') }}"
 
 - name: The same of an SSH server on another port, for whatever web2 calls itself
   virtops.guest_agent.ssh_host_keys_info:
@@ -77,7 +77,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+host_keys:
   description: The public host keys.
   returned: success
   type: list
@@ -181,7 +181,7 @@ def gather(task: Task) -> Outcome:
         for path, (key, comment) in keys.items()
     ]
     lines = _known_hosts.lines(hosts, port, [key for key, _comment in keys.values()], task.params["hashed"])
-    return Outcome({"keys": shown, "hosts": hosts, "known_hosts": lines})
+    return Outcome({"host_keys": shown, "hosts": hosts, "known_hosts": lines})
 
 
 def _keys(agent: GuestAgent, paths: t.Iterable[str], all_needed: bool) -> dict[str, t.Any]:

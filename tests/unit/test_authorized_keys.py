@@ -90,7 +90,7 @@ def test_what_becomes_of_the_file(
     assert [command for command in guest.sent if command in (ADD, REMOVE)] == sent
     again = run(user=user, diff=True, **options)
     assert (again["changed"], again["added"], again["removed"]) == (False, [], [])
-    assert (again["keys"], guest.authorized[user]) == (done["keys"], content)
+    assert (again["authorized_keys"], guest.authorized[user]) == (done["authorized_keys"], content)
 
 
 def test_a_diff_is_lines(guest: FakeGuest, run: Run) -> None:
@@ -116,7 +116,7 @@ def test_blanks_around_a_line_save_no_key(guest: FakeGuest, run: Run, line: str)
     """The agent does not tell of them, and takes out only what is the same to the last blank."""
     guest.authorized["deploy"] = f"# people\n{line}\n{ODD}\n{B}"
     result = run(keys=[A], state="absent")
-    assert (result["changed"], result["removed"], result["keys"]) == (True, [A], [ODD, B])
+    assert (result["changed"], result["removed"], result["authorized_keys"]) == (True, [A], [ODD, B])
     assert guest.authorized["deploy"] == f"{ODD}\n{B}\n"
     assert not run(keys=[A], state="absent")["changed"]
 
@@ -131,7 +131,7 @@ def test_such_a_file_is_warned_of(guest: FakeGuest, run: Run) -> None:
 def test_no_odd_comment_saves_a_key(guest: FakeGuest, run: Run, mark: str) -> None:
     guest.authorized["deploy"] = f"{BARE_A} {mark}"
     result = run(keys=[A], state="absent")
-    assert (result["changed"], result["keys"], guest.authorized["deploy"]) == (True, [], "")
+    assert (result["changed"], result["authorized_keys"], guest.authorized["deploy"]) == (True, [], "")
     assert result["removed"] == [f"{BARE_A} \ufffd"]
 
 
@@ -244,6 +244,6 @@ def test_an_endless_reply(guest: FakeGuest, run: Run, keys: list[str]) -> None:
 def test_hostile_lines_are_plain_text(guest: FakeGuest, run: Run) -> None:
     guest.replies[GET] = {"keys": ["\x1b[2J\nroot::0", "{{ 7 * 7 }}", "\ud800", "", "x" * 30000]}
     result = run(keys=[A], check=True, diff=True)
-    shown = [*result["keys"], *result["diff"]["before"].splitlines()]
+    shown = [*result["authorized_keys"], *result["diff"]["before"].splitlines()]
     assert all(line.isprintable() and len(line) <= 16384 for line in shown)
     assert result["changed"] is True

@@ -228,6 +228,31 @@ def test_the_action_group_and_the_routing_name_every_module_and_nothing_else() -
     }
 
 
+def _returned(documented: dict[str, t.Any]) -> t.Iterator[str]:
+    for name, about in documented.items():
+        yield name
+        yield from _returned(about.get("contains") or {})
+
+
+def _hidden_by_methods(text: str) -> list[str]:
+    """Names in a module's RETURN that Jinja cannot reach by a dot, since every dictionary has a method of that name."""
+    body = next((ast.literal_eval(node.value) for node in ast.parse(text).body if _assigns(node, "RETURN")), "")
+    return [name for name in _returned(yaml.safe_load(body) or {}) if hasattr(dict, name)]
+
+
+def _assigns(node: ast.stmt, name: str) -> t.TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name
+
+
+@pytest.mark.parametrize("path", sorted((PLUGINS / "modules").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_what_a_module_returns_is_reached_by_a_dot(path: Path) -> None:
+    assert _hidden_by_methods(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_name_that_is_hidden_is_found() -> None:
+    assert _hidden_by_methods("RETURN = 'guests: {contains: {items: {type: list}}}'") == ["items"]
+
+
 def test_the_execution_environment_names_files_that_exist() -> None:
     environment = yaml.safe_load((ROOT / "meta" / "execution-environment.yml").read_text(encoding="utf-8"))
     missing = [name for name in environment["dependencies"].values() if not (ROOT / name).is_file()]

@@ -63,11 +63,11 @@ def _told(tmp_path: Path, text: str, *arguments: str) -> str:
 @pytest.mark.parametrize("check", [False, True])
 def test_the_keys(guest: FakeGuest, run: Run, check: bool, tmp_path: Path) -> None:
     result = run(hosts=["web", "10.0.0.5"], check=check)
-    assert [(key["type"], key["bits"], key["comment"], key["path"]) for key in result["keys"]] == [
+    assert [(key["type"], key["bits"], key["comment"], key["path"]) for key in result["host_keys"]] == [
         ("ssh-ed25519", 256, "root@web", ED25519),
         ("ssh-rsa", 3071, "", RSA),
     ]
-    assert _told(tmp_path, KEY, "-l").split()[1] == result["keys"][0]["fingerprint"]
+    assert _told(tmp_path, KEY, "-l").split()[1] == result["host_keys"][0]["fingerprint"]
     assert result["known_hosts"] == [f"web {KEY}", f"web {RSA_KEY}", f"10.0.0.5 {KEY}", f"10.0.0.5 {RSA_KEY}"]
     assert result["changed"] is False
     assert {"guest-exec", "guest-get-host-name", "guest-network-get-interfaces"}.isdisjoint(guest.sent)
@@ -130,7 +130,7 @@ def test_addresses_that_are_not_the_domains(host: Hypervisor, guest: FakeGuest, 
 def test_a_guest_that_does_not_say_who_it_is(guest: FakeGuest, run: Run) -> None:
     guest.blocked.update({"guest-get-host-name", "guest-network-get-interfaces"})
     result = run()
-    assert (result["hosts"], result["known_hosts"], len(result["keys"])) == ([], [], 2)
+    assert (result["hosts"], result["known_hosts"], len(result["host_keys"])) == ([], [], 2)
 
 
 def test_no_lines_are_warned_of(host: Hypervisor, run: Run) -> None:
@@ -176,14 +176,14 @@ def test_what_is_no_host_key(guest: FakeGuest, run: Run, content: bytes) -> None
 def test_a_comment_is_plain_text_and_in_no_line(guest: FakeGuest, run: Run) -> None:
     guest._files[ED25519] = f"{KEY} {{{{ 7 * 7 }}}} {'c' * 5000}".encode() + b"\xff\r\n"
     result = run(hosts=["web"])
-    assert len(result["keys"][0]["comment"]) == 255
+    assert len(result["host_keys"][0]["comment"]) == 255
     assert result["known_hosts"][0] == f"web {KEY}"
 
 
 def test_other_files(guest: FakeGuest, run: Run) -> None:
     path = "C:\\ProgramData\\ssh\\ssh_host_ed25519_key.pub"
     guest._files[path] = f"{EVIL}\r\n".encode()
-    assert [key["path"] for key in run(hosts=["web"], paths=[path, path])["keys"]] == [path]
+    assert [key["path"] for key in run(hosts=["web"], paths=[path, path])["host_keys"]] == [path]
     result = run(hosts=["web"], paths=[ED25519, "/opt/none.pub"])
     assert (result["failure"]["kind"], "/opt/none.pub" in result["msg"]) == ("command_failed", True)
 
