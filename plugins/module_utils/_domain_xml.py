@@ -25,6 +25,9 @@ _PLACE: t.Final = re.compile(r"0x[0-9a-f]{1,8}|[0-9]{1,9}", re.ASCII | re.IGNORE
 METADATA_DEPTH_MAX: t.Final = 32
 
 
+Pci = tuple[int, int, int, int]
+
+
 class Nic(t.NamedTuple):
     mac: str
     #: the libvirt network, bridge or host device it is plugged into; "user" for user-mode networking
@@ -36,10 +39,10 @@ class Disk(t.NamedTuple):
     target: str
     serial: str | None
     bus: str
-    #: PCI domain, bus, slot, function of a virtio disk
-    pci: tuple[int, int, int, int] | None
-    #: controller, bus, target, unit of a drive on a controller (scsi, sata, ide)
-    drive: tuple[int, int, int, int] | None
+    #: PCI domain, bus, slot, function: its own (virtio), or its controller's (scsi, sata, ide)
+    pci: Pci | None
+    #: bus, target, unit of a drive on a controller; None for a disk that is a PCI device itself
+    drive: tuple[int, int, int] | None
 
 
 class DomainXml(t.NamedTuple):
@@ -75,7 +78,7 @@ def parse(xml: str) -> DomainXml:
         memory_mib=_memory_mib(root.find("memory")),
         channel=_channel(root),
         nics=tuple(_nic(nic) for nic in root.iterfind("devices/interface")),
-        disks=tuple(_disk(disk) for disk in root.iterfind("devices/disk")),
+        disks=_disks(root),
     )
 
 
@@ -157,16 +160,29 @@ def _nic(nic: ET.Element) -> Nic:
     return Nic(address, network, None if target is None else target.get("dev"))
 
 
-def _disk(disk: ET.Element) -> Disk:
+def _disks(root: ET.Element) -> tuple[Disk, ...]:
+    controllers = {
+        (controller.get("type", ""), _number(controller.get("index"))): _pci(controller.find("address"))
+        for controller in root.iterfind("devices/controller")
+    }
+    return tuple(_disk(disk, controllers) for disk in root.iterfind("devices/disk"))
+
+
+def _disk(disk: ET.Element, controllers: t.Mapping[tuple[str, int], Pci | None]) -> Disk:
     target, address = disk.find("target"), disk.find("address")
-    kind = None if address is None else address.get("type")
-    return Disk(
-        target="" if target is None else target.get("dev", ""),
-        serial=disk.findtext("serial"),
-        bus="" if target is None else target.get("bus", ""),
-        pci=_numbers(address, ("domain", "bus", "slot", "function")) if kind == "pci" else None,
-        drive=_numbers(address, ("controller", "bus", "target", "unit")) if kind == "drive" else None,
-    )
+    bus = "" if target is None else target.get("bus", "")
+    pci, drive = _pci(address), None
+    if address is not None and address.get("type") == "drive":
+        numbers = _numbers(address, ("controller", "bus", "target", "unit"))
+        if numbers is not None:
+            pci, drive = controllers.get((bus, numbers[0])), numbers[1:]
+    return Disk("" if target is None else target.get("dev", ""), disk.findtext("serial"), bus, pci, drive)
+
+
+def _pci(address: ET.Element | None) -> Pci | None:
+    if address is None or address.get("type") != "pci":
+        return None
+    return _numbers(address, ("domain", "bus", "slot", "function"))
 
 
 def _numbers(address: ET.Element | None, parts: tuple[str, str, str, str]) -> tuple[int, int, int, int] | None:

@@ -161,6 +161,21 @@ class Record(t.TypedDict, total=False):
     probes: dict[str, t.Any]
 
 
+#: A disk's bus as the agent calls it -> as the domain may: Windows says scsi or raid of a virtio disk, sas of a SCSI one.
+_BUSES: t.Final = {
+    "virtio": ("virtio",),
+    "scsi": ("scsi", "virtio"),
+    "sas": ("scsi", "virtio"),
+    "raid": ("scsi", "virtio"),
+    "ide": ("ide", "sata"),
+    "sata": ("sata",),
+    "usb": ("usb",),
+    "nvme": ("nvme",),
+    "sd": ("sd",),
+}
+#: virtio-blk and ATA have no room for more of a serial number.
+_SERIAL_MAX: t.Final = 20
+
 #: What of a record the guest itself said, beside the addresses.
 GUEST_KEYS: t.Final = tuple(key for key in Record.__annotations__ if key not in ("libvirt", "agent", "addresses"))
 
@@ -236,15 +251,38 @@ def merge_interfaces(nics: t.Sequence[Nic], guest: t.Sequence[GuestInterface] | 
 
 
 def find_disk(disk: GuestDisk, domain_disks: t.Sequence[Disk]) -> str | None:
-    """The libvirt target (vda) of a disk that the guest sees, by its address or else its serial; None when unknown."""
-    for known in domain_disks:
-        if known.pci is not None and known.pci == disk["pci"]:
-            return known.target
-        if known.drive is not None and known.drive[1:] == (disk["bus_number"], disk["target_number"], disk["unit"]):
-            return known.target
-        if known.serial and known.serial == disk["serial"]:
-            return known.target
-    return None
+    """The libvirt target (vda) of a disk that the guest sees; None where that is unknown or could be several.
+
+    By its serial number, or else by its address: bus, target and unit are 0 of most disks, and mean one on one controller only.
+    """
+    buses = _BUSES.get(disk["bus"])
+    fitting = [known for known in domain_disks if buses is None or known.bus in buses]
+    told = _spaceless(disk["serial"])
+    found = [known for known in fitting if told and _spaceless(known.serial) == told]
+    found = found or [known for known in fitting if _same_serial(known, told)]
+    if len(found) != 1:
+        # virtio-blk tells the serial number as it is: where that is another one, it is another disk.
+        possible = found or [known for known in fitting if not (told and known.serial and known.bus == "virtio")]
+        found = [known for known in possible if buses is not None and _same_address(known, disk)]
+    return found[0].target if len(found) == 1 else None
+
+
+def _same_serial(known: Disk, told: str) -> bool:
+    """Udev puts vendor and model in front of it (0QEMU_QEMU_HARDDISK_x), and a unit behind that of a USB disk (x-0:0)."""
+    if known.bus == "usb":
+        told = told.rpartition("-")[0]
+    own = known.serial or ""
+    return any(serial and (told == serial or told.endswith(f"_{serial}")) for serial in map(_spaceless, (own, own[:_SERIAL_MAX])))
+
+
+def _same_address(known: Disk, disk: GuestDisk) -> bool:
+    if known.pci is None or known.pci != disk["pci"]:
+        return False
+    return known.drive in (None, (disk["bus_number"], disk["target_number"], disk["unit"]))
+
+
+def _spaceless(serial: str | None) -> str:
+    return "_".join((serial or "").split())
 
 
 def block_device(found: GuestBlockDevice, domain_disks: t.Sequence[Disk]) -> BlockDevice:

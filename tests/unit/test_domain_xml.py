@@ -41,6 +41,8 @@ RUNNING = """
       <address type='drive' controller='0' bus='0' target='0' unit='2'/>
     </disk>
     <disk type='file' device='floppy'><target dev='fda'/></disk>
+    <controller type='scsi' index='0'><address type='pci' domain='0x0000' bus='0x05' slot='0x00' function='0x0'/></controller>
+    <controller type='sata' index='0'><address type='pci' domain='0x0000' bus='0x00' slot='0x1f' function='0x2'/></controller>
     <interface type='network'>
       <mac address='52:54:00:AA:BB:01'/><source network='default' bridge='virbr0'/><target dev='vnet0'/>
     </interface>
@@ -89,7 +91,7 @@ def test_a_running_domain() -> None:
     )
     assert found.disks == (
         ("vda", "root", "virtio", (0, 4, 0, 0), None),
-        ("sda", None, "scsi", None, (0, 0, 0, 2)),
+        ("sda", None, "scsi", (0, 5, 0, 0), (0, 0, 2)),
         ("fda", None, "", None, None),
     )
     assert found.metadata == {

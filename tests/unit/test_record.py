@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, network, system
-from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, DomainXml, Nic
+from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, DomainXml, Nic, parse
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless, texts
@@ -131,9 +131,18 @@ def _mount(*disks: filesystems.GuestDisk) -> filesystems.GuestFilesystem:
 DISKS = (
     Disk("vda", "root", "virtio", (0, 4, 0, 0), None),
     Disk("vdb", None, "virtio", (0, 5, 0, 0), None),
-    Disk("sda", None, "scsi", None, (0, 0, 0, 2)),
-    Disk("sdb", "data", "scsi", None, (1, 0, 0, 3)),
+    Disk("vdc", "a serial number of thirty chars", "virtio", (0, 6, 0, 0), None),
+    Disk("sda", None, "scsi", (0, 7, 0, 0), (0, 0, 2)),
+    Disk("sdb", "data", "scsi", (0, 8, 0, 0), (0, 0, 3)),
+    Disk("sdc", None, "scsi", (0, 8, 0, 0), (0, 0, 2)),
+    Disk("sdd", None, "sata", (0, 0, 31, 2), (0, 0, 0)),
+    Disk("sde", None, "sata", (0, 0, 31, 2), (0, 0, 1)),
+    Disk("sdf", "twice", "scsi", (0, 8, 0, 0), (0, 0, 5)),
+    Disk("sdg", "twice", "scsi", (0, 8, 0, 0), (0, 0, 6)),
+    Disk("sdh", "stick", "usb", None, None),
+    Disk("sdi", " ", "scsi", None, (0, 0, 9)),
 )
+LONG = "a serial number of t"
 
 
 @pytest.mark.parametrize(
@@ -141,16 +150,62 @@ DISKS = (
     [
         ({"pci": (0, 5, 0, 0)}, "vdb"),
         ({"pci": (0, 9, 0, 0)}, None),
-        ({"pci": (0, 9, 0, 0), "serial": "data"}, "sdb"),
+        ({"pci": (0, 9, 0, 0), "bus": "scsi", "serial": "data"}, "sdb"),
         ({"serial": "root"}, "vda"),
         ({"serial": "nothing"}, None),
-        ({"bus": "scsi", "unit": 2}, "sda"),
-        ({"bus": "scsi", "unit": 7}, None),
+        # of the serial number, whatever the guest's numbers say
+        ({"serial": LONG}, "vdc"),
+        ({"serial": LONG.replace(" ", "_"), "pci": (0, 4, 0, 0)}, "vdc"),
+        ({"bus": "scsi", "serial": "0QEMU_QEMU_HARDDISK_data", "pci": (0, 7, 0, 0), "unit": 2}, "sdb"),
+        ({"bus": "unknown", "serial": "QEMU_QEMU_HARDDISK_stick-0:0"}, "sdh"),
+        ({"serial": "another", "pci": (0, 4, 0, 0)}, None),
+        ({"bus": "scsi", "serial": "drive-scsi0-0-0-2", "pci": (0, 7, 0, 0), "unit": 2}, "sda"),
+        ({"bus": "scsi", "serial": "twice"}, None),
+        ({"bus": "scsi", "serial": "twice", "pci": (0, 8, 0, 0), "unit": 6}, "sdg"),
+        # the bus must fit: Windows calls virtio scsi
+        ({"bus": "virtio", "serial": "data"}, None),
+        ({"bus": "scsi", "serial": "root"}, "vda"),
+        ({"bus": "scsi", "pci": (0, 5, 0, 0)}, "vdb"),
+        ({"bus": "sata", "pci": (0, 5, 0, 0)}, None),
+        ({"bus": "unknown", "pci": (0, 5, 0, 0)}, None),
+        # numbers mean something on their controller only
+        ({"bus": "scsi", "pci": (0, 7, 0, 0), "unit": 2}, "sda"),
+        ({"bus": "scsi", "pci": (0, 8, 0, 0), "unit": 2}, "sdc"),
+        ({"bus": "sas", "pci": (0, 8, 0, 0), "unit": 2}, "sdc"),
+        ({"bus": "scsi", "pci": (0, 8, 0, 0), "unit": 7}, None),
+        ({"bus": "scsi", "unit": 2}, None),
+        ({"bus": "sata", "pci": (0, 0, 31, 2), "unit": 1}, "sde"),
+        ({"bus": "sata"}, None),
+        ({"bus": "scsi", "unit": 9}, None),
+        ({}, None),
     ],
 )
 def test_a_guests_disk_is_found_in_the_domain(disk: dict, target: str | None) -> None:
     found = _build({"filesystems": [_mount(_guest_disk(**disk))]}, disks=DISKS)["filesystems"][0]["disks"][0]
     assert found["target"] == target
+
+
+WINDOWS_XML = """<domain><devices>
+<disk device='cdrom'><target dev='sda' bus='sata'/><address type='drive' controller='0' bus='0' target='0' unit='0'/></disk>
+<disk device='cdrom'><target dev='sdb' bus='sata'/><address type='drive' controller='0' bus='0' target='0' unit='1'/></disk>
+<disk><target dev='sdc' bus='scsi'/><address type='drive' controller='0' bus='0' target='0' unit='0'/></disk>
+<controller type='sata' index='0'><address type='pci' domain='0x0000' bus='0x00' slot='0x1f' function='0x2'/></controller>
+<controller type='scsi' index='0'><address type='pci' domain='0x0000' bus='0x04' slot='0x00' function='0x0'/></controller>
+</devices></domain>"""
+
+
+def test_the_system_disk_of_a_windows_guest_is_not_its_cd() -> None:
+    guest = FakeGuest()
+    no_pci = {"domain": -1, "bus": -1, "slot": -1, "function": -1}
+    iso = {"bus-type": "sata", "pci-controller": no_pci, "bus": 0, "target": 0, "unit": 0}
+    system = {**iso, "bus-type": "scsi", "serial": "AAAAAAAA", "pci-controller": {"domain": 0, "bus": 4, "slot": 0, "function": 0}}
+    guest.replies["guest-get-fsinfo"] = [
+        {"name": name, "mountpoint": name, "type": kind, "disk": [disk]}
+        for name, kind, disk in (("D:", "CDFS", iso), ("E:", "UDF", iso), ("C:", "NTFS", system))
+    ]
+    disks = parse(WINDOWS_XML).disks
+    found = _build({"filesystems": filesystems.filesystems(guest.agent())}, disks=disks)["filesystems"]
+    assert {each["mount_point"]: each["disks"][0]["target"] for each in found} == {"C:": "sdc", "D:": None, "E:": None}
 
 
 @pytest.mark.parametrize(
