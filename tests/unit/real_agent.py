@@ -168,7 +168,7 @@ def _runs(process: Path, argument: bytes) -> bool:
 @pytest.fixture
 def loose_guest(real_socket: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Watched]:
     # Hardly anything takes long here, and its end is to be seen at once.
-    monkeypatch.setattr(exec_, "_GROWTH", 1.2)
+    monkeypatch.setattr(exec_, "_LONGEST_PAUSE", 0.05)
     with watched(real_socket) as transport:
         yield transport
         transport.sweep()

@@ -29,13 +29,26 @@ def test_the_fastest_of_the_last_three_counts(tmp_path: Path) -> None:
     assert pace(tmp_path).expected() == pytest.approx(0.4, rel=0.1)
 
 
+@pytest.mark.parametrize("first", [0.02, 0.4])
 @pytest.mark.parametrize("expected", [0.0, 0.01, 0.3, 2.0, 17.0, 60.0, 3600.0])
-def test_an_end_is_seen_soon_whatever_was_expected(expected: float) -> None:
-    pauses = list(itertools.islice(exec_.pauses(expected), 40))
-    assert 0 < max(pauses) <= max(1.25, expected / 2)
+def test_no_pause_is_longer_than_the_command_has_run(expected: float, first: float) -> None:
+    pauses = list(itertools.islice(exec_.pauses(expected, first), 100))
     asked = list(itertools.accumulate(pauses))
-    assert min(abs(at - expected) for at in [0.0, *asked]) <= 0.01
-    assert len([at for at in asked if at <= expected]) <= 4
+    assert pauses[0] == first
+    assert all(0 < pause <= min(1.25, ran) for pause, ran in zip(pauses[1:], asked))
+
+
+@pytest.mark.parametrize("expected", [0.05, 0.3, 2.0, 17.0])
+def test_an_end_that_was_expected_is_seen_at_once(expected: float) -> None:
+    asked = list(itertools.accumulate(itertools.islice(exec_.pauses(expected), 40)))
+    assert min(abs(at - expected) for at in asked) <= 0.02
+    assert asked[asked.index(min(asked, key=lambda at: abs(at - expected))) + 1] - expected <= 0.02 + max(0.02, expected / 16)
+
+
+def test_a_long_command_is_asked_for_seldom() -> None:
+    asked = list(itertools.accumulate(itertools.islice(exec_.pauses(0.0), 100)))
+    assert len([at for at in asked if at <= 2]) <= 8
+    assert len([at for at in asked if at <= 60]) <= 56
 
 
 def test_guests_and_kinds_are_told_apart(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ _PROBE_ERRORS: t.Final = {
 _PROBE_GRACE: t.Final = 1.0
 #: Seconds between two questions whether a process has ended.
 FIRST_PAUSE: t.Final = 0.02
-_GROWTH: t.Final = 2.5
 _LONGEST_PAUSE: t.Final = 1.25
 
 
@@ -105,19 +104,21 @@ def wait(agent: GuestAgent, pid: int, deadline: Deadline, expected: float = 0.0,
 def pauses(expected: float, first: float = FIRST_PAUSE) -> t.Iterator[float]:
     """Seconds between two questions whether a process has ended. The guest writes each into its log: they cost it CPU time.
 
-    :param expected: how long the like of it took; it is asked for once in between, then, and often after that
-    :param first: the first pause where nobody knows; those after it become long soon
+    After the first, none is longer than the process has run, nor than ``_LONGEST_PAUSE``, whatever was expected of it.
+
+    :param expected: how long the like of it took; it is asked for at that moment, and often after it
+    :param first: the first pause
     """
-    if expected > first:
-        longest = max(_LONGEST_PAUSE, expected / 2)
-        yield from [min(longest, expected / 2)] * 2
-        pause, growth = max(FIRST_PAUSE, expected / 16), 2.0
-    else:
-        yield first
-        pause, growth = max(FIRST_PAUSE, first / 2), _GROWTH
+    yield first
+    asked, step = first, max(FIRST_PAUSE, expected / 16)
     while True:
-        yield min(_LONGEST_PAUSE, pause)
-        pause *= growth
+        pause = min(asked, _LONGEST_PAUSE)
+        if asked < expected:
+            pause = min(pause, max(FIRST_PAUSE, expected - asked))
+        elif expected > first:
+            pause, step = min(pause, step), step * 2
+        yield pause
+        asked += pause
 
 
 def run(agent: GuestAgent, argv: t.Sequence[str], timeout: float, clock: Clock = SYSTEM_CLOCK) -> ExecResult:
