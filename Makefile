@@ -24,12 +24,12 @@ demo: system venv-run collections ## boot a few real guests and show the collect
 # Cheap checks first, so that a typing error does not cost the minutes that guests take to boot. One after the
 # other, also under -j: the output of each must be readable, and guests and linters share few cores.
 .PHONY: test
-test: ## everything: lint, unit, sanity, molecule and integration on real guests
+test: ## what CI runs: lint, unit, sanity, molecule and integration on real guests, in their short forms
 	$(MAKE) --no-print-directory system venv
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory sanity
-	$(MAKE) --no-print-directory molecule
+	$(MAKE) --no-print-directory molecule-short
 	$(MAKE) --no-print-directory integration
 	$(MAKE) --no-print-directory faults-short
 
@@ -80,9 +80,12 @@ fuzz: packages collections ## fuzz what an agent may answer and a domain's XML m
 	@tests/tools/venv .venv-fuzz "$(PYTHONS)" -r tests/requirements-fuzz.txt
 	.venv-fuzz/bin/python -m tests.fuzz $(FUZZ)
 
-.PHONY: molecule
+# In the short form are the roles whose tests in tests/integration belong to the full form.
+.PHONY: molecule molecule-short
 molecule: system venv collections ## molecule scenarios of the roles, and the one to copy: ONLY=ssh_trust takes one
 	$(RUN) python -m tests.lab run -- tests/tools/molecule $(ONLY)
+molecule-short: system venv collections
+	$(RUN) python -m tests.lab run -- tests/tools/molecule quiesced_snapshot graceful_shutdown agent_setup copy
 
 .PHONY: bench
 bench: system venv-run collections ## side by side: connection, modules on a fleet, freeze window, inventory (half an hour, 16 GB)
