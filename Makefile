@@ -21,17 +21,16 @@ SCRIPTS := .ci/run $(shell grep -rlE '^\#!.*\bbash' tests/tools)
 demo: system venv-run collections ## boot a few real guests and show the collection at work (installs what is missing)
 	$(RUN) python -m tests.lab.demo
 
-# Cheap checks first, so that a typing error does not cost the minutes that guests take to boot. One after the
-# other, also under -j: the output of each must be readable, and guests and linters share few cores.
+# Cheap checks first, so that a typing error does not cost the minutes that guests take to boot. Then two at a time, each in
+# a lab of its own: a test waits for its guest for half of its time. The longest come first.
 .PHONY: test
 test: ## what CI runs: lint, unit, sanity, molecule and integration on real guests, in their short forms
-	$(MAKE) --no-print-directory system venv
+	$(MAKE) --no-print-directory system browser venv collections
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory sanity
-	$(MAKE) --no-print-directory molecule-short
-	$(MAKE) --no-print-directory integration
-	$(MAKE) --no-print-directory faults-short
+	$(MAKE) --no-print-directory images
+	printf '%s\n' "integration PART=1/2" "integration PART=2/2" molecule-short faults-short | xargs -P 2 -L 1 tests/tools/apart
 
 ##@ Parts of the test
 
@@ -62,8 +61,8 @@ unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
 	tests/tools/unit
 
 .PHONY: integration
-integration: system browser venv collections ## tests on real guests, in their short form
-	$(RUN) python -m pytest tests/integration -q -rs --durations=30
+integration: system browser venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files)
+	INTEGRATION_PART=$(PART) $(RUN) python -m pytest tests/integration -q -rs --durations=30
 
 .PHONY: full
 full: system browser venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
@@ -114,7 +113,9 @@ guards: venv collections ## take each guard of the core out in turn: a unit test
 
 ##@ Guests to play with
 
-.PHONY: lab lab-down
+.PHONY: images lab lab-down
+images: system venv-run collections # what guests boot from; built once
+	$(RUN) python -m tests.lab run -- true
 lab: system venv-run collections ## boot three tiny guests and leave them running
 	$(RUN) python -m tests.lab up tiny=3
 lab-down: venv-run ## stop them

@@ -6,6 +6,7 @@
 
 There are two forms. INTEGRATION=full runs everything. The short one, for every change, leaves out tests marked ``full``, which
 take long and widen what a shorter one shows, and runs a test that both Debian guests are for on one of them, by turns.
+INTEGRATION_PART=1/2 takes every second file, 2/2 the others: two can run side by side, each in a lab of its own.
 """
 
 from __future__ import annotations
@@ -24,19 +25,35 @@ from tests.lab import Guest, Lab
 
 DEBIANS = ("debian12", "debian13")
 FULL = os.environ.get("INTEGRATION") == "full"
+PART = os.environ.get("INTEGRATION_PART") or "1/1"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if FULL:
-        return
+    _keep(config, items, _of_this_part(items))
+    if not FULL:
+        _keep(config, items, _short_form(items))
+
+
+def _keep(config: pytest.Config, items: list[pytest.Item], kept: list[pytest.Item]) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _of_this_part(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Whole files, for what they share is made once a run."""
+    number, _sign, count = PART.partition("/")
+    files = list(dict.fromkeys(item.path for item in items))
+    mine = set(files[int(number) - 1 :: int(count)])
+    return [item for item in items if item.path in mine]
+
+
+def _short_form(items: list[pytest.Item]) -> list[pytest.Item]:
     twins: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("full") is None:
             twins.setdefault(_but_for_the_debian(item), []).append(item)
     turns = itertools.count()
-    kept = [same[next(turns) % len(same)] if len(same) > 1 else same[0] for same in twins.values()]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    return [same[next(turns) % len(same)] if len(same) > 1 else same[0] for same in twins.values()]
 
 
 def pytest_report_collectionfinish() -> str:
