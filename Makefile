@@ -61,8 +61,8 @@ unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
 	tests/tools/unit
 
 .PHONY: integration
-integration: system browser venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files)
-	INTEGRATION_PART=$(PART) $(RUN) python -m pytest tests/integration -q -rs --durations=30
+integration: system browser venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files, ONLY="-k frozen" some)
+	INTEGRATION_PART=$(PART) $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: full
 full: system browser venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
