@@ -279,7 +279,8 @@ class Connection(ConnectionBase):
             raise AnsibleFileNotFound(f"file or module does not exist: {to_text(in_path)}")
         with self._guest() as reached, open(local, "rb") as source:
             before, started = reached.agent.round_trips, time.monotonic()
-            files.push(reached.agent, source, to_text(out_path, errors="surrogateescape"), user=self._user(), lane=reached.lane)
+            where = files.Where(to_text(out_path, errors="surrogateescape"), self._user(), "none")
+            files.push(reached.agent, source, where, lane=reached.lane)
             size = source.tell()
         self._tell_transfer("PUT", in_path, out_path, size, started, reached, before)
 
@@ -293,7 +294,8 @@ class Connection(ConnectionBase):
             descriptor, partial = tempfile.mkstemp(prefix=b".virtops-", dir=os.path.dirname(local) or b".")
             try:
                 with open(descriptor, "wb") as sink:
-                    files.pull(reached.agent, to_text(in_path, errors="surrogateescape"), sink.write, self._user(), reached.lane)
+                    where = files.Where(to_text(in_path, errors="surrogateescape"), self._user())
+                    files.pull(reached.agent, where, sink.write, reached.lane)
                     size = sink.tell()
                 os.chmod(partial, 0o666 & ~_umask())
                 os.replace(partial, local)

@@ -17,7 +17,7 @@ from ._reach import Reached
 #: Tried in this order.
 _DIRECTORIES: t.Final = ("/var/tmp", "/tmp", "/run")
 #: What is wrong with a directory, so that another may do.
-_ELSEWHERE: t.Final = ("parent", "create", "space")
+_ELSEWHERE: t.Final = ("parent", "create", "space", "shared")
 _REMOVE_SECONDS: t.Final = 60.0
 
 
@@ -45,7 +45,8 @@ def _place(reached: Reached, source: t.BinaryIO, user: str, places: t.Sequence[s
     for place in places:
         source.seek(0)
         try:
-            files.push(reached.agent, source, place, files.Attributes(mode="0700"), user, reached.lane)
+            where = files.Where(place, user, "none", own=True)
+            files.push(reached.agent, source, where, files.Attributes(mode="0700"), reached.lane)
             return place
         except FileFailed as error:
             if error.reason not in _ELSEWHERE:

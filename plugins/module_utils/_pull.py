@@ -21,10 +21,10 @@ from ._errors import FileFailed
 _NEW_MODE: t.Final = 0o600
 
 
-def original(agent: GuestAgent, src: str, user: str) -> files.FileState | None:
+def original(agent: GuestAgent, where: files.Where) -> files.FileState | None:
     """What is to be copied; None where there is nothing."""
     try:
-        return files.stat(agent, src, user)
+        return files.stat(agent, where)
     except FileFailed as error:
         if error.reason == "parent":
             return None

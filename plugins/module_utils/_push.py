@@ -27,55 +27,60 @@ def check(wanted: files.Attributes) -> None:
             raise InvalidInput(f"{option} cannot be '{name}'")
 
 
-def look(reached: Reached, dest: str, src: str | None, user: str) -> Place:
-    """The file that ``dest`` means, which may be a directory for ``src``.
+def look(reached: Reached, dest: str, src: str | None, user: str, follow: bool) -> Place:
+    """The file that ``dest`` means, which may be a directory for ``src``. A link that is not followed is what will be replaced.
 
     :raise FileFailed: no file can be there.
     """
-    place = Place(reached, dest, user, files.stat(reached.agent, dest, user))
+    where = files.Where(dest, user, "all" if follow else "none")
+    place = Place(reached, where, files.stat(reached.agent, where))
     if dest.endswith("/") or (place.old and place.old.kind == "directory"):
         if src is None:
             raise InvalidInput(f"dest is the directory {dest}, and content has no name", hint="give the path of the file")
-        path = _transfers.inside(dest, src)
-        place = place._replace(path=path, old=files.stat(reached.agent, path, user))
-    if place.old and place.old.kind != "file":
+        where = where._replace(path=_transfers.inside(dest, src))
+        place = place._replace(where=where, old=files.stat(reached.agent, where))
+    if place.old and place.old.kind not in ("file", "link"):
         kind = place.old.kind
-        raise FileFailed(f"{place.path}: {PROBLEMS[kind]}", reason=kind, domain=reached.agent.name)
+        raise FileFailed(f"{place.where.path}: {PROBLEMS[kind]}", reason=kind, domain=reached.agent.name)
     return place
+
+
+def state(found: files.FileState) -> dict[str, t.Any]:
+    return {name: getattr(found, name) for name in ("sha256", "size", "mode", "owner", "group")}
 
 
 class Place(t.NamedTuple):
     reached: Reached
-    path: str
-    user: str
+    where: files.Where
     #: what is there; None for nothing
     old: files.FileState | None
 
-    def again(self) -> Place:
-        return self._replace(old=files.stat(self.reached.agent, self.path, self.user))
-
     def state(self) -> dict[str, t.Any]:
         """What is there; empty for nothing."""
-        if self.old is None:
-            return {}
-        return {name: getattr(self.old, name) for name in ("sha256", "size", "mode", "owner", "group")}
+        return {} if self.old is None else state(self.old)
 
     def completed(self, wanted: files.Attributes) -> files.Attributes:
-        return wanted if wanted.mode or self.old else wanted._replace(mode=_NEW_MODE)
+        return wanted if wanted.mode or self._inherits() else wanted._replace(mode=_NEW_MODE)
+
+    def _inherits(self) -> bool:
+        """Whether the new file takes from the old one what is not given."""
+        return self.old is not None and self.old.kind == "file" and not self.old.planted
 
     def has(self, new: t.Mapping[str, t.Any]) -> bool:
         """Whether this content is in the file already. Where the guest cannot tell, the content is fetched for that."""
-        if self.old is None or self.old.size != new["size"]:
+        if self.old is None or self.old.kind != "file" or self.old.size != new["size"]:
             return False
         if self.old.sha256:
             return bool(self.old.sha256 == new["sha256"])
         digest = hashlib.sha256()
-        files.pull(self.reached.agent, self.path, digest.update, self.user, self.reached.lane)
+        files.pull(self.reached.agent, self._read_from(), digest.update, self.reached.lane)
         return bool(digest.hexdigest() == new["sha256"])
 
     def settled(self, wanted: files.Attributes) -> bool:
-        """Whether the file that is there has these attributes."""
+        """Whether the file that is there has these attributes. A link has none."""
         old = self.old
+        if old is not None and old.kind == "link":
+            return True
         return old is not None and (
             wanted.mode in ("", old.mode)
             and wanted.owner in ("", old.owner, str(old.uid))
@@ -85,35 +90,38 @@ class Place(t.NamedTuple):
     def content(self, state: t.Mapping[str, t.Any]) -> _transfers.Content:
         """What is in the file, for a diff, if it is short and ``user`` may read it."""
         if self.old is None:
-            return _transfers.Content(b"", self.path)
-        header = _transfers.header(self.path, state)
-        if self.old.size > _transfers.DIFF_MAX:
+            return _transfers.Content(b"", self.where.path)
+        header = _transfers.header(self.where.path, state)
+        if self.old.kind == "link" or self.old.size > _transfers.DIFF_MAX:
             return _transfers.Content(None, header)
         parts: list[bytes] = []
         try:
-            files.pull(self.reached.agent, self.path, parts.append, self.user, self.reached.lane)
+            files.pull(self.reached.agent, self._read_from(), parts.append, self.reached.lane)
         except CommandFailed:
             return _transfers.Content(None, header)
         return _transfers.Content(b"".join(parts), header)
+
+    def _read_from(self) -> files.Where:
+        return self.where if self.where.links == "all" else self.where._replace(links="own")
 
     def planned(
         self, wanted: files.Attributes, before: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any] | None
     ) -> dict[str, t.Any]:
         """The state that follows on ``before`` once the content is ``new`` (None: stays) and the attributes are as ``wanted``."""
-        old = self.old
+        old, user = self.old, self.where.user
         # Who may not give files away, owns what he has put to a place.
-        kept = old is not None and (new is None or self.user in ("root", old.owner))
+        kept = new is None or (old is not None and self._inherits() and user in ("root", old.owner))
         if old is not None and kept:
             owner = old.owner if wanted.owner in ("", old.owner, str(old.uid)) else wanted.owner
             group = old.group if wanted.group in ("", old.group, str(old.gid)) else wanted.group
         else:
-            owner, group = wanted.owner or self.user, wanted.group or self._group_of_new()
+            owner, group = wanted.owner or user, wanted.group or self._group_of_new()
         return {**before, **(new or {}), "mode": wanted.mode or before["mode"], "owner": owner, "group": group}
 
     def _group_of_new(self) -> str:
         agent = self.reached.agent
-        directory = files.stat(agent, os.path.dirname(self.path), self.user)
+        directory = files.stat(agent, self.where._replace(path=os.path.dirname(self.where.path)))
         if directory and int(directory.mode, 8) & 0o2000:
             return directory.group
-        result = shell.execute(agent, shell.Command(("id", "-gn"), user=self.user), _ASK_SECONDS)
+        result = shell.execute(agent, shell.Command(("id", "-gn"), user=self.where.user), _ASK_SECONDS)
         return result.stdout.decode("utf-8", "replace").strip()[:255]

@@ -18,7 +18,7 @@ description:
   - A file whose SHA-256 is right already is not transferred.
 options:
   src:
-    description: Absolute path of the file in the guest. A link is followed.
+    description: Absolute path of the file in the guest. Which links are followed, O(follow) says.
     type: str
     required: true
   dest:
@@ -37,8 +37,16 @@ options:
     description: Whether to fail when the guest has no such file. Otherwise O(dest) is left as it is.
     type: bool
     default: true
+  follow:
+    description:
+      - Whether all links are followed. Otherwise the task fails at a link that another user than C(root) and O(user) can have laid
+        out. The same holds for a file with several names, in a directory where another user can have given it this one.
+    type: bool
+    default: false
   user:
-    description: The user of the guest that reads it.
+    description:
+      - The user of the guest that reads it. A large file that is not C(root)'s alone is copied to C(/var/tmp) before, and needs the
+        room there.
     type: str
     default: root
 extends_documentation_fragment:
@@ -136,6 +144,7 @@ SPEC = _argspec.Spec(
         "dest": {"type": "path", "required": True},
         "mode": {"type": "raw"},
         "fail_on_missing": {"type": "bool", "default": True},
+        "follow": {"type": "bool", "default": False},
         "user": {"type": "str", "default": "root"},
     },
     required_if=_argspec.REACH_REQUIRES,
@@ -149,17 +158,18 @@ def ensure(task: Task) -> Outcome:
     with _transfers.local_files():
         copy = _pull.look(params["dest"], src, mode)
         with open_target(params, (*EXEC, *FILES)) as reached:
-            original = _pull.original(reached.agent, src, params["user"])
+            where = files.Where(src, params["user"], "all" if params["follow"] else "own")
+            original = _pull.original(reached.agent, where)
             if original is None and not params["fail_on_missing"]:
                 return Outcome({"src": src, "dest": copy.path, "msg": f"the guest has no {src}"})
             if original is None:
                 raise FileMissing(f"{src}: the file does not exist", reason="missing", domain=reached.agent.name)
-            return _converge(task, reached, copy, original)
+            return _converge(task, reached, where, copy, original)
 
 
-def _converge(task: Task, reached: Reached, copy: _pull.Copy, original: files.FileState) -> Outcome:
-    src, before = task.params["src"], copy.state()
-    result: dict[str, t.Any] = {"src": src, "dest": copy.path}
+def _converge(task: Task, reached: Reached, where: files.Where, copy: _pull.Copy, original: files.FileState) -> Outcome:
+    before = copy.state()
+    result: dict[str, t.Any] = {"src": where.path, "dest": copy.path}
     after: dict[str, t.Any] = {"sha256": original.sha256, "size": original.size, "mode": copy.new_mode()}
     show = task.diff and original.size <= _transfers.DIFF_MAX
     if original.sha256 and (original.sha256 == before.get("sha256") or (task.check_mode and not show)):
@@ -168,7 +178,7 @@ def _converge(task: Task, reached: Reached, copy: _pull.Copy, original: files.Fi
         return Outcome({**result, **after}, before, after)
     with copy.scratch(task.check_mode) as scratch:
         watch = _transfers.Stopwatch(reached)
-        files.pull(reached.agent, src, scratch.write, task.params["user"], reached.lane)
+        files.pull(reached.agent, where, scratch.write, reached.lane)
         after.update(_transfers.described(scratch))
         result["transfer"] = watch.transfer(after["size"])
         diff = copy.diff(scratch, before, after) if show else None

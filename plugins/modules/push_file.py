@@ -27,14 +27,15 @@ options:
     type: raw
   dest:
     description:
-      - Absolute path in the guest. A link is followed.
+      - Absolute path in the guest. What becomes of a link, O(follow) says.
       - A directory, or what ends in C(/), gets the file by the name that it has in O(src). Directories are not made.
     type: str
     required: true
   mode:
     description:
       - The mode as octal digits in quotes, such as V('0644'). V(preserve) takes that of O(src). Symbolic modes are not supported.
-      - Without it a file that is there keeps its mode, and a new one gets V('0644').
+      - Without it a file that is there keeps its mode, and a new one gets V('0644'). What another user has put into a directory
+        like C(/tmp) counts as no file here and for O(owner) and O(group).
     type: raw
   owner:
     description:
@@ -51,6 +52,14 @@ options:
     description: Whether to replace a file that has another content. Its mode, owner and group are set in any case.
     type: bool
     default: true
+  follow:
+    description:
+      - Whether a link in O(dest) is followed, so that the file it points to is replaced. Otherwise the link itself is replaced by
+        the file, as M(ansible.builtin.copy) does it. With O(force=false) a link is left alone.
+      - Without it links on the way to O(dest) are followed only where no user but C(root) and O(user) can have laid them out. At
+        any other link the task fails.
+    type: bool
+    default: false
   user:
     description:
       - The user of the guest that writes it. As another user than C(root) a file that is replaced changes its owner to that one.
@@ -171,6 +180,7 @@ SPEC = _argspec.Spec(
         "group": {"type": "str"},
         "backup": {"type": "bool", "default": False},
         "force": {"type": "bool", "default": True},
+        "follow": {"type": "bool", "default": False},
         "user": {"type": "str", "default": "root"},
     },
     searched={"src": "files"},
@@ -188,7 +198,7 @@ def ensure(task: Task) -> Outcome:
         wanted = files.Attributes(_mode(params, source), params["owner"] or "", params["group"] or "")
         _push.check(wanted)
         with open_target(params, (*EXEC, *FILES)) as reached:
-            place = _push.look(reached, params["dest"], params["src"], params["user"])
+            place = _push.look(reached, params["dest"], params["src"], params["user"], params["follow"])
             return _converge(task, reached, place, place.completed(wanted), source)
 
 
@@ -198,7 +208,7 @@ def _converge(task: Task, reached: Reached, place: _push.Place, wanted: files.At
     same = force and place.has(new)
     replace = place.old is None or (force and not same)
     before = {**place.state(), **(new if same else {})}
-    result: dict[str, t.Any] = {"dest": place.path}
+    result: dict[str, t.Any] = {"dest": place.where.path}
     if not replace and place.settled(wanted):
         return Outcome({**result, **before}, before, before)
     old_content = place.content(before) if task.diff and replace else None
@@ -207,16 +217,16 @@ def _converge(task: Task, reached: Reached, place: _push.Place, wanted: files.At
     elif replace:
         watch = _transfers.Stopwatch(reached)
         backup = f"{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}" if task.params["backup"] else ""
-        installed = files.push(reached.agent, source, place.path, wanted, place.user, reached.lane, backup)
+        installed = files.push(reached.agent, source, place.where, wanted, reached.lane, backup)
         result["transfer"] = watch.transfer(new["size"])
         if installed.backup:
             result["backup_file"] = installed.backup
-        after = {**place.again().state(), **new}
+        after = {**_push.state(installed.state), **new}
     else:
-        files.set_attributes(reached.agent, place.path, wanted, place.user)
-        after = {**place.again().state(), "sha256": before["sha256"]}
+        state = files.set_attributes(reached.agent, place.where, wanted, before["sha256"])
+        after = {**_push.state(state), "sha256": before["sha256"]}
     source.seek(0)
-    diff = old_content and _transfers.text_diff(old_content, _transfers.content(source, place.path, after))
+    diff = old_content and _transfers.text_diff(old_content, _transfers.content(source, place.where.path, after))
     return Outcome({**result, **after}, before, after, diff)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, files
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands._file_scripts import Attributes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands._file_scripts import Attributes, Where
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 
@@ -29,7 +29,7 @@ DATA = random.Random(5).randbytes(700 * 1024)
 
 def pull(guest: Watched, path: Path | str, user: str = "root") -> bytes:
     found: list[bytes] = []
-    files.pull(guest.agent(), str(path), found.append, user)
+    files.pull(guest.agent(), files.Where(str(path), user), found.append)
     return b"".join(found)
 
 
@@ -47,16 +47,19 @@ def test_stat(guest: Watched, things: Path) -> None:
     digest = hashlib.sha256(b"12345").hexdigest()
     expected = files.FileState("file", False, "0640", 0, 0, "root", "root", 5, digest)
     agent = guest.agent()
-    assert files.stat(agent, str(things / "file")) == expected
-    assert files.stat(agent, str(things / "link")) == expected._replace(is_link=True)
-    found = {name: files.stat(agent, str(things / name)) for name in ("own", "fifo", "dangling", "none")}
+    assert files.stat(agent, files.Where(str(things / "file"))) == expected
+    assert files.stat(agent, files.Where(str(things / "link"))) == expected
+    link = files.stat(agent, files.Where(str(things / "link"), links="none"))
+    assert link is not None
+    assert (link.kind, link.sha256) == ("link", "")
+    found = {name: files.stat(agent, files.Where(str(things / name))) for name in ("own", "fifo", "dangling", "none")}
     assert found["dangling"] is found["none"] is None
     for name, kind in (("own", "directory"), ("fifo", "special")):
         state = found[name]
         assert state is not None
         assert (state.kind, state.sha256) == (kind, "")
     with pytest.raises(files.FileFailed) as caught:
-        files.stat(agent, str(things / "none" / "x"))
+        files.stat(agent, files.Where(str(things / "none" / "x")))
     assert caught.value.reason == "parent"
 
 
@@ -97,7 +100,7 @@ def test_a_file_that_changes_while_it_is_read(guest: Watched, place: Path) -> No
         return ask()
 
     guest.faults = {"guest-file-open": [change]}
-    with pytest.raises(files.FileFailed, match="changed while it was read"):
+    with pytest.raises(files.FileFailed, match="changed while it was looked at"):
         pull(guest, path)
 
 
@@ -127,19 +130,28 @@ def test_hostile_answers(guest: Watched, things: Path, text: str) -> None:
         pull(guest, things / "file")
 
 
-STATES = ["", "x", "file", "x:no:640:0:0:root:root:5:-", "file:no:640:0:0:a:b:c:5:-", "file:no:\u00b2:0:0:a:b:5:-"]
+STATE = "0:-rw-r-----:1:2:1:640:0:5"
+STATES = [
+    "",
+    "x",
+    "file",
+    f"x:no:{STATE}:a:b:-",
+    f"file:x:{STATE}:a:b:-",
+    f"file:no:{STATE}:a:b:c:-",
+    f"file:no:\u00b2{STATE}:a:b:-",
+]
 
 
 @pytest.mark.parametrize("text", STATES)
 def test_hostile_states(guest: Watched, things: Path, text: str) -> None:
     guest.faults = {"guest-exec-status": [_says(text)] * 500}
     with pytest.raises(_errors.ProtocolError):
-        files.stat(guest.agent(), str(things / "file"))
+        files.stat(guest.agent(), files.Where(str(things / "file")))
 
 
 def test_a_group_may_have_a_space_in_its_name(guest: Watched, things: Path) -> None:
-    guest.faults = {"guest-exec-status": [_says(f"file:no:640:0:513:root:domain users:5:{'0' * 64}\n")] * 500}
-    state = files.stat(guest.agent(), str(things / "file"))
+    guest.faults = {"guest-exec-status": [_says(f"file:no:{STATE}:root:domain users:{'0' * 64}\n")] * 500}
+    state = files.stat(guest.agent(), files.Where(str(things / "file")))
     assert state is not None
     assert state.group == "domain users"
 
@@ -151,31 +163,36 @@ def script(shell_path: str, text: str, data: bytes = b"") -> list[str]:
 
 def test_the_scripts_under_each_shell(things: Path, shell_path: str) -> None:
     digest = hashlib.sha256(b"12345").hexdigest()
-    assert script(shell_path, _file_scripts.stat(str(things / "file"))) == [f"file:no:640:0:0:root:root:5:{digest}", ""]
-    assert script(shell_path, _file_scripts.read(str(things / "file"))) == ["content", "12345"]
+    found = (things / "file").stat()
+    state = f"0:-rw-r-----:{found.st_dev}:{found.st_ino}:1:640:0:5:root:root"
+    assert script(shell_path, _file_scripts.stat(Where(str(things / "file")))) == [f"file:no:{state}:{digest}", ""]
+    for name in ("file", "link"):
+        assert script(shell_path, _file_scripts.read(Where(str(things / name)))) == ["content", "12345"]
     (things / "large").write_bytes(DATA)
-    assert script(shell_path, _file_scripts.read(str(things / "large"))) == [
+    assert script(shell_path, _file_scripts.read(Where(str(things / "large")))) == [
         f"file {len(DATA)} {hashlib.sha256(DATA).hexdigest()} {things}/large",
         "",
     ]
     for name, word in (("none", "missing"), ("own", "directory"), ("fifo", "special")):
-        assert script(shell_path, _file_scripts.read(str(things / name))) == [word, ""]
+        assert script(shell_path, _file_scripts.read(Where(str(things / name)))) == [word, ""]
 
 
 def test_a_file_is_installed_under_each_shell(things: Path, shell_path: str) -> None:
-    digest = hashlib.sha256(b"12345").hexdigest()
-    path = things / "-n 'e\u00e9"
+    digest, nonce = hashlib.sha256(b"12345").hexdigest(), "0" * 32
+    path = Where(str(things / "-n 'e\u00e9"), links="none")
     for data, said in ((b"12345", "done"), (b"12346", "corrupt"), (b"1234", "corrupt"), (b"123456", "corrupt")):
-        text = _file_scripts.install("0" * 32, str(path), 5, digest, Attributes(), "")
+        text = _file_scripts.install(nonce, path, 5, digest, Attributes(), "")
         assert script(shell_path, text, data)[0] == said
-        assert path.read_bytes() == b"12345"
-    assert oct(path.stat().st_mode & 0o777) == "0o644"
-    text = _file_scripts.install("0" * 32, str(things / "link"), 5, digest, Attributes("600", "nobody"), "bak")
-    assert script(shell_path, text, b"12345") == ["done", f"{things}/file\0{things}/file.bak~"]
+        assert Path(path.path).read_bytes() == b"12345"
+    assert oct(Path(path.path).stat().st_mode & 0o777) == "0o644"
+    link = Where(str(things / "link"), links="all")
+    text = _file_scripts.install(nonce, link, 5, digest, Attributes("600", "nobody"), "bak")
+    done = script(shell_path, text, b"12345")
+    assert (done[0], done[1].split("\0")[:2]) == ("done", [f"{things}/file", f"{things}/file.bak~"])
     assert ((things / "file").stat().st_mode & 0o777, (things / "file").stat().st_uid) == (0o600, 65534)
-    assert script(shell_path, _file_scripts.prepare("0" * 32, str(path)))[0] == f"ready {things}/.virtops-{'0' * 32}"
-    assert script(shell_path, _file_scripts.prepare("0" * 32, str(path)))[0] == "create"
-    assert script(shell_path, _file_scripts.finish("0" * 32, str(path), 5, digest, Attributes(), ""))[0] == "corrupt"
-    script(shell_path, _file_scripts.prepare("0" * 32, str(path)))
-    script(shell_path, _file_scripts.abandon("0" * 32, str(path)))
+    assert script(shell_path, _file_scripts.prepare(nonce, path))[0] == f"ready {things}/.virtops-{nonce}/new"
+    assert script(shell_path, _file_scripts.prepare(nonce, path))[0] == "create"
+    assert script(shell_path, _file_scripts.finish(nonce, path, 5, digest, Attributes(), ""))[0] == "corrupt"
+    script(shell_path, _file_scripts.prepare(nonce, path))
+    script(shell_path, _file_scripts.abandon(nonce, path))
     assert not [name for name in os.listdir(things) if name.startswith(".virtops-")]

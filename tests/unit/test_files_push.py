@@ -33,7 +33,8 @@ SIZES = [7, HALF + 1]
 
 
 def push(guest: Watched, path: Path | str, content: bytes = b"new", **options: t.Any) -> files.Installed:
-    return files.push(guest.agent(), io.BytesIO(content), str(path), **options)
+    where = files.Where(str(path), options.pop("user", "root"), options.pop("links", "none"), options.pop("own", False))
+    return files.push(guest.agent(), io.BytesIO(content), where, **options)
 
 
 def mode(path: Path) -> int:
@@ -49,7 +50,7 @@ def names(path: Path) -> list[str]:
 def test_content(guest: Watched, place: Path, size: int, user: str) -> None:
     steps: list[int] = []
     path = place / "own" / "x"
-    assert push(guest, path, DATA[:size], user=user, progress=steps.append) == (str(path), "")
+    assert push(guest, path, DATA[:size], user=user, progress=steps.append)[:2] == (str(path), "")
     assert path.read_bytes() == DATA[:size]
     assert (mode(path), path.stat().st_uid) == (0o644, pwd.getpwnam(user).pw_uid)
     assert sum(steps) == size
@@ -69,10 +70,10 @@ def test_what_is_replaced_keeps_mode_and_owner(guest: Watched, place: Path, size
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_link_is_followed(guest: Watched, place: Path, size: int) -> None:
+def test_a_link_is_followed_where_that_is_wanted(guest: Watched, place: Path, size: int) -> None:
     (place / "target").write_bytes(b"old")
     (place / "link").symlink_to("target")
-    assert push(guest, place / "link", DATA[:size]).path == str(place / "target")
+    assert push(guest, place / "link", DATA[:size], links="all").path == str(place / "target")
     assert (place / "link").is_symlink()
     assert (place / "target").read_bytes() == DATA[:size]
 
@@ -98,7 +99,7 @@ def test_a_path_that_starts_at_home(guest: Watched, place: Path) -> None:
 def test_attributes(guest: Watched, place: Path) -> None:
     push(guest, place / "x", attributes=Attributes("0600", "nobody", "nogroup"))
     assert (mode(place / "x"), (place / "x").stat().st_uid) == (0o600, 65534)
-    files.set_attributes(guest.agent(), str(place / "x"), Attributes("u=rw,g=r", "root", "root"))
+    files.set_attributes(guest.agent(), files.Where(str(place / "x")), Attributes("u=rw,g=r", "root", "root"))
     assert (mode(place / "x"), (place / "x").stat().st_uid) == (0o640, 0)
 
 
@@ -182,14 +183,14 @@ def saying(pattern: bytes, new: bytes) -> Fault:
 
 def test_the_agent_writes_to_no_place_that_the_guest_chooses(guest: Watched, place: Path) -> None:
     (place / "victim").write_bytes(b"old")
-    guest.faults = {"guest-exec-status": [saying(b"^ready .*", f"ready {place}/victim".encode())] * 1000}
+    guest.faults = {"guest-exec-status": [saying(b"^ready .*", f"ready {place}/victim/new".encode())] * 1000}
     with pytest.raises(_errors.ProtocolError, match="what the guest says about a file is not readable"):
         push(guest, place / "x", DATA[: HALF + 1])
     assert guest.count("guest-file-open") == 0
     assert (place / "victim").read_bytes() == b"old"
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"done\n", b"gone\n"), (b"\0", b""), (b"\0", b"\0\0")])
+@pytest.mark.parametrize(("old", "new"), [(b"done\n", b"gone\n"), (b"\0", b""), (b"\0", b"\0\0"), (b":root:", b":")])
 @pytest.mark.parametrize("size", SIZES)
 def test_an_outcome_that_is_not_readable(guest: Watched, place: Path, size: int, old: bytes, new: bytes) -> None:
     guest.faults = {"guest-exec-status": [saying(old, new)] * 1000}
@@ -208,7 +209,7 @@ class Shrinking(io.BytesIO):
 @pytest.mark.parametrize("size", SIZES[1:])
 def test_a_source_that_shrinks(guest: Watched, place: Path, size: int) -> None:
     with pytest.raises(_errors.InvalidInput, match="ended at 1000"):
-        files.push(guest.agent(), Shrinking(DATA[:size]), str(place / "x"))
+        files.push(guest.agent(), Shrinking(DATA[:size]), files.Where(str(place / "x")))
     assert names(place) == ["own"]
 
 
@@ -224,8 +225,8 @@ INTERRUPTIONS: list[tuple[str, list[Fault | None], type[BaseException]]] = [
     ("guest-file-write", [None, CTRL_C], KeyboardInterrupt),
     ("guest-file-write", [None, SILENT, SILENT, SILENT], _errors.AgentTimeout),
     ("guest-exec", [None, CTRL_C], KeyboardInterrupt),
-    ("guest-exec", [None, SILENT], _errors.AgentTimeout),
-    ("guest-exec", [None, real_agent.ended], _errors.AgentDisappeared),
+    ("guest-exec", [SILENT], _errors.AgentTimeout),
+    ("guest-exec", [real_agent.ended], _errors.AgentDisappeared),
 ]
 
 

@@ -180,7 +180,7 @@ def test_nothing_is_read_for_a_diff_that_is_not_shown(
 ) -> None:
     read: list[str] = []
     pull = files.pull
-    monkeypatch.setattr(files, "pull", lambda agent, path, *rest: (read.append(path), pull(agent, path, *rest)))
+    monkeypatch.setattr(files, "pull", lambda agent, where, *rest: (read.append(where.path), pull(agent, where, *rest)))
     for directory, content in ((here, "here\n"), (place, "g" * size)):
         (directory / "file").write_text(content)
     source, target = (here, place) if module is push_file else (place, here)
@@ -196,7 +196,7 @@ def test_there_and_back(run: Run, place: Path, here: Path, content: bytes, to: s
         (directory / "target").write_text("old")
         (directory / "link").symlink_to("target")
     name = {"{}/other": "other", "{}/link": "target"}.get(to, "file")
-    there = run(push_file, src=str(here / "file"), dest=to.replace("{}", str(place)))
+    there = run(push_file, src=str(here / "file"), dest=to.replace("{}", str(place)), follow=to == "{}/link")
     assert (place / name).read_bytes() == content
     assert there["transfer"]["bytes"] == len(content)
     (here / "file").unlink()

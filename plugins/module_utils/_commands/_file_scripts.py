@@ -5,15 +5,26 @@
 """What is done with files in the guest: POSIX sh with stat, sha256sum, chmod, chown, mv and the like. Pure.
 
 Each script prints one word, and what belongs to it; a word that is none of ``PROBLEMS`` is a result.
+
+Other users of the guest may lay out links, exchange files and watch, in every directory that they can change. So a script goes to
+the directory first: where it is then, the kernel tells ($PWD after cd -P). From there it works by names without a slash. What
+it makes it makes in a directory of its own (mkdir, 0700) beside the place: there no other user gets at it until it is renamed. What
+it reads it opens, and then compares what it has opened with what it has seen. "Safe" is a directory that only root and the
+acting user can change, as can only they what leads there.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 import typing as t
 
 #: A file that is no longer than this is sent with what is said about it.
 INLINE_CONTENT: t.Final = 96 * 1024
+#: Which links are followed: all of them; those in safe directories; or these on the way only, and not the file itself.
+Links = t.Literal["all", "own", "none"]
+#: The name of the content in the directory that ``prepare`` makes.
+PREPARED: t.Final = "new"
 
 PROBLEMS: t.Final = {
     "missing": "the file does not exist",
@@ -27,76 +38,197 @@ PROBLEMS: t.Final = {
     "owner": "the owner or group does not exist, or the user may not give files away",
     "mode": "the mode could not be set",
     "rename": "the file could not be moved to its place; is it immutable?",
+    "link": "another user of the guest may have laid out a link on the way to it",
+    "linked": "the file has another name too, and another user of the guest may have given it this one",
+    "changed": "the file was replaced or changed while it was looked at",
+    "shared": "another user of the guest can change that directory",
+}
+HINTS: t.Final = {
+    "link": "name the place itself, let the user who owns it do this, or allow it with follow=true where there is that option",
+    "linked": "let the user who owns it do this, or allow it with follow=true where there is that option",
+    "changed": "try again",
 }
 
-_WORDS: t.Final = """
-say() { printf '%s\\n' "$*"; exit 0; }
-"""
+#: GNU's and busybox's stat agree on these. A group's name may have a space in it.
+_STATE: t.Final = "%u:%A:%d:%i:%h:%a:%g:%s:%U:%G"
 _SUM: t.Final = """
-sum() { s=$(sha256sum <"$1" 2>/dev/null || shasum -a 256 <"$1" 2>/dev/null) && printf '%s' "${s%% *}" || printf '%s' -; }
+sum() { s256=$(sha256sum <"$1" 2>/dev/null || shasum -a 256 <"$1" 2>/dev/null) && printf '%s' "${s256%% *}" || printf '%s' -; }
 """
-#: GNU's and busybox's stat agree on these.
-_STATE: t.Final = "%a:%u:%g:%U:%G:%s"
-
-_STAT: t.Final = f"""
-[ -L "$T" ] && l=yes || l=no
-[ -e "$T" ] || {{ [ $l = yes ] && say dangling; d=${{T%/*}}; [ -d "${{d:-/}}" ] && say missing; say parent; }}
-k=special; [ -d "$T" ] && k=directory; [ -f "$T" ] && k=file
-h=-; [ $k = file ] && h=$(sum "$T")
-say "$k:$l:$(stat -L -c {_STATE} -- "$T"):$h"
+#: look: $s is what . has as $n ("" for nothing), $D is . itself, $y is safe, sticky (others may add to it) or shared.
+#: reach: goes to the directory of $1, and tells what is there as $n. F has the links that are followed.
+_REACH: t.Final = f"""
+say() {{ printf '%s\\n' "$*"; exit 0; }}
+set -f; IFS='
+'
+look() {{
+  set -- /; x=; q=${{PWD#/}}
+  while [ -n "$q" ]; do
+    x=$x/${{q%%/*}}; set -- "$@" "$x"
+    case $q in */*) q=${{q#*/}} ;; *) q= ;; esac
+  done
+  e=$#; set -- $(stat -c {_STATE} -- "$@" "./$n" 2>/dev/null)
+  [ $# -ge $e ] || say parent
+  y=safe
+  while [ $e -gt 0 ]; do
+    e=$((e-1)); D=$1; shift
+    case $D in 0:* | "$me":*) ;; *) y=shared ;; esac
+    case ${{D#*:}} in
+      ?????-??-*) ;;
+      ?????????[tT]*) [ $e -gt 0 ] || [ $y = shared ] || y=sticky ;;
+      *) y=shared ;;
+    esac
+  done
+  s=$1
+}}
+target() {{
+  k=$((k+1)); [ $k -le 40 ] || say link
+  [ $F = all ] || [ $y = safe ] || say link
+  case $PWD/$n in
+    /proc/self) l=$$ ;;
+    *) l=$(readlink -- "./$n"; echo x); l=${{l%?x}} ;;
+  esac
+}}
+walk() {{
+  r=$1; cd /
+  while r=${{r#"${{r%%[!/]*}}"}}; [ -n "$r" ]; do
+    n=${{r%%/*}}; r=${{r#"$n"}}
+    if [ -L "./$n" ]; then
+      look; target; r=$l$r
+      case $l in /*) cd / ;; esac
+      continue
+    fi
+    o=$PWD; cd -P -- "./$n" 2>/dev/null || say parent
+    case $n in . | ..) ;; *) [ "$PWD" = "${{o%/}}/$n" ] || say link ;; esac
+  done
+}}
+to() {{
+  case ${{1##*/}} in '' | . | ..) d=$1 b=. ;; *) d=${{1%/*}} b=${{1##*/}} ;; esac
+  d=${{d:-/}}
+  if [ $F = all ]; then cd -P -- "$d" 2>/dev/null || say parent
+  else cd -P -- "$d" 2>/dev/null && [ "$PWD" = "$d" ] || walk "$d"; fi
+  n=$b
+}}
+reach() {{
+  k=0; to "$1"
+  while look; case ${{s#*:}} in l*) ;; *) return ;; esac; do
+    [ $F != none ] || {{ [ $y = safe ] && [ -d "./$n/" ]; }} || return 0
+    target
+    case $l in /*) ;; *) l=${{PWD%/}}/$l ;; esac
+    to "$l"
+  done
+}}
+split() {{ IFS=:; set -- $1; IFS='
+'; u=$1 A=$2 v=$3 i=$4 h=$5 a=$6 g=$7; }}
+split_directory() {{ split "$D"; du=$u dA=$A dv=$v; split "$s"; }}
+fixed() {{
+  [ $y = safe ] && return
+  [ $y = sticky ] && [ "$h" = 1 ] && case $u in 0 | "$me") ;; *) false ;; esac
+}}
+its_own() {{
+  [ "$h" = 1 ] || {{ [ "$u" = "$du" ] && case $dA in ?????-??-*) ;; *) false ;; esac; }}
+}}
+planted() {{ ! fixed && {{ [ $y = sticky ] || ! its_own; }}; }}
+open() {{
+  [ -r "./$n" ] || say unreadable
+  fixed || [ $F = all ] || its_own || say linked
+  command exec 3<"./$n" || say unreadable
+  [ $y = safe ] || [ "$(stat -L -c %d:%i /proc/self/fd/3)" = "$v:$i" ] || say changed
+}}
+kind() {{
+  split_directory
+  case $A in -*) ;; d*) say directory ;; l*) say link ;; *) say special ;; esac
+}}
 """
+_STAT: t.Final = """
+if [ -z "$s" ]; then say missing; fi
+split_directory
+case $A in -*) w=file ;; d*) w=directory ;; l*) w=link ;; *) w=special ;; esac
+p=no; planted && p=planted
+c=-
+if [ $w = file ] && { fixed || [ $F = all ] || its_own; } && [ -r "./$n" ]; then open; c=$(sum /proc/self/fd/3); fi
+say "$w:$p:$s:$c"
+"""
+#: A file that others can exchange is not read again by its name: its content follows.
 _READ: t.Final = f"""
-[ -e "$T" ] || say missing
-[ -d "$T" ] && say directory
-[ -r "$T" ] || say unreadable
-[ -f "$T" ] || say special
-n=$(wc -c <"$T") || say unreadable
-if [ $n -le {INLINE_CONTENT} ]; then printf '%s\\n' "content"; exec cat -- "$T"; fi
-case $T in /*) ;; *) T=$PWD/${{T#./}} ;; esac
-say file $n $(sum "$T") "$T"
+[ -n "$s" ] || say missing
+kind; open
+c=$(wc -c </proc/self/fd/3) || say unreadable
+if [ $c -le {INLINE_CONTENT} ]; then echo content; exec cat <&3; fi
+c="$c $(sum /proc/self/fd/3)"
+if [ "$me" = 0 ] && fixed; then say "file $c ${{PWD%/}}/$n"; fi
+echo "content $c"; exec cat <&3
 """
-#: Where the content goes: a link is followed, as it is when a file is written in place.
-_PLACE: t.Final = """
-[ -L "$T" ] && T=$(readlink -f -- "$T")
-case $T in /*) ;; *) T=$PWD/${T#./} ;; esac
-[ -d "$T" ] && say directory
-[ -e "$T" ] && [ ! -f "$T" ] && say special
-d=${T%/*}; d=${d:-/}
-[ -d "$d" ] && [ -x "$d" ] || say parent
-p=$d/.virtops-$N
-fail() { rm -f -- "$p"; say "$@"; }
+#: What may be replaced. A link that is not followed is.
+_REPLACEABLE: t.Final = """
+split_directory
+case $A in '' | -* | l*) ;; d*) say directory ;; *) say special ;; esac
+[ -x . ] || say parent
+[ -z "$X" ] || [ $y != shared ] || say shared
+"""
+#: Into the directory of our own. That of another user, with its name, is another one.
+_INSIDE: t.Final = """
+z=${PWD%/}; p=.virtops-$N
+inside() {
+  cd -P -- "./$p" 2>/dev/null && [ "$PWD" = "$z/$p" ] && [ -O . ] || return 1
+  [ $y = safe ] || case $(stat -c %A:%d .) in drwx--[-S]---:"$dv") ;; *) return 1 ;; esac
+}
+fail() {
+  rm -f -- "./$n" "./$n.$B~" "./$W" ./old; cd .. && rmdir -- "./$p"
+  say "$@"
+}
 """
 _CREATE: t.Final = """
-m=$(umask); umask 077; set -C; ( : >"$p" ) 2>/dev/null || say create; set +C
+m=$(umask); umask 077
+mkdir -- "./$p" 2>/dev/null || say create
+inside || say create
 """
-#: Owner before mode, since a change of owner clears bits of the mode; both before the rename.
-_FINISH: t.Final = """
-[ "$(wc -c <"$p")" -eq $S ] || fail corrupt
-h=$(sum "$p"); [ "$h" = - ] || [ "$h" = $H ] || fail corrupt
-if [ -e "$T" ]; then
-  set -- $(stat -c '%a %u %g' -- "$T")
-  M=${M:-$1}; [ "$2:$3" = "$(stat -c %u:%g -- "$p")" ] || chown -- "$2:$3" "$p" 2>/dev/null
-  [ -e /sys/fs/selinux/enforce ] && chcon "--reference=$T" -- "$p" 2>/dev/null
+#: Owner before mode, since a change of owner clears bits of the mode; both before the rename. mv gets a directory to move to, so
+#: that it does not follow a link to one.
+_FINISH: t.Final = f"""
+c=$(sum "./$W"); [ "$c" = "$H" ] || {{ [ "$c" = - ] && [ "$(wc -c <"./$W")" -eq $S ]; }} || fail corrupt
+case $A in -*)
+  if ! planted; then
+    M=${{M:-$a}}
+    case $me:$u:$g:$dA in 0:0:0:??????[-x]*) ;; *) chown -- "$u:$g" "./$W" 2>/dev/null ;; esac
+    if [ -e /sys/fs/selinux/enforce ]; then
+      ln -- "../$n" ./old 2>/dev/null && [ ! -L ./old ] && chcon --reference=./old -- "./$W" 2>/dev/null
+      rm -f ./old
+    fi
+  fi ;;
+esac
+if [ -n "$O" ]; then chown -- "$O" "./$W" 2>/dev/null || fail owner; fi
+if [ -n "$G" ]; then chgrp -- "$G" "./$W" 2>/dev/null || fail owner; fi
+chmod -- "${{M:-$(printf %o $((0666 & ~m)))}}" "./$W" 2>/dev/null || fail mode
+x=; if [ -n "$B" ] && [ -n "$s" ]; then
+  x=$n.$B~
+  ln -- "../$n" "./$x" 2>/dev/null || cp -pP -- "../$n" "./$x" 2>/dev/null || fail create
+  mv -f -- "./$x" .. 2>/dev/null || fail create
+  x=$z/$x
 fi
-if [ -n "$O" ]; then chown -- "$O" "$p" 2>/dev/null || fail owner; fi
-if [ -n "$G" ]; then chgrp -- "$G" "$p" 2>/dev/null || fail owner; fi
-chmod -- "${M:-$(printf %o $((0666 & ~m)))}" "$p" 2>/dev/null || fail mode
-if [ -n "$B" ] && [ -e "$T" ]; then b=$T.$B~; cp -p -- "$T" "$b" || fail create; fi
-mv -f -- "$p" "$T" 2>/dev/null || fail rename
-printf 'done\\n%s\\000%s' "$T" "$b"
+[ "$W" = "$n" ] || mv -- "./$W" "./$n" 2>/dev/null || fail rename
+s=$(stat -c {_STATE} -- "./$n")
+mv -f -- "./$n" .. 2>/dev/null || fail rename
+cd .. && rmdir -- "./$p"
+printf 'done\\n%s\\000%s\\000%s' "$z/$n" "$x" "$s"
 """
-
-
-#: Whether nobody but root can put a link to the place of a file that the agent, which follows links, is going to open.
-_SAFE: t.Final = """
-x=$d
-while :; do
-  set -- $(stat -L -c '%u %A' -- "$x")
-  case $1:$2 in 0:*[tT] | 0:?????-??-?) ;; *) say shared ;; esac
-  [ "$x" = / ] && say safe
-  x=${x%/*}; x=${x:-/}
-done
-"""
+#: In place, where others cannot put another file there meanwhile; else a copy takes its place.
+_ATTRIBUTES: t.Final = f"""
+[ -n "$s" ] || say missing
+kind
+if fixed; then
+  if [ -n "$O" ]; then chown -- "$O" "./$n" 2>/dev/null || say owner; fi
+  if [ -n "$G" ]; then chgrp -- "$G" "./$n" 2>/dev/null || say owner; fi
+  if [ -n "$M" ]; then chmod -- "$M" "./$n" 2>/dev/null || say mode; fi
+  printf 'done\\n%s\\000\\000%s' "${{PWD%/}}/$n" "$(stat -c {_STATE} -- "./$n")"
+  exit 0
+fi
+open
+{_INSIDE}{_CREATE}
+cat <&3 >"./$W" 2>/dev/null || fail space
+c=$(sum "./$W"); [ -z "$H" ] || [ "$c" = - ] || [ "$c" = "$H" ] || fail changed
+H=$c
+[ "$c" != - ] || S=$(wc -c <"./$W")
+{_FINISH}"""
 
 
 class Attributes(t.NamedTuple):
@@ -107,59 +239,63 @@ class Attributes(t.NamedTuple):
     group: str = ""
 
 
-def stat(path: str) -> str:
-    """``file``, ``directory`` or ``special``, whether it is a link, mode, numbers and names of the owner, size, sha256."""
-    return f"T={_path(path)}{_WORDS}{_SUM}{_STAT}"
+class Where(t.NamedTuple):
+    """A place in the guest, for a user. ``own`` demands a directory in which no other user can exchange what is there."""
+
+    path: str
+    user: str = "root"
+    links: Links = "own"
+    own: bool = False
+
+    def reach(self) -> str:
+        me = "0" if self.user == "root" else "$(id -u)"
+        start = "" if self.path.startswith("/") else "$PWD/"
+        path = re.sub("/+", "/", self.path)
+        return f'me={me} F={self.links} X={"1" if self.own else ""} T="{start}"{shlex.quote(path)}{_REACH}{_SUM}\nreach "$T"\n'
 
 
-def read(path: str) -> str:
-    """``content`` and what is in a small file, or ``file`` with the size and sha256 of a larger one."""
-    return f"T={_path(path)}{_WORDS}{_SUM}{_READ}"
+def stat(where: Where) -> str:
+    """``file``, ``link``, ``directory`` or ``special``, whether others may have planted it, its state, and its sha256."""
+    return f"{where.reach()}{_STAT}"
 
 
-def install(nonce: str, path: str, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
+def read(where: Where) -> str:
+    """``content`` and what is in the file, with its size and sha256 where it is large; or ``file`` with these and its path."""
+    return f"{where.reach()}{_READ}"
+
+
+def install(nonce: str, where: Where, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
     """Puts stdin to its place: beside it first, checked, with its attributes, and then by a rename."""
-    given = _given(nonce, path, size, sha256, attributes, backup)
-    return f'{given}{_WORDS}{_SUM}{_PLACE}{_CREATE}cat >"$p" 2>/dev/null || fail space\n{_FINISH}'
+    given = _given(nonce, size, sha256, attributes, backup)
+    write = 'W=$n; cat >"./$W" 2>/dev/null || fail space\n'
+    return f"{given}{where.reach()}{_REPLACEABLE}{_INSIDE}{_CREATE}{write}{_FINISH}"
 
 
-def safe(path: str) -> str:
-    """``safe`` where only root can change what is in the directory, or move it away; else ``shared``."""
-    return f"N=0 T={_path(path)}{_WORDS}{_PLACE}{_SAFE}"
+def prepare(nonce: str, where: Where) -> str:
+    """An empty file in a private directory beside the place; prints its name."""
+    write = f'( : >./{PREPARED} ) 2>/dev/null || {{ W={PREPARED}; fail create; }}\nsay "ready $PWD/{PREPARED}"'
+    return f"N={nonce} B=\n{where.reach()}{_REPLACEABLE}{_INSIDE}{_CREATE}{write}"
 
 
-def prepare(nonce: str, path: str) -> str:
-    """An empty private file beside ``path``, whose name it prints."""
-    return f'N={nonce} T={_path(path)}{_WORDS}{_PLACE}{_CREATE}say ready "$p"'
-
-
-def finish(nonce: str, path: str, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
+def finish(nonce: str, where: Where, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
     """Checks that file and puts it to its place."""
-    given = _given(nonce, path, size, sha256, attributes, backup)
-    return f"{given}{_WORDS}{_SUM}{_PLACE}m=$(umask)\n{_FINISH}"
+    given = _given(nonce, size, sha256, attributes, backup)
+    enter = f"m=$(umask); W={PREPARED}; inside || say create\n"
+    return f"{given}{where.reach()}{_REPLACEABLE}{_INSIDE}{enter}{_FINISH}"
 
 
-def abandon(nonce: str, path: str) -> str:
+def abandon(nonce: str, where: Where) -> str:
     """Removes it."""
-    return f'N={nonce} T={_path(path)}{_WORDS}{_PLACE}rm -f -- "$p"'
+    return f"N={nonce} B= W={PREPARED}\n{where.reach()}split_directory\n{_INSIDE}inside && fail abandoned"
 
 
-def attributes(path: str, wanted: Attributes) -> str:
-    """Sets mode, owner and group of a file that has its content already."""
-    given = f"T={_path(path)} M={shlex.quote(wanted.mode)} O={shlex.quote(wanted.owner)} G={shlex.quote(wanted.group)}"
-    return f"""{given}{_WORDS}
-if [ -n "$O" ]; then chown -- "$O" "$T" 2>/dev/null || say owner; fi
-if [ -n "$G" ]; then chgrp -- "$G" "$T" 2>/dev/null || say owner; fi
-if [ -n "$M" ]; then chmod -- "$M" "$T" 2>/dev/null || say mode; fi
-say done"""
+def attributes(nonce: str, where: Where, wanted: Attributes, sha256: str) -> str:
+    """Sets mode, owner and group of a file that has its content already; ``sha256`` says which, "" for any."""
+    return f"{_given(nonce, 0, sha256, wanted, '')}W={PREPARED}\n{where.reach()}{_ATTRIBUTES}"
 
 
-def _given(nonce: str, path: str, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
+def _given(nonce: str, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
     return (
-        f"N={nonce} T={_path(path)} S={size} H={sha256} B={shlex.quote(backup)} b="
-        f" M={shlex.quote(attributes.mode)} O={shlex.quote(attributes.owner)} G={shlex.quote(attributes.group)}"
+        f"N={nonce} S={size} H={sha256} B={shlex.quote(backup)}"
+        f" M={shlex.quote(attributes.mode)} O={shlex.quote(attributes.owner)} G={shlex.quote(attributes.group)}\n"
     )
-
-
-def _path(path: str) -> str:
-    return shlex.quote(path if path.startswith("/") else f"./{path}")

@@ -23,7 +23,7 @@ from .. import _untrusted
 from .._client import GuestAgent
 from .._errors import FileFailed, FileMissing, GuestAgentError, ProtocolError
 from . import _file_scripts, shell
-from ._file_scripts import PROBLEMS, Attributes
+from ._file_scripts import HINTS, PROBLEMS, Attributes, Links, Where
 from .content import READ_MAX, AgentLane, Lane, Progress, Sink, ignore, read_beginning
 
 __all__ = (
@@ -32,6 +32,8 @@ __all__ = (
     "FileMissing",
     "FileState",
     "Installed",
+    "Links",
+    "Where",
     "pull",
     "push",
     "read_small",
@@ -46,14 +48,19 @@ _SECONDS: t.Final = 120.0
 _BYTES_PER_SECOND: t.Final = 2 * 1024 * 1024
 _NUMBER: t.Final = re.compile("[0-9]{1,18}")
 _AS_IT_IS: t.Final = Attributes()
-_KINDS: t.Final = ("file", "directory", "special")
+_KINDS: t.Final = ("file", "link", "directory", "special")
+#: The first line of an answer is no longer than this.
+_LINE_MAX: t.Final = 8 * 1024
 
 
 class FileState(t.NamedTuple):
-    """``kind`` is file, directory or special; ``sha256`` is "" for what is no file or where the guest cannot tell."""
+    """``kind`` is file, link, directory or special; ``sha256`` is "" for what is no file or where the guest does not tell.
+
+    What is ``planted`` may be the work of another user of the guest: a file that replaces it takes nothing from it.
+    """
 
     kind: str
-    is_link: bool
+    planted: bool
     mode: str
     uid: int
     gid: int
@@ -64,10 +71,11 @@ class FileState(t.NamedTuple):
 
 
 class Installed(t.NamedTuple):
-    """Where the file is now (a link was followed), and its backup ("" for none)."""
+    """Where the file is now (a link may have been followed), its backup ("" for none), and what it is like, without a checksum."""
 
     path: str
     backup: str
+    state: FileState
 
 
 def read_small(agent: GuestAgent, path: str, limit: int = 16 * 1024) -> bytes:
@@ -78,136 +86,170 @@ def read_small(agent: GuestAgent, path: str, limit: int = 16 * 1024) -> bytes:
     return read_beginning(agent, path, min(limit, READ_MAX))[:limit]
 
 
-def stat(agent: GuestAgent, path: str, user: str = "root") -> FileState | None:
-    """What ``path`` is, links followed; None where there is nothing.
+def stat(agent: GuestAgent, where: Where) -> FileState | None:
+    """What is there; None where there is nothing.
 
-    :raise FileFailed: not even its directory is there.
+    :raise FileFailed: not even its directory is there, or another user may have laid out a link on the way.
     """
-    word, *rest = _ask(agent, _file_scripts.stat(path), path, user, ("missing", "dangling")).split(":")
-    if word in ("missing", "dangling"):
+    line = _ask(agent, _file_scripts.stat(where), where, ("missing",))
+    if line == "missing":
         return None
-    if word not in _KINDS or len(rest) != 8:
+    kind, *rest = line.split(":")
+    if kind not in _KINDS or len(rest) != 12 or rest[0] not in ("no", "planted"):
         raise _unreadable(agent)
-    if not all(_NUMBER.fullmatch(number) for number in (rest[1], rest[2], rest[3], rest[6])):
-        raise _unreadable(agent)
-    link, mode, uid, gid, owner, group, size, digest = (_untrusted.clean(text, 255) for text in rest)
-    sha256 = "" if digest == "-" else digest
-    return FileState(word, link == "yes", mode.zfill(4), int(uid), int(gid), owner, group, int(size), sha256)
+    return _state(agent, kind, rest[1:-1], rest[0] == "planted", rest[-1])
 
 
-def pull(agent: GuestAgent, path: str, sink: Sink, user: str = "root", lane: Lane | None = None) -> None:
+def pull(agent: GuestAgent, where: Where, sink: Sink, lane: Lane | None = None) -> None:
     """Hand the file's content to ``sink``, in order. What ``sink`` got before an error is to be thrown away.
+
+    A large file that others can exchange is copied in the guest before, and needs the room for that.
 
     :raise FileMissing: there is no such file.
     :raise FileFailed: it is no regular file, the user may not read it, or it changed while it was read.
     """
-    command = _script(_file_scripts.read(path), user)
-    answer = shell.execute(agent, command, _SECONDS * 60).stdout
-    line, _newline, content = answer.partition(b"\n")
-    word, *rest = line.decode("utf-8", "replace").split(" ", 3)
-    if word == "content":
-        sink(content)
-        return
-    _raise_problem(agent, word, path)
-    if word != "file" or len(rest) != 3 or not _NUMBER.fullmatch(rest[0]):
-        raise _unreadable(agent)
-    size, expected, place = rest
-    digest = hashlib.sha256()
     lane = lane or AgentLane(agent)
+    answer = _Answer(sink)
+    shell.execute(agent, _script(_file_scripts.read(where), where.user), _SECONDS * 60, lane, sink=answer.take)
+    word, *rest = answer.line.decode("utf-8", "replace").rstrip("\n").split(" ", 3)
+    if word == "content" and not rest:
+        return
+    _raise_problem(agent, word, where.path)
+    if word not in ("file", "content") or len(rest) != (3 if word == "file" else 2) or not _NUMBER.fullmatch(rest[0]):
+        raise _unreadable(agent)
+    if word == "file":
+        lane.read(where.path if where.path.startswith("/") else rest[2], int(rest[0]), answer.content)
+    if answer.size != int(rest[0]) or rest[1] not in ("-", answer.digest.hexdigest()):
+        raise _problem(agent, "changed", where.path)
 
-    def take(data: bytes) -> None:
-        digest.update(data)
-        sink(data)
 
-    lane.read(place if not path.startswith("/") else path, int(size), take)
-    if expected not in ("-", digest.hexdigest()):
-        raise FileFailed(
-            f"{_name(path)}: the file changed while it was read", reason="corrupt", domain=agent.name, hint="try again"
-        )
+class _Answer:
+    """A line, and the content after it; a line that ends with a path is all that there is."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._complete = False
+        self.line = b""
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def take(self, data: bytes) -> None:
+        if self._complete:
+            return self.content(data)
+        self.line = (self.line + data)[: _LINE_MAX + len(data)]
+        line, newline, rest = self.line.partition(b"\n")
+        if newline and not line.startswith(b"file "):
+            self.line, self._complete = line, True
+            if rest:
+                self.content(rest)
+        return None
+
+    def content(self, data: bytes) -> None:
+        self.size += len(data)
+        self.digest.update(data)
+        self._sink(data)
 
 
 def push(
     agent: GuestAgent,
     source: t.BinaryIO,
-    path: str,
+    where: Where,
     attributes: Attributes = _AS_IT_IS,
-    user: str = "root",
     lane: Lane | None = None,
     backup: str = "",
     progress: Progress = ignore,
 ) -> Installed:
-    """Put the content of ``source``, a file that can be read twice, to ``path``: whole and verified, or not at all.
+    """Put the content of ``source``, a file that can be read twice, to its place: whole and verified, or not at all.
 
     :param backup: where a file is replaced, the old one is kept beside it with this in its name
     :raise FileFailed: the guest's file system or the user's rights are in the way.
     """
-    size, digest = _measure(source)
-    nonce = secrets.token_hex(16)
+    content = _Content(source, *_measure(source), secrets.token_hex(16))
     lane = lane or AgentLane(agent)
-    install = _file_scripts.install(nonce, path, size, digest, attributes, backup)
-    command = _script(install, user)
+    install = _file_scripts.install(content.nonce, where, content.size, content.sha256, attributes, backup)
+    command = _script(install, where.user)
     shell.check(command)
-    seconds = _SECONDS + size / _BYTES_PER_SECOND
-    if size <= _WITH_COMMAND:
-        answer = shell.execute(agent, command._replace(stdin=source.read()), seconds, lane).stdout
-        progress(size)
-    elif lane.name == "agent" and _shrinks(source):
-        with tempfile.TemporaryFile() as packed:
-            with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6) as file:
-                shutil.copyfileobj(source, file, READ_MAX)
-            length = packed.tell()
-            packed.seek(0)
-            staged = shell.stage(agent, lane, packed, length, progress)
-        answer = shell.execute(agent, command, seconds, staged=staged._replace(packed=True)).stdout
-    elif user == "root" and _ask(agent, _file_scripts.safe(path), path, user) == "safe":
-        return _push_in_place(agent, source, path, (nonce, size, digest, attributes, backup), lane, progress)
-    else:
-        staged = shell.stage(agent, lane, source, size, progress)
-        answer = shell.execute(agent, command, seconds, staged=staged).stdout
-    return _installed(agent, answer, path)
+    if content.size <= _WITH_COMMAND:
+        answer = shell.execute(agent, command._replace(stdin=source.read()), content.seconds, lane).stdout
+        progress(content.size)
+        return _installed(agent, answer, where.path)
+    packs = lane.name == "agent" and _shrinks(source)
+    if where.user == "root" and not packs:
+        try:
+            return _push_in_place(agent, content, where._replace(own=True), attributes, backup, lane, progress)
+        except FileFailed as error:
+            if error.reason != "shared" or where.own:
+                raise
+    staged = _stage(agent, lane, content, packs, progress)
+    answer = shell.execute(agent, command, content.seconds, staged=staged).stdout
+    return _installed(agent, answer, where.path)
 
 
-def set_attributes(agent: GuestAgent, path: str, attributes: Attributes, user: str = "root") -> None:
-    """
+def set_attributes(agent: GuestAgent, where: Where, attributes: Attributes, sha256: str = "") -> FileState:
+    """What the file is like then, without a checksum. ``sha256`` is what must be in it, "" for anything.
+
     :raise FileFailed: there is no such owner or group, or the user may not do it.
     """
-    _ask(agent, _file_scripts.attributes(path, attributes), path, user)
+    script = _file_scripts.attributes(secrets.token_hex(16), where, attributes, sha256)
+    answer = shell.execute(agent, _script(script, where.user), _SECONDS * 60).stdout
+    return _installed(agent, answer, where.path).state
+
+
+class _Content(t.NamedTuple):
+    source: t.BinaryIO
+    size: int
+    sha256: str
+    nonce: str
+
+    @property
+    def seconds(self) -> float:
+        return _SECONDS + self.size / _BYTES_PER_SECOND
+
+
+def _stage(agent: GuestAgent, lane: Lane, content: _Content, packs: bool, progress: Progress) -> shell.Staged:
+    if not packs:
+        return shell.stage(agent, lane, content.source, content.size, progress)
+    with tempfile.TemporaryFile() as packed:
+        with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6) as file:
+            shutil.copyfileobj(content.source, file, READ_MAX)
+        length = packed.tell()
+        packed.seek(0)
+        return shell.stage(agent, lane, packed, length, progress)._replace(packed=True)
 
 
 def _push_in_place(
-    agent: GuestAgent,
-    source: t.BinaryIO,
-    path: str,
-    what: tuple[str, int, str, Attributes, str],
-    lane: Lane,
-    progress: Progress,
+    agent: GuestAgent, content: _Content, where: Where, attributes: Attributes, backup: str, lane: Lane, progress: Progress
 ) -> Installed:
-    """A large file, written by the agent itself beside its place: nothing is there twice."""
-    nonce, size = what[:2]
+    """A large file, written by the agent itself beside its place: nothing is there twice.
+
+    :raise FileFailed: with the reason ``shared`` where the agent, which follows links, could be led to another place.
+    """
+    nonce, begun = content.nonce, False
     try:
-        place = _ask(agent, _file_scripts.prepare(nonce, path), path, "root").partition(" ")[2]
-        if not place.endswith(f"/.virtops-{nonce}"):
+        place = _ask(agent, _file_scripts.prepare(nonce, where), where).partition(" ")[2]
+        if not place.endswith(f"/.virtops-{nonce}/{_file_scripts.PREPARED}"):
             raise _unreadable(agent)
-        lane.write(place, source, size, progress)
-        command = _script(_file_scripts.finish(nonce, path, *what[1:]))
-        answer = shell.execute(agent, command, _SECONDS + size / _BYTES_PER_SECOND).stdout
-        return _installed(agent, answer, path)
+        begun = True
+        lane.write(place, content.source, content.size, progress)
+        script = _file_scripts.finish(nonce, where, content.size, content.sha256, attributes, backup)
+        return _installed(agent, shell.execute(agent, _script(script), content.seconds).stdout, where.path)
     except BaseException as error:
-        agent.await_return(error)
-        with contextlib.suppress(GuestAgentError):
-            shell.execute(agent, _script(_file_scripts.abandon(nonce, path)), _SECONDS)
+        if begun or not isinstance(error, FileFailed):
+            agent.await_return(error)
+            with contextlib.suppress(GuestAgentError):
+                shell.execute(agent, _script(_file_scripts.abandon(nonce, where)), _SECONDS)
         raise
 
 
-def _ask(agent: GuestAgent, script: str, path: str, user: str, allowed: t.Collection[str] = ()) -> str:
+def _ask(agent: GuestAgent, script: str, where: Where, allowed: t.Collection[str] = ()) -> str:
     """The line that a script prints.
 
     :raise FileFailed: it is one of ``PROBLEMS`` and none of ``allowed``.
     """
-    answer = shell.execute(agent, _script(script, user), _SECONDS * 60).stdout
+    answer = shell.execute(agent, _script(script, where.user), _SECONDS * 60).stdout
     line = answer.decode("utf-8", "replace").rstrip("\n")
     if line not in allowed:
-        _raise_problem(agent, line, path)
+        _raise_problem(agent, line, where.path)
     return line
 
 
@@ -215,9 +257,20 @@ def _installed(agent: GuestAgent, answer: bytes, path: str) -> Installed:
     word, _newline, rest = answer.decode("utf-8", "replace").partition("\n")
     _raise_problem(agent, word, path)
     names = rest.split("\0")
-    if word != "done" or len(names) != 2:
+    if word != "done" or len(names) != 3:
         raise _unreadable(agent)
-    return Installed(_untrusted.clean(names[0], 4096), _untrusted.clean(names[1], 4096))
+    state = _state(agent, "file", names[2].split(":"))
+    return Installed(_untrusted.clean(names[0], 4096), _untrusted.clean(names[1], 4096), state)
+
+
+def _state(agent: GuestAgent, kind: str, fields: t.Sequence[str], planted: bool = False, digest: str = "-") -> FileState:
+    """From the fields of ``_file_scripts._STATE``."""
+    if len(fields) != 10 or not all(_NUMBER.fullmatch(fields[place]) for place in (0, 5, 6, 7)):
+        raise _unreadable(agent)
+    uid, _access, _device, _inode, _links, mode, gid, size, owner, group = fields
+    sha256 = "" if digest == "-" else _untrusted.clean(digest, 255)
+    owner, group, mode = (_untrusted.clean(text, 255) for text in (owner, group, mode.zfill(4)))
+    return FileState(kind, planted, mode, int(uid), int(gid), owner, group, int(size), sha256)
 
 
 def _script(script: str, user: str = "root") -> shell.Command:
@@ -230,8 +283,12 @@ def _unreadable(agent: GuestAgent) -> ProtocolError:
 
 def _raise_problem(agent: GuestAgent, word: str, path: str) -> None:
     if word in PROBLEMS:
-        kind = FileMissing if word == "missing" else FileFailed
-        raise kind(f"{_name(path)}: {PROBLEMS[word]}", reason=word, domain=agent.name)
+        raise _problem(agent, word, path)
+
+
+def _problem(agent: GuestAgent, word: str, path: str) -> FileFailed:
+    kind = FileMissing if word == "missing" else FileFailed
+    return kind(f"{_name(path)}: {PROBLEMS[word]}", reason=word, domain=agent.name, hint=HINTS.get(word, ""))
 
 
 def _name(path: str) -> str:

@@ -83,6 +83,7 @@ def execute(
     expected: float = 0.0,
     first: float = _exec.FIRST_PAUSE,
     clock: Clock = SYSTEM_CLOCK,
+    sink: Sink | None = None,
 ) -> Result:
     """Run ``command`` and wait for its end. Children that it leaves in the background are not waited for.
 
@@ -90,6 +91,7 @@ def execute(
     :param staged: input that is in the guest already, instead of ``command.stdin``
     :param expected: the seconds that it will likely take, and ``first`` those before which it is not asked for where that is not
         known: see ``_exec.pauses``
+    :param sink: gets what the command prints, piece by piece, instead of the result
     :raise CommandTimeout: it was still running after ``timeout`` seconds; its processes have been killed.
     :raise CommandFailed: it could not be started; the sentence says why.
     :raise UnknownOutcome: the agent went silent, or was restarted, while it ran.
@@ -107,7 +109,7 @@ def execute(
         agent.await_return(error, clock)
         run.kill()  # costs nothing where it is the agent that went silent
         raise
-    return _result(agent, lane, run.nonce, ended)
+    return _result(agent, lane, run.nonce, ended, sink)
 
 
 def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress: Progress) -> Staged:
@@ -245,7 +247,7 @@ def _spooled(agent: GuestAgent, nonce: str, path: str) -> str:
     return path
 
 
-def _result(agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult) -> Result:
+def _result(agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult, sink: Sink | None = None) -> Result:
     """What the scripts of ``_login_shell`` say of the command that they ran."""
     word, rest, stderr = _report(nonce, ended)
     if word == "refused":
@@ -268,9 +270,12 @@ def _result(agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult) 
     else:
         detail = f"the shell that starts commands failed: {_untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
         raise CommandFailed(detail, domain=agent.name, command="guest-exec")
-    if max(len(result.stdout), len(result.stderr)) < _login_shell.INLINE_OUTPUT:
-        return result
-    return _completed(agent, lane, nonce, _spooled(agent, nonce, place), result)
+    if max(len(result.stdout), len(result.stderr)) >= _login_shell.INLINE_OUTPUT:
+        return _completed(agent, lane, nonce, _spooled(agent, nonce, place), result, sink)
+    if sink is not None:
+        sink(result.stdout)
+        return result._replace(stdout=b"")
+    return result
 
 
 def _collected(agent: GuestAgent, nonce: str) -> _exec.ExecResult:
@@ -289,10 +294,16 @@ def _report(nonce: str, ended: _exec.ExecResult) -> tuple[str, list[str], bytes]
     return word, values, stderr
 
 
-def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result) -> Result:
+def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result, sink: Sink | None) -> Result:
     try:
         sizes = _sizes(agent, nonce)
-        stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0])
+        if sink is None:
+            stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0])
+        else:
+            sink(result.stdout)
+            if sizes[0] > len(result.stdout):
+                lane.read(f"{place}.o", sizes[0] - len(result.stdout), sink, len(result.stdout))
+            stdout = b""
         return result._replace(stdout=stdout, stderr=_whole(agent, lane, f"{place}.e", result.stderr, sizes[1]))
     finally:
         _remove(agent, _login_shell.clean_up(nonce))
