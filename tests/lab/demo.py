@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from . import Guest, Lab
+from . import Guest, Lab, LabError
 
 NAMES = ("demo-web1", "demo-web2", "demo-db1")
 FROZEN = NAMES[-1]
@@ -44,6 +44,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted; the guests are removed.", file=sys.stderr)
         return 130
+    except LabError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
     print(f"Done in {time.monotonic() - began:.0f} s; nothing is left behind.")

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from .guest import AGENT_PORT, MEMORY_MIB, OS_RELEASES, RELAY_PORT, TB_CACHE_MIB, Guest
 from .rpcs import agent_lists
+from .tiny_image import tiny_has_allow_option
 
 NAMESPACE = "urn:virtops:guest-agent:lab"
 
@@ -76,7 +77,7 @@ def domain_xml(guest: Guest, uuid: str, files: Files, state: Path) -> str:
 
 
 def _command_line(guest: Guest) -> str:
-    block, allow = agent_lists(guest.block, guest.allow, has_allow_option=guest.kind == "debian13")
+    block, allow = agent_lists(guest.block, guest.allow, has_allow_option=_has_allow_option(guest))
     words = [
         "console=ttyS0 quiet nokaslr panic=-1",
         f"lab.hostname={guest.guest_hostname}",
@@ -93,6 +94,10 @@ def _command_line(guest: Guest) -> str:
     if guest.kernel:
         words.append(guest.kernel)
     return " ".join(words)
+
+
+def _has_allow_option(guest: Guest) -> bool:
+    return tiny_has_allow_option() if guest.kind == "tiny" else guest.kind == "debian13"
 
 
 def _devices(guest: Guest, files: Files) -> str:

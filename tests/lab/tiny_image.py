@@ -15,25 +15,13 @@ from pathlib import Path
 from .cache import cached, key_of
 from .cpio import Archive
 from .errors import LabError
+from .kernel_modules import needed_modules
 from .shell import run
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 DATA_DISK_MIB = 16
-# In the order they are loaded; ext4 is part of the kernel.
-MODULES = (
-    "virtio_ring",
-    "virtio",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_console",
-    "failover",
-    "net_failover",
-    "virtio_net",
-    "virtio_blk",
-    "button",
-    "evdev",
-)
+# Each kernel has some of them built in, and some need others.
+MODULES = ("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "button", "evdev", "ext4")
 _TEMPLATES = Path(__file__).parent / "images" / "tiny"
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
 _GROUP = "root:x:0:\nnogroup:x:65534:\n"
@@ -44,8 +32,15 @@ def tiny_image() -> Path:
     """Return the directory that holds kernel, initrd and disk, built if need be."""
     package = _kernel_package()
     versions = run(["dpkg-query", "--show", "qemu-guest-agent", "busybox-static"])
-    sources = [Path(__file__), *(path for path in _TEMPLATES.rglob("*") if path.is_file())]
+    code = [Path(__file__), *(Path(__file__).with_name(name) for name in ("cpio.py", "kernel_modules.py"))]
+    sources = [*code, *(path for path in _TEMPLATES.rglob("*") if path.is_file())]
     return cached(f"tiny-{key_of(sources, [package, versions])}", lambda target: _build(target, package))
+
+
+@functools.cache
+def tiny_has_allow_option() -> bool:
+    """Return whether the agent of tiny guests, this system's, can be given a list of the commands it allows."""
+    return "--allow-rpcs" in run([str(_program("qemu-ga")), "--help"])
 
 
 def _kernel_package() -> str:
@@ -111,12 +106,10 @@ def _add_agent(archive: Archive) -> None:
 
 
 def _add_modules(archive: Archive, kernel: Path) -> None:
-    found = {path.stem: path for path in kernel.rglob("*.ko")}
-    if missing := [name for name in MODULES if name not in found]:
-        raise LabError(f"the kernel package has no module {', '.join(missing)}")
-    for name in MODULES:
-        archive.copy(found[name], f"lib/modules/{name}.ko")
-    archive.file("lib/modules/order", "".join(f"{name}\n" for name in MODULES).encode())
+    modules = needed_modules(kernel, MODULES)
+    for name, content in modules.items():
+        archive.file(f"lib/modules/{name}.ko", content)
+    archive.file("lib/modules/order", "".join(f"{name}\n" for name in modules).encode())
 
 
 def _program(name: str) -> Path:
