@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import typing as t
 
@@ -15,6 +16,7 @@ from ._deadline import SYSTEM_CLOCK, Clock, Deadline
 from ._errors import (
     AgentDisappeared,
     AgentDisconnected,
+    AgentTimeout,
     AgentUnavailable,
     CommandBlocked,
     CommandRefused,
@@ -23,7 +25,9 @@ from ._errors import (
     GuestAgentError,
     GuestFrozen,
     HypervisorUnreachable,
+    NumberRefused,
     ProtocolError,
+    StillInFlight,
     UnknownOutcome,
 )
 
@@ -43,6 +47,10 @@ FREEZE_ALLOWED: t.Final = frozenset(
 )
 #: Asked to find out how the agent is, whatever it said of itself before.
 _HOW_IT_IS: t.Final = frozenset({"guest-ping", "guest-info", "guest-fsfreeze-status"})
+#: Commands that only look: nothing is lost with their reply.
+_LOOKS: t.Final = re.compile("guest-(info|get-.*|network-get-.*|ssh-get-.*)")
+#: For the question whether an agent that did not answer is there at all.
+_PING_SECONDS: t.Final = 1
 _COMMANDS_MAX: t.Final = 512
 #: After these it may be back soon; and the seconds between two questions whether it is.
 _ENDED: t.Final = (AgentDisappeared, AgentDisconnected, ConnectionLost)
@@ -76,6 +84,11 @@ class GuestAgent:
         self._silent: GuestAgentError | None = None
         self._asked = ""
         self._given_up = False
+        #: whether requests have a number, and whether a reply has had one
+        self._numbers = True
+        self._gives_back = False
+        #: read-only commands that got no answer from an agent that answers
+        self._unanswered: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -84,7 +97,8 @@ class GuestAgent:
     def call(self, command: str, arguments: t.Mapping[str, t.Any] | None = None, timeout: int | None = None) -> t.Any:
         """The value that the agent returned for ``command``, unchecked: pass it through ``_untrusted``.
 
-        Where ``capabilities`` has been asked before, a command that the agent would refuse is not sent.
+        Where ``capabilities`` has been asked before, a command that the agent would refuse is not sent. One that only looks, and
+        gets no answer from an agent that answers guest-ping then, is taken for one that the agent does not know.
 
         :raise AgentUnavailable: there is no agent to ask; nothing was sent.
         :raise UnknownOutcome: no reply in time, the command may have run. Later calls fail at once with the same error
@@ -97,18 +111,52 @@ class GuestAgent:
         self._check_enabled(command)
         self._asked = command
         try:
-            request = _protocol.build(command, arguments)
-            with self._lock:
-                self.round_trips += 1
-                reply = self._transport.exchange(request, timeout or self.timeout)
-            return _protocol.parse(request, reply)
+            return self._ask(command, arguments, timeout or self.timeout)
         except CommandBlocked as error:
             raise self._frozen_or(error, command) from error
         except GuestAgentError as error:
             _about(error, self, command)
+            if self._ignores(error, command):
+                raise self._not_answered(command) from error
             if isinstance(error, (UnknownOutcome, AgentUnavailable)):
                 self._silent = error
             raise
+
+    def _ask(self, command: str, arguments: t.Mapping[str, t.Any] | None, seconds: int) -> t.Any:
+        """Without a number where the agent takes none; it has done nothing when it says so."""
+        try:
+            return self._exchange(_protocol.build(command, arguments, self._numbers), seconds)
+        except NumberRefused:
+            if self._gives_back or not self._numbers:
+                raise
+        self._numbers = False
+        return self._exchange(_protocol.build(command, arguments, self._numbers), seconds)
+
+    def _exchange(self, request: _protocol.Request, seconds: int) -> t.Any:
+        with self._lock:
+            self.round_trips += 1
+            reply = self._transport.exchange(request, seconds)
+        found = _protocol.parse(request, reply, self._gives_back)
+        self._gives_back = self._gives_back or found.numbered
+        return found.value
+
+    def _ignores(self, error: GuestAgentError, command: str) -> bool:
+        """Whether the agent is there and has nothing to say to this ``command``, which only looks. One that has said what it can
+        do is slow instead.
+        """
+        if not isinstance(error, AgentTimeout) or isinstance(error, StillInFlight) or not _LOOKS.fullmatch(command):
+            return False
+        if command != "guest-info" and "guest-info" not in self._unanswered:
+            return False
+        with contextlib.suppress(GuestAgentError):
+            self._ask("guest-ping", None, _PING_SECONDS)
+            return True
+        return False
+
+    def _not_answered(self, command: str) -> CommandUnknown:
+        self._unanswered.add(command)
+        detail = "the agent does not answer this command, and answers guest-ping"
+        return _about(CommandUnknown(detail), self, command)
 
     @contextlib.contextmanager
     def named(self) -> t.Iterator[None]:
@@ -124,6 +172,8 @@ class GuestAgent:
         """Forget that the agent was silent, and what it could do then."""
         self._silent = None
         self._capabilities = None
+        self._gives_back = False
+        self._unanswered.clear()
 
     def await_return(self, error: BaseException, clock: Clock = SYSTEM_CLOCK) -> None:
         """After ``error``: an agent that has ended, or libvirt, may be back within ``timeout``, and then can clean up.
@@ -148,7 +198,8 @@ class GuestAgent:
     def capabilities(self) -> Capabilities:
         """What the agent can do, asked once (guest-info)."""
         if self._capabilities is None:
-            info = _untrusted.mapping(self.call("guest-info"))
+            # An agent that hangs costs its timeout, with the look that tells it from one that ignores this command.
+            info = _untrusted.mapping(self.call("guest-info", timeout=max(1, self.timeout - _PING_SECONDS)))
             listed = _untrusted.items(info.get("supported_commands"), "supported_commands", _COMMANDS_MAX)
             commands = {_untrusted.text(entry.get("name"), "a command's name", 64): bool(entry.get("enabled")) for entry in listed}
             version = _untrusted.text(info.get("version"), "the agent's version", 64)
@@ -188,6 +239,8 @@ class GuestAgent:
         return bool(status == "frozen")
 
     def _check_enabled(self, command: str) -> None:
+        if command in self._unanswered:
+            raise self._not_answered(command)
         if self._capabilities is None or command in _HOW_IT_IS:
             return
         enabled = self._capabilities.commands.get(command)

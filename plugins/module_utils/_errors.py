@@ -176,6 +176,10 @@ class CommandFailed(CommandRefused):
     kind = "command_failed"
 
 
+class NumberRefused(CommandFailed):
+    """The agent (before qemu-ga 2.12) takes no request with a number, and has done nothing."""
+
+
 class CommandUnknown(CommandRefused):
     kind = "command_unknown"
     status = "restricted"

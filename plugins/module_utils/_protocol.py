@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from . import _untrusted
-from ._errors import CommandBlocked, CommandFailed, CommandRefused, CommandUnknown, InvalidInput, ProtocolError
+from ._errors import CommandBlocked, CommandFailed, CommandRefused, CommandUnknown, InvalidInput, NumberRefused, ProtocolError
 
 #: libvirt corrupts requests above what its socket buffer takes at once (about 212 KiB); 128 KiB is safe everywhere.
 REQUEST_MAX = 128 * 1024
@@ -24,23 +24,32 @@ _DIGITS_MAX = 24
 #: The agent's own words, from the first version on; never translated. What else it says is about the command's arguments.
 _UNKNOWN: t.Final = re.compile(r"The command \S+ has not been found")
 _DISABLED: t.Final = re.compile(r"(The command|Command) \S+ has been disabled")
+#: qemu-ga before 2.12 takes no member beside the command and its arguments.
+_NUMBER_REFUSED: t.Final = re.compile(r"QMP input (object )?member 'id' is unexpected")
 
 _numbers = itertools.count(1)
 
 
 class Request(t.NamedTuple):
     command: str
-    id: int
+    #: None for one without a number, which agents before qemu-ga 2.12 want
+    id: int | None
     text: str
 
 
-def build(command: str, arguments: t.Mapping[str, t.Any] | None = None) -> Request:
-    """One numbered request line.
+class Reply(t.NamedTuple):
+    value: t.Any
+    #: whether it carries the request's number, which qemu-ga gives back since 4.0
+    numbered: bool
+
+
+def build(command: str, arguments: t.Mapping[str, t.Any] | None = None, numbered: bool = True) -> Request:
+    """One request line.
 
     :raise InvalidInput: the line would be longer than ``REQUEST_MAX`` bytes, or the arguments are not JSON.
     """
-    number = next(_numbers)
-    body: dict[str, t.Any] = {"execute": command, "id": number}
+    number = next(_numbers) if numbered else None
+    body: dict[str, t.Any] = {"execute": command, **({} if number is None else {"id": number})}
     if arguments:
         body["arguments"] = arguments
     try:
@@ -54,25 +63,29 @@ def build(command: str, arguments: t.Mapping[str, t.Any] | None = None) -> Reque
     return Request(command, number, line)
 
 
-def parse(request: Request, reply: str) -> t.Any:
-    """The value that the agent returned.
+def parse(request: Request, reply: str, must_be_numbered: bool = False) -> Reply:
+    """What the agent returned.
 
+    :param must_be_numbered: the agent has given numbers back before; what comes without one is no answer of its then
     :raise CommandRefused: the agent answered with an error (its subclasses say which).
     :raise ProtocolError: the reply is too long, no JSON, not an answer, or the answer to another request.
     """
     body = _decode(request, reply)
-    if body.get("id") != request.id or isinstance(body.get("id"), bool):
+    number = body.get("id")
+    if number is None and must_be_numbered and request.id is not None:
+        raise ProtocolError("the reply carries no number, and those before it did", command=request.command)
+    if number is not None and (number != request.id or isinstance(number, bool)):
         raise ProtocolError("the reply carries another request's number", command=request.command)
     if "error" in body:
         raise _refusal(request, body["error"])
     if "return" not in body:
         raise ProtocolError("the reply is neither a result nor an error", command=request.command)
-    return body["return"]
+    return Reply(body["return"], number is not None)
 
 
 def is_refusal(description: str) -> bool:
     """Whether these are an agent's words about a command that it does not accept."""
-    return bool(_UNKNOWN.match(description) or _DISABLED.match(description))
+    return any(words.match(description) for words in (_UNKNOWN, _DISABLED, _NUMBER_REFUSED))
 
 
 def refusal(command: str, description: str) -> CommandRefused:
@@ -82,6 +95,8 @@ def refusal(command: str, description: str) -> CommandRefused:
         return CommandUnknown("the agent does not know this command", command=command)
     if _DISABLED.match(detail):
         return CommandBlocked("the agent refuses this command", command=command)
+    if _NUMBER_REFUSED.match(detail):
+        return NumberRefused("the agent takes no numbered requests", command=command)
     return CommandFailed(f"the agent says: {detail}", command=command)
 
 

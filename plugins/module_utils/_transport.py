@@ -107,8 +107,8 @@ class LinkTransport:
         except ProtocolError:
             self.close()
             raise
-        # Whatever else came may be an answer out of turn: the next request starts afresh.
-        self._in_step = not self._buffer and bool(re.search(rb'"id":\s*%d\b' % request.id, line))
+        # Whatever else came may be an answer out of turn, and so may one without a number: the next request starts afresh.
+        self._in_step = not self._buffer and request.id is not None and bool(re.search(rb'"id":\s*%d\b' % request.id, line))
         return line.decode("utf-8", "replace")
 
     def renew(self, seconds: float) -> None:

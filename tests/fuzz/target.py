@@ -56,7 +56,7 @@ def _bytes(value: object) -> bytes:
 
 def of_reply(data: bytes) -> None:
     try:
-        json.dumps(_protocol.parse(REQUEST, data.split(b"\n")[0].decode("utf-8", "replace")))
+        json.dumps(_protocol.parse(REQUEST, data.split(b"\n")[0].decode("utf-8", "replace")).value)
     except GuestAgentError as error:
         _is_a_sentence(error)
 

@@ -81,7 +81,9 @@ def _recorded(version: str) -> dict[str, t.Any]:
 
 
 class FakeGuest:
-    """``block``: commands that its configuration refuses. ``programs``: what guest-exec finds, by argv; ``files``: by path."""
+    """``block``: commands that its configuration refuses. ``programs``: what guest-exec finds, by argv; ``files``: by path.
+    ``numbers``: what becomes of a request's: returned, dropped (before qemu-ga 4.0) or refused (before 2.12).
+    """
 
     name = "fake"
 
@@ -91,7 +93,9 @@ class FakeGuest:
         block: t.Iterable[str] = (),
         programs: t.Mapping[tuple[str, ...], Program] | t.Callable[[tuple[str, ...]], Program | None] | None = None,
         files: t.Mapping[str, bytes] | None = None,
+        numbers: str = "returned",
     ) -> None:
+        self.numbers = numbers
         self._recorded = _recorded(version)
         self._version = version
         #: user -> what the shadow file has, and the content of authorized_keys (None: no file)
@@ -142,10 +146,13 @@ class FakeGuest:
             raise copy.copy(self.raises[command])
         self._be_late(command)
         try:
+            if "id" in message and self.numbers == "refused":
+                raise _generic("QMP input object member 'id' is unexpected")
             reply = {"return": self._answer(command, arguments)}
         except _Refused as refused:
             reply = refused.reply
-        return json.dumps({**reply, "id": message["id"]})
+        given_back = "id" in message and self.numbers == "returned"
+        return json.dumps({**reply, **({"id": message["id"]} if given_back else {})})
 
     def _be_late(self, command: str) -> None:
         if command in self.silent:

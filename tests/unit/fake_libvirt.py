@@ -255,7 +255,7 @@ class Domain:
         if self.guest is None:
             raise Error(86, "Guest agent is not responding: QEMU guest agent is not connected")
         try:
-            reply = self.guest.exchange(Request(body["execute"], body["id"], text), seconds)
+            reply = self.guest.exchange(Request(body["execute"], body.get("id"), text), seconds)
         except AgentTimeout:
             raise Error(112, "guest agent command timed out") from None
         except AgentDisappeared:

@@ -236,11 +236,93 @@ class _Replies:
         return self._reply.replace("ID", str(request.id))
 
 
-@pytest.mark.parametrize("reply", ["", "[]", '{"return": 1, "id": 0}', '{"id": ID}', json.dumps({"return": {}})])
+@pytest.mark.parametrize("reply", ["", "[]", '{"return": 1, "id": 0}', '{"id": ID}'])
 def test_a_false_reply_is_an_error_that_says_whose(reply: str) -> None:
     with pytest.raises(_errors.ProtocolError, match="Domain liar: guest-ping: "):
         GuestAgent(_Replies(reply)).call("guest-ping")
     assert GuestAgent(_Replies('{"id": ID, "return": 5}')).call("guest-ping") == 5
+
+
+@pytest.mark.parametrize("numbers", ["dropped", "refused"])
+def test_agents_that_give_no_number_back(version: str, numbers: str) -> None:
+    guest = FakeGuest(version, block=["guest-set-time"], numbers=numbers)
+    agent = guest.agent()
+    assert agent.call("guest-ping") == {}
+    assert agent.call("guest-get-osinfo")["id"] == "debian"
+    assert agent.can("guest-exec")
+    with pytest.raises(_errors.CommandBlocked):
+        agent.call("guest-set-time")
+    with pytest.raises(_errors.CommandFailed):
+        agent.call("guest-file-read", {"handle": 99})
+    # Said once, and remembered, also when it could do other things.
+    assert agent.round_trips == len(guest.sent) == (5 if numbers == "refused" else 4)
+    agent.retry()
+    assert agent.call("guest-ping") == {}
+    assert agent.round_trips == (6 if numbers == "refused" else 5)
+
+
+def test_a_command_is_not_sent_again_to_an_agent_that_took_numbers_before() -> None:
+    guest = FakeGuest()
+    agent = guest.agent()
+    agent.call("guest-ping")
+    guest.raises["guest-get-osinfo"] = _errors.NumberRefused("the agent takes no numbered requests")
+    with pytest.raises(_errors.NumberRefused):
+        agent.call("guest-get-osinfo")
+    del guest.raises["guest-get-osinfo"]
+    guest.numbers = "dropped"
+    with pytest.raises(_errors.ProtocolError, match="no number, and those before it did"):
+        agent.call("guest-get-osinfo")
+    assert guest.sent == ["guest-ping", "guest-get-osinfo", "guest-get-osinfo"]
+    agent.retry()  # another agent may have come
+    assert agent.call("guest-get-osinfo")
+
+
+def test_an_agent_that_refuses_all_requests_is_asked_twice() -> None:
+    error = {"class": "GenericError", "desc": "QMP input object member 'id' is unexpected"}
+    agent = GuestAgent(_Replies(json.dumps({"error": error})))
+    for round_trips in (2, 3):
+        with pytest.raises(_errors.NumberRefused, match="Domain liar: guest-ping: "):
+            agent.call("guest-ping")
+        assert agent.round_trips == round_trips
+
+
+def test_an_agent_that_is_silent_on_commands_it_does_not_know() -> None:
+    guest = FakeGuest()
+    guest.silent = {"guest-info", "guest-get-users"}
+    agent = guest.agent(5)
+    assert agent.can("guest-exec")
+    agent.require("guest-exec")
+    assert guest.sent == ["guest-info", "guest-ping"]
+    assert guest.timeouts == [4, 1]  # no more than the time of one command
+    assert agent.call("guest-get-host-name")
+    for _time in range(2):
+        with pytest.raises(_errors.CommandUnknown, match="Domain fake: guest-get-users: the agent does not answer this") as caught:
+            agent.call("guest-get-users")
+        assert caught.value.hint
+    assert guest.sent[2:] == ["guest-get-host-name", "guest-get-users", "guest-ping"]
+    agent.retry()
+    guest.silent = set()
+    assert agent.call("guest-get-users") == []
+
+
+def test_what_may_have_been_done_is_never_taken_for_unknown() -> None:
+    guest = FakeGuest()
+    guest.silent = {"guest-info", "guest-exec", "guest-exec-status"}
+    agent = guest.agent()
+    agent.can("guest-exec")
+    with pytest.raises(_errors.AgentTimeout):
+        agent.call("guest-exec", {"path": "true"})
+    assert guest.sent == ["guest-info", "guest-ping", "guest-exec"]
+
+
+def test_an_agent_that_has_said_what_it_can_is_slow_and_not_ignorant() -> None:
+    guest = FakeGuest()
+    guest.silent = {"guest-get-users"}
+    agent = guest.agent()
+    agent.capabilities()
+    with pytest.raises(_errors.AgentTimeout):
+        agent.call("guest-get-users")
+    assert guest.sent == ["guest-info", "guest-get-users"]
 
 
 def test_a_request_that_is_too_long_is_not_sent() -> None:

@@ -86,10 +86,10 @@ def test_agent_info_without_an_agent(host: Hypervisor, run: Run, xml: dict, stat
 
 
 def test_agent_info_of_a_silent_agent(guest: FakeGuest, run: Run) -> None:
-    guest.silent.add("guest-info")
+    guest.silent.update(("guest-info", "guest-ping"))
     result = run(agent_info)
     assert (result["agent"]["status"], result["latency_ms"]) == ("unresponsive", None)
-    assert guest.sent == ["guest-info"]
+    assert guest.sent == ["guest-info", "guest-ping"]
 
 
 @pytest.mark.parametrize(("arguments", "kind"), [({"domain": "none"}, "domain_not_found"), ({"agent_timeout": 0}, "invalid_input")])

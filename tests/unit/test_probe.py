@@ -95,6 +95,14 @@ def _silent(guest: FakeGuest) -> None:
     guest.silent.add("guest-network-get-interfaces")
 
 
+def _deaf(guest: FakeGuest) -> None:
+    guest.silent.update(("guest-info", "guest-ping"))
+
+
+def _ignorant(guest: FakeGuest) -> None:
+    guest.silent.update(("guest-info", "guest-get-users"))
+
+
 EVERYTHING = set(FakeGuest().agent().capabilities().commands) - FREEZE_ALLOWED
 BEFORE_INTERFACES = {"os", "hostname"}
 BUT_OS = set(ALL) - {"os"}
@@ -102,7 +110,8 @@ STATUSES = [
     # what happens, status, connected, what is answered all the same, a part of reason, a part of hint
     (_frozen, "frozen", True, set(), "frozen", "thaw"),
     (_silent, "unresponsive", True, BEFORE_INTERFACES, "guest-network-get-interfaces: the agent did not", "hangs"),
-    (_raising("guest-info", _errors.AgentTimeout("too late")), "unresponsive", True, set(), "guest-info: too late", "hangs"),
+    (_deaf, "unresponsive", True, set(), "guest-info: the agent did not", "hangs"),
+    (_ignorant, "restricted", True, set(ALL) - {"users"}, "guest-info, guest-get-users", "newer"),
     (_raising("guest-info", _errors.AgentDisconnected("nobody")), "disconnected", False, set(), "nobody", "install"),
     (_raising("guest-info", _errors.AgentDisappeared("gone")), "disconnected", True, set(), "gone", "stopped"),
     (_raising("guest-info", _errors.AgentBroken("given up")), "broken", False, set(), "given up", "restart"),

@@ -239,7 +239,7 @@ def test_a_guest_that_cannot(host: Hypervisor, guest: FakeGuest, run: Run, troub
     elif trouble == "frozen":
         guest.frozen = True
     else:
-        guest.silent.add("guest-info" if trouble == "silent" else OPEN)
+        guest.silent.update(("guest-info", "guest-ping") if trouble == "silent" else (OPEN,))
     assert run(hosts=["web"])["failure"]["kind"] == kind
 
 

@@ -115,7 +115,7 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 def _ask(transport: _transport.LinkTransport, command: str = "guest-ping", seconds: int = 1) -> t.Any:
     request = _protocol.build(command)
-    return _protocol.parse(request, transport.exchange(request, seconds))
+    return _protocol.parse(request, transport.exchange(request, seconds)).value
 
 
 def test_one_synchronisation_for_many_commands(connect: Connect) -> None:

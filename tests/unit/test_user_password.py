@@ -287,7 +287,7 @@ def test_nothing_is_read_where_nothing_can_be_set(host: Hypervisor, guest: Guest
     elif trouble == "frozen":
         guest.frozen = True
     else:
-        guest.silent.add("guest-info")
+        guest.silent.update(("guest-info", "guest-ping"))
     for check in (True, False):
         result = run(password=SECRET, check=check)
         assert result["failure"]["kind"] == kind
