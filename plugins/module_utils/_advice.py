@@ -75,6 +75,23 @@ _UNCONFINE: t.Final = {
     "": f"run {_PERMISSIVE}",
 }
 
+_LINUX_ONLY: t.Final = (
+    *("guest-set-vcpus", "guest-get-memory-blocks", "guest-set-memory-blocks", "guest-get-memory-block-info"),
+    *("guest-suspend-hybrid", "guest-get-diskstats", "guest-get-cpustats"),
+)
+_BSD_LACKS: t.Final = (
+    *_LINUX_ONLY,
+    *("guest-get-vcpus", "guest-suspend-ram", "guest-suspend-disk", "guest-fstrim", "guest-get-disks", "guest-get-devices"),
+    *("guest-get-fsinfo", "guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw"),
+)
+#: System -> what qemu-ga cannot do there, in all or in most versions. Before 9.1 it lists such commands as disabled, like those
+#: that its configuration blocks; since then it does not list them.
+_IMPOSSIBLE: t.Final[dict[str, tuple[str, ...]]] = {
+    "Linux": ("guest-get-devices",),
+    "Windows": _LINUX_ONLY,
+    **dict.fromkeys(("FreeBSD", "OpenBSD", "NetBSD", "DragonFly"), _BSD_LACKS),
+}
+
 _INSTALL: t.Final = (
     "in the guest install and start qemu-guest-agent (Debian, Ubuntu: apt install qemu-guest-agent; Fedora, EL: dnf install"
     " qemu-guest-agent; Windows: the virtio-win guest tools)"
@@ -88,6 +105,11 @@ def allow_commands(os_id: str | None, version_id: str | None = None, commands: t
     if family == "el":
         return _allow_on_el(_version(version_id), names, commands)
     return _ALLOW.get(family, _ALLOW_ANYWHERE).format(names=names)
+
+
+def impossible(system: str, command: str) -> bool:
+    """Whether ``command``, which the agent does not accept, is one that it cannot do on this system, whatever its configuration."""
+    return command in _IMPOSSIBLE.get(system, ())
 
 
 def unconfine(os_id: str | None, selinux: str | None, command: str) -> str:

@@ -20,6 +20,7 @@ from ._errors import (
     AgentUnavailable,
     CommandBlocked,
     CommandRefused,
+    CommandUnanswered,
     CommandUnknown,
     ConnectionLost,
     GuestAgentError,
@@ -57,6 +58,9 @@ _ENDED: t.Final = (AgentDisappeared, AgentDisconnected, ConnectionLost)
 _RETURN_PAUSE: t.Final = 0.5
 
 
+_T = t.TypeVar("_T")
+
+
 class Capabilities(t.NamedTuple):
     """What guest-info (qemu-ga 0.15) says: the agent's version, and for each command whether it is enabled."""
 
@@ -87,6 +91,8 @@ class GuestAgent:
         #: whether requests have a number, and whether a reply has had one
         self._numbers = True
         self._gives_back = False
+        #: (command, list in its answer) -> what is wrong with the members that were left out
+        self._left_out: dict[tuple[str, str], list[ProtocolError]] = {}
         #: read-only commands that got no answer from an agent that answers
         self._unanswered: set[str] = set()
 
@@ -122,6 +128,31 @@ class GuestAgent:
                 self._silent = error
             raise
 
+    def each(self, value: object, what: str, read: t.Callable[[dict[str, t.Any]], _T], limit: int = 4096) -> list[_T]:
+        """``read`` of each member of the list that the last command answered with. Those that make no sense are left out, and told
+        by ``left_out``.
+
+        :raise ProtocolError: ``value`` is no list, or nothing in it makes sense.
+        """
+        found = self.each_part(value, what, read, limit)
+        if value and not found:
+            raise self._left_out.pop((self._asked, what))[0]
+        return found
+
+    def each_part(self, value: object, what: str, read: t.Callable[[dict[str, t.Any]], _T], limit: int = 4096) -> list[_T]:
+        """The same for a list within a member, which is something without it too."""
+        members = _untrusted.members(value, what, limit, read)
+        if members.left_out:
+            self._left_out.setdefault((self._asked, what), []).extend(members.left_out)
+        return members.found
+
+    def left_out(self) -> list[str]:
+        """A sentence for each list in this agent's answers of which a part made no sense."""
+        return [
+            f"{command}: {len(errors)} of {what} left out, since {errors[0].detail}"
+            for (command, what), errors in self._left_out.items()
+        ]
+
     def _ask(self, command: str, arguments: t.Mapping[str, t.Any] | None, seconds: int) -> t.Any:
         """Without a number where the agent takes none; it has done nothing when it says so."""
         try:
@@ -153,10 +184,9 @@ class GuestAgent:
             return True
         return False
 
-    def _not_answered(self, command: str) -> CommandUnknown:
+    def _not_answered(self, command: str) -> CommandUnanswered:
         self._unanswered.add(command)
-        detail = "the agent does not answer this command, and answers guest-ping"
-        return _about(CommandUnknown(detail), self, command)
+        return _about(CommandUnanswered("the agent does not answer this command, and answers guest-ping"), self, command)
 
     @contextlib.contextmanager
     def named(self) -> t.Iterator[None]:
@@ -200,10 +230,9 @@ class GuestAgent:
         if self._capabilities is None:
             # An agent that hangs costs its timeout, with the look that tells it from one that ignores this command.
             info = _untrusted.mapping(self.call("guest-info", timeout=max(1, self.timeout - _PING_SECONDS)))
-            listed = _untrusted.items(info.get("supported_commands"), "supported_commands", _COMMANDS_MAX)
-            commands = {_untrusted.text(entry.get("name"), "a command's name", 64): bool(entry.get("enabled")) for entry in listed}
+            listed = self.each(info.get("supported_commands"), "the commands", _command, _COMMANDS_MAX)
             version = _untrusted.text(info.get("version"), "the agent's version", 64)
-            self._capabilities = Capabilities(version, commands)
+            self._capabilities = Capabilities(version, dict(listed))
         return self._capabilities
 
     def known_commands(self) -> dict[str, bool]:
@@ -255,13 +284,17 @@ class GuestAgent:
             self._capabilities = None  # what it could do when it was frozen
             if self.capabilities().commands.get(command):
                 return
-        raise _about(CommandBlocked("the agent's configuration blocks this command"), self, command)
+        raise _about(CommandBlocked("the agent has this command and does not accept it"), self, command)
 
     def _frozen_or(self, blocked: CommandBlocked, command: str) -> CommandRefused:
         """A frozen agent says of a command what a blocking one says; only its freeze status tells them apart."""
         if command not in FREEZE_ALLOWED and self.frozen():
             return _about(GuestFrozen("the guest's filesystems are frozen"), self, command)
         return _about(blocked, self, command)
+
+
+def _command(entry: dict[str, t.Any]) -> tuple[str, bool]:
+    return _untrusted.text(entry.get("name"), "a command's name", 64), bool(entry.get("enabled"))
 
 
 _E = t.TypeVar("_E", bound=GuestAgentError)

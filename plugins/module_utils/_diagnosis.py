@@ -13,7 +13,15 @@ import typing as t
 from . import _advice
 from ._client import GuestAgent
 from ._commands import files as _files, system as _system
-from ._errors import CommandBlocked, CommandFailed, CommandRefused, CommandUnknown, GuestAgentError, ProtocolError
+from ._errors import (
+    CommandBlocked,
+    CommandFailed,
+    CommandRefused,
+    CommandUnanswered,
+    CommandUnknown,
+    GuestAgentError,
+    ProtocolError,
+)
 
 EXEC: t.Final = ("guest-exec", "guest-exec-status")
 FILES: t.Final = (
@@ -24,6 +32,7 @@ FILES: t.Final = (
     "guest-file-seek",
     "guest-file-flush",
 )
+_ELSEWHERE: t.Final = "this can only be done in guests of another system"
 _ENFORCE: t.Final = "/sys/fs/selinux/enforce"
 #: strerror(EACCES) at the end of what qemu-ga says; it does not translate.
 _DENIED: t.Final = re.compile(r"Permission denied\W*$")
@@ -36,29 +45,53 @@ class Reason(t.NamedTuple):
 
 
 class GuestOs(t.NamedTuple):
-    """ID and VERSION_ID of the guest's os-release."""
+    """ID and VERSION_ID of the guest's os-release, and the system: Linux, Windows, ..., "" where nothing tells."""
 
     id: str | None = None
     version_id: str | None = None
+    system: str = ""
 
 
-def refusal(blocked: t.Sequence[str], unknown: t.Sequence[str], agent_version: str, os: GuestOs) -> Reason:
-    """What to say of commands that an agent has and does not accept, and of those that it does not have. Pure."""
+class Refused(t.NamedTuple):
+    """Commands that an agent does not accept, by what is known of why."""
+
+    #: it has them, and does not accept them
+    blocked: list[str]
+    #: it does not have them
+    unknown: list[str]
+    #: it says nothing when it is asked
+    unanswered: list[str]
+
+    def all(self) -> list[str]:
+        return [*self.blocked, *self.unknown, *self.unanswered]
+
+
+def refusal(refused: Refused, agent_version: str, os: GuestOs) -> Reason:
+    """What to say of commands that an agent does not accept, and what to do. Pure."""
     details, hints = [], []
+    blocked, unknown = (
+        [name for name in names if not _advice.impossible(os.system, name)] for names in (refused.blocked, refused.unknown)
+    )
+    impossible = [name for name in (*refused.blocked, *refused.unknown) if name not in (*blocked, *unknown)]
     if blocked:
         details.append(f"the agent's configuration blocks {', '.join(blocked)}")
         hints.append(_advice.allow_commands(os.id, os.version_id, blocked))
+    if impossible:
+        details.append(f"qemu-ga {agent_version}".rstrip() + f" cannot do {', '.join(impossible)} on {os.system}")
     if unknown:
         details.append(f"qemu-ga {agent_version}".rstrip() + f" has no {', '.join(unknown)}")
         hints.append(CommandUnknown.default_hint)
+    if refused.unanswered:
+        details.append(f"the agent does not answer {', '.join(refused.unanswered)}")
+        hints.append(CommandUnanswered.default_hint)
     return Reason(", and ".join(details), "; ".join(hints))
 
 
-def missing(agent: GuestAgent, needed: t.Iterable[str]) -> tuple[list[str], list[str]]:
-    """Those of ``needed`` that the agent is known to block, and those that it is known not to have; asks nothing."""
+def missing(agent: GuestAgent, needed: t.Iterable[str]) -> Refused:
+    """Those of ``needed`` that the agent is known not to accept; asks nothing."""
     commands = agent.known_commands()
     wanted = list(dict.fromkeys(needed)) if commands else []
-    return [name for name in wanted if commands.get(name) is False], [name for name in wanted if name not in commands]
+    return Refused([name for name in wanted if commands.get(name) is False], [name for name in wanted if name not in commands], [])
 
 
 def version(agent: GuestAgent) -> str:
@@ -70,8 +103,12 @@ def guest_os(agent: GuestAgent) -> GuestOs:
     """One command; nothing is known of a guest that does not say."""
     with contextlib.suppress(GuestAgentError):
         info = _system.os_info(agent)
-        return GuestOs(info["id"], info["version_id"])
+        return os_of(info)
     return GuestOs()
+
+
+def os_of(info: _system.OsInfo) -> GuestOs:
+    return GuestOs(info["id"], info["version_id"], _system.system(info))
 
 
 def selinux_state(agent: GuestAgent) -> str | None:
@@ -95,7 +132,7 @@ def explain(agent: GuestAgent, error: GuestAgentError, needed: t.Sequence[str]) 
     """
     with contextlib.suppress(GuestAgentError):
         if isinstance(error, (CommandBlocked, CommandUnknown)):
-            return _rewritten(error, _refused(agent, error, needed))
+            return _refused(agent, error, needed)
         if isinstance(error, CommandFailed) and _DENIED.search(error.detail):
             return _rewritten(error, Reason(error.detail, confinement(agent, error.command) or error.hint))
     return error
@@ -103,8 +140,8 @@ def explain(agent: GuestAgent, error: GuestAgentError, needed: t.Sequence[str]) 
 
 def limits(agent: GuestAgent) -> Reason | None:
     """Why an agent whose commands are known runs no programs or gives no files; None for one that does both."""
-    blocked, unknown = missing(agent, (*EXEC, *FILES))
-    return refusal(blocked, unknown, version(agent), guest_os(agent)) if blocked or unknown else None
+    refused = missing(agent, (*EXEC, *FILES))
+    return refusal(refused, version(agent), guest_os(agent)) if refused.all() else None
 
 
 def confinement(agent: GuestAgent, command: str) -> str:
@@ -112,14 +149,36 @@ def confinement(agent: GuestAgent, command: str) -> str:
     return _advice.unconfine(guest_os(agent).id, selinux_state(agent), command)
 
 
-def _refused(agent: GuestAgent, error: CommandRefused, needed: t.Sequence[str]) -> Reason:
+def refused_by(errors: t.Iterable[CommandRefused]) -> Refused:
+    """The commands of these errors."""
+    found = Refused([], [], [])
+    for error in errors:
+        unknown = found.unanswered if isinstance(error, CommandUnanswered) else found.unknown
+        kind = found.blocked if isinstance(error, CommandBlocked) else unknown
+        if error.command not in kind:
+            kind.append(error.command)
+    return found
+
+
+def joined(first: Refused, second: Refused) -> Refused:
+    """Both, each command once."""
+    known = first.all()
+    return Refused(*([*names, *(name for name in more if name not in known)] for names, more in zip(first, second)))
+
+
+def _refused(agent: GuestAgent, error: CommandRefused, needed: t.Sequence[str]) -> GuestAgentError:
     with contextlib.suppress(CommandRefused, ProtocolError):
         agent.capabilities()
-    blocked, unknown = missing(agent, (error.command, *needed))
-    refused = blocked if isinstance(error, CommandBlocked) else unknown
-    if error.command not in refused:
-        refused.insert(0, error.command)
-    return refusal(blocked, unknown, version(agent), guest_os(agent))
+    os = guest_os(agent)
+    refused = joined(refused_by([error]), missing(agent, (error.command, *needed)))
+    reason = refusal(refused, version(agent), os)
+    if error.hint and error.hint != type(error).default_hint:
+        reason = reason._replace(hint=error.hint)  # whoever raised it knew better
+    if _advice.impossible(os.system, error.command):
+        # No configuration would help: an agent of this platform does not have it, however it says so.
+        error = CommandUnknown(error.detail, domain=error.domain, command=error.command, hint=reason.hint or _ELSEWHERE)
+        reason = reason._replace(hint=error.hint)
+    return _rewritten(error, reason)
 
 
 def _rewritten(error: GuestAgentError, reason: Reason) -> GuestAgentError:

@@ -186,10 +186,17 @@ class CommandUnknown(CommandRefused):
     default_hint = "this agent does not know the command; a newer qemu-guest-agent may"
 
 
+class CommandUnanswered(CommandUnknown):
+    """The agent is silent on this command, and answers others."""
+
+    kind = "command_unanswered"
+    default_hint = "this agent is silent on commands that it does not know; qemu-guest-agent has them"
+
+
 class CommandBlocked(CommandRefused):
     kind = "command_blocked"
     status = "restricted"
-    default_hint = "allow the command in the agent's configuration in the guest (block-rpcs, allow-rpcs)"
+    default_hint = "allow the command in the agent's configuration in the guest (block-rpcs, allow-rpcs), if its system can do it"
 
 
 class GuestFrozen(CommandRefused):

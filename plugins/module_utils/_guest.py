@@ -11,6 +11,7 @@ import typing as t
 
 from . import _domain_xml, _preflight
 from ._client import GuestAgent
+from ._errors import CommandBlocked, CommandUnknown
 from ._hypervisor import Connection, Domain, connect
 from ._transport import LibvirtTransport
 
@@ -52,7 +53,12 @@ def open_guest(params: t.Mapping[str, t.Any], events: bool = False) -> t.Iterato
     connection = connect(params["uri"], LIBVIRT_SECONDS, events)
     try:
         guest = guest_of(connection, connection.domain(params["domain"]), params["agent_timeout"])
-        with guest.agent.named():
-            yield guest
+        try:
+            with guest.agent.named():
+                yield guest
+        except (CommandBlocked, CommandUnknown) as error:
+            from ._diagnosis import explain  # each task compiles what it imports, and few fail
+
+            raise explain(guest.agent, error, ()) from error.__cause__
     finally:
         connection.close()

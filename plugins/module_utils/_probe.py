@@ -11,25 +11,30 @@ import datetime
 import functools
 import typing as t
 
-from . import _diagnosis, _record
+from . import _advice, _diagnosis, _record
 from ._client import GuestAgent
 from ._commands import exec as _exec, small_files
 from ._commands.system import OsInfo
 from ._errors import (
     AgentUnavailable,
     CommandBlocked,
+    CommandRefused,
     CommandUnknown,
     DomainNotRunning,
     GuestAgentError,
     GuestFrozen,
     HypervisorUnreachable,
     PermissionDenied,
+    ProtocolError,
     UnknownOutcome,
 )
-from ._subsets import SUBSETS
+from ._subsets import DEFAULTS, SUBSETS
 
 #: After one of these there is no use in asking on.
 _STOP: t.Final = (UnknownOutcome, AgentUnavailable, DomainNotRunning, HypervisorUnreachable, PermissionDenied, GuestFrozen)
+
+#: What every record has, and what tells of the agent itself.
+_NEEDED: t.Final = ("guest-info", *(SUBSETS[name].command for name in DEFAULTS))
 
 
 def ask(
@@ -42,13 +47,14 @@ def ask(
     troubles: list[GuestAgentError] = []
     for name, read in _readers(agent, part, subsets, probes, answers):
         try:
-            answers[name] = read()
+            with agent.named():
+                answers[name] = read()
         except _STOP as error:
             troubles = [error]
             break
         except GuestAgentError as error:
             troubles.append(error)
-    part.update(_verdict(agent, troubles, answers.get("os")))
+    part.update(_verdict(agent, troubles, answers))
     answers.pop("agent", None)
     return part, t.cast(_record.GuestParts, answers)
 
@@ -99,31 +105,43 @@ def _introduce(agent: GuestAgent, part: _record.AgentPart) -> None:
         raise GuestFrozen("the guest's filesystems are frozen")
 
 
-def _verdict(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], os_info: OsInfo | None) -> t.Any:
-    """status, reason and hint from what went wrong. A command that merely failed leaves the agent connected, with a reason."""
-    if not troubles:
-        return {"status": "connected", "reason": "", "hint": ""}
+def _verdict(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], answers: t.Mapping[str, t.Any]) -> t.Any:
+    """status, reason and hint from what went wrong. What costs one command only, such as an answer that makes no sense beside
+    others that do, leaves the agent connected, with a reason.
+    """
     refused = [trouble for trouble in troubles if isinstance(trouble, (CommandBlocked, CommandUnknown))]
     others = [_diagnosis.explain(agent, trouble, ()) for trouble in troubles if trouble not in refused]
     reasons = [_diagnosis.Reason(f"{e.command}: {e.detail}" if e.command else e.detail, e.hint) for e in others]
-    if refused:
-        reasons.insert(0, _refusal(agent, refused, os_info))
-    worst = next((trouble for trouble in (*others, *refused) if trouble.status), troubles[0])
+    reasons += [_diagnosis.Reason(sentence, "") for sentence in agent.left_out()]
+    told = [trouble.status for trouble in others if trouble.status and not (_is_odd(trouble) and answers)]
+    refusal, lacks = _refusal(agent, refused, () if told else _NEEDED, answers.get("os"))
+    if refusal.detail:
+        reasons.insert(0, refusal)
     return {
         "connected": not any(isinstance(trouble, (AgentUnavailable, DomainNotRunning)) for trouble in troubles),
-        "status": worst.status or "connected",
+        "status": told[0] if told else "restricted" if lacks else "connected",
         "reason": "; ".join(dict.fromkeys(reason.detail for reason in reasons)),
         "hint": "; ".join(dict.fromkeys(reason.hint for reason in reasons if reason.hint)),
     }
 
 
-def _refusal(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], os_info: OsInfo | None) -> _diagnosis.Reason:
-    blocked = list(dict.fromkeys(trouble.command for trouble in troubles if isinstance(trouble, CommandBlocked)))
-    unknown = list(dict.fromkeys(trouble.command for trouble in troubles if isinstance(trouble, CommandUnknown)))
+def _is_odd(trouble: GuestAgentError) -> bool:
+    return isinstance(trouble, ProtocolError)
+
+
+def _refusal(
+    agent: GuestAgent, troubles: t.Sequence[CommandRefused], needed: t.Sequence[str], os_info: OsInfo | None
+) -> tuple[_diagnosis.Reason, bool]:
+    """What to say of the commands that the agent does not accept, and whether one is among them that every record needs. These are
+    looked for also where they were not asked: the status is the guest's, and not the question's.
+    """
+    refused = _diagnosis.joined(_diagnosis.refused_by(troubles), _diagnosis.missing(agent, needed))
     for family in (_diagnosis.EXEC, small_files.READING):
-        if {*family} & {*blocked, *unknown}:
+        if {*family} & {trouble.command for trouble in troubles}:
             # The first that is refused hides the others.
-            for refused, more in zip((blocked, unknown), _diagnosis.missing(agent, family)):
-                refused += [command for command in more if command not in refused]
-    guest_os = _diagnosis.GuestOs(os_info["id"], os_info["version_id"]) if os_info else _diagnosis.guest_os(agent)
-    return _diagnosis.refusal(blocked, unknown, _diagnosis.version(agent), guest_os)
+            refused = _diagnosis.joined(refused, _diagnosis.missing(agent, family))
+    if not refused.all():
+        return _diagnosis.Reason("", ""), False
+    guest_os = _diagnosis.os_of(os_info) if os_info else _diagnosis.guest_os(agent)
+    lacks = any(name in _NEEDED and not _advice.impossible(guest_os.system, name) for name in refused.all())
+    return _diagnosis.refusal(refused, _diagnosis.version(agent), guest_os), lacks

@@ -15,6 +15,8 @@ from ._addresses import AddressPolicy, usable
 from ._commands import cloud_init, exec as _exec, network, small_files
 from ._deadline import Deadline
 from ._errors import (
+    CommandBlocked,
+    CommandUnknown,
     ConnectionLost,
     DomainNotFound,
     GuestAgentError,
@@ -57,6 +59,8 @@ class Look(t.NamedTuple):
     missing: dict[str, GuestAgentError]
     #: whether libvirt itself tells when to look again
     will_be_told: bool
+    #: the agent does not accept a command that a condition needs, which waiting does not change
+    hopeless: bool = False
 
 
 class Readiness:
@@ -78,7 +82,8 @@ class Readiness:
         }
 
     def wait(self, deadline: Deadline, pause: float) -> Look:
-        """Look until all conditions hold at the same time, or until the deadline: on every event, and every ``pause`` seconds.
+        """Look until all conditions hold at the same time, until one never will, or until the deadline: on every event, and every
+        ``pause`` seconds.
 
         :raise DomainNotFound: the domain does not exist any more.
         :raise HypervisorUnreachable: neither does its hypervisor.
@@ -86,7 +91,7 @@ class Readiness:
         watch = self._guest.domain.lifecycle(restarts=True)
         while True:
             look = self.look(deadline.remaining())
-            if not look.missing or deadline.expired():
+            if not look.missing or look.hopeless or deadline.expired():
                 return look
             limit = max(pause, _LOOK_SECONDS) if look.will_be_told else pause
             if watch.next(min(limit, deadline.remaining())) is not None:
@@ -111,6 +116,9 @@ class Readiness:
                 look.held.append(name)
             except _FATAL:
                 raise
+            except (CommandBlocked, CommandUnknown) as error:
+                look.missing[name] = error
+                look = look._replace(hopeless=look.hopeless or self._is_hopeless(name))
             except GuestAgentError as error:
                 look.missing[name] = error
         if "boot_id" not in look.found and self._problem is None:
@@ -119,7 +127,7 @@ class Readiness:
         return look
 
     def failure(self, look: Look, seconds: float) -> GuestNotReady:
-        """What is still missing, and why; the same reason is told once."""
+        """What is still missing, and why; the same reason is told once. ``seconds``: how long it was waited for."""
         reasons: dict[str, list[str]] = {}
         hints = []
         for name, error in look.missing.items():
@@ -129,6 +137,11 @@ class Readiness:
         told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
         hint = next((hint for hint in hints if hint), "give it more time, or look at its console")
         return GuestNotReady(f"still missing after {seconds:g} s: {told}", domain=self._guest.domain.name, hint=hint)
+
+    def _is_hopeless(self, name: str) -> bool:
+        """An address may still come from the hypervisor."""
+        policy = self._wanted.address or AddressPolicy()
+        return name != "address" or not {"lease", "arp"} & {*policy.sources}
 
     def _see_agent(self, _look: Look) -> None:
         self._need_agent()

@@ -60,6 +60,6 @@ def shown(arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def similar(command: str, known: t.Iterable[str]) -> str:
-    """Which of the ``known`` ones the user may have meant, as a hint; "" for none."""
+    """Which of the ``known`` ones the user may have meant, as a hint; "" for none. The agent has more than these."""
     close = difflib.get_close_matches(command, sorted(known), n=3)
-    return f"it has these: {', '.join(close)}" if close else ""
+    return f"did you mean {' or '.join(close)}" if close else ""

@@ -13,6 +13,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ._argspec import WITHHELD, Spec
 from ._errors import GuestAgentError, InvalidInput
 
+if t.TYPE_CHECKING:
+    from ._client import GuestAgent
+
 #: A year: what is longer is a mistake, and more than the clocks of some systems can count.
 SECONDS_MAX: t.Final = 366 * 24 * 3600
 
@@ -24,6 +27,11 @@ class Task(t.NamedTuple):
     check_mode: bool
     diff: bool
     warn: t.Callable[[str], None]
+
+    def warn_of_left_out(self, agent: GuestAgent) -> None:
+        """Say what of the agent's answers made no sense."""
+        for sentence in agent.left_out():
+            self.warn(f"Domain {agent.name}: {sentence}.")
 
 
 class Outcome(t.NamedTuple):

@@ -37,14 +37,33 @@ def mapping(value: object, what: str = "the reply") -> dict[str, t.Any]:
     return value
 
 
-def items(value: object, what: str = "the reply", limit: int = 4096) -> list[dict[str, t.Any]]:
-    """The first ``limit`` members of a list of objects.
+T = t.TypeVar("T")
 
-    :raise ProtocolError: ``value`` is no list, or a member is no object.
+
+class Read(t.NamedTuple, t.Generic[T]):
+    """What ``members`` found, and what is wrong with those that are left out."""
+
+    found: list[T]
+    left_out: list[ProtocolError]
+
+
+def members(value: object, what: str, limit: int, read: t.Callable[[dict[str, t.Any]], T]) -> Read[T]:
+    """``read`` of the first ``limit`` members of a list of objects. One that makes no sense costs itself; null has no members.
+
+    :raise ProtocolError: ``value`` is no list.
     """
+    if value is None:
+        return Read([], [_wrong(what, "a list", value)])
     if not isinstance(value, list):
         raise _wrong(what, "a list", value)
-    return [mapping(member, f"a member of {what}") for member in value[:limit]]
+    found: list[T] = []
+    left_out = []
+    for member in value[:limit]:
+        try:
+            found.append(read(mapping(member, f"a member of {what}")))
+        except ProtocolError as error:
+            left_out.append(error)
+    return Read(found, left_out)
 
 
 def text(value: object, what: str = "a text", limit: int = TEXT_MAX) -> str:

@@ -115,7 +115,7 @@ failure:
     domain: web1
     command: guest-get-cpustat
     detail: qemu-ga 10.0.13 has no such command
-    hint: "it has these: guest-get-cpustats, guest-get-vcpus"
+    hint: did you mean guest-get-cpustats or guest-get-vcpus
 """
 
 import re

@@ -143,7 +143,9 @@ def gather(task: Task) -> Outcome:
             commands = guest.agent.known_commands()
             limits = _diagnosis.limits(guest.agent) if agent["status"] == "connected" else None
             if limits:
-                agent["reason"], agent["hint"] = limits
+                agent["reason"], agent["hint"] = (
+                    "; ".join(filter(None, pair)) for pair in zip(limits, (agent["reason"], agent["hint"]))
+                )
             latency = _latency_ms(guest.agent)
         domain = {"name": guest.domain.name, "uuid": guest.domain.uuid, "state": state}
     return Outcome({"agent": agent, "commands": commands, "latency_ms": latency, "libvirt": domain})

@@ -167,7 +167,9 @@ def gather(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         agent, parts = _ask(guest, task.params["gather"], wanted)
         facts = {f"ansible_{name}": value for name, value in _setup_facts(guest.agent, parts).items()}
-    if agent["status"] != "connected":
+    unanswered = {*task.params["gather"], *(["probes"] if wanted else [])} - {*parts}
+    # An agent may be restricted in what was not asked for.
+    if agent["reason"] and (agent["status"] != "restricted" or unanswered or guest.agent.left_out()):
         task.warn(f"Domain {guest.domain.name}: {agent['reason']}; {agent['hint'] or 'some facts are missing'}.")
     own = {f"guest_{name}": value for name, value in parts.items() if name not in STANDARD}
     return Outcome({"ansible_facts": {**facts, **own, "guest_agent": agent}})

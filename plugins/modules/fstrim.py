@@ -139,6 +139,7 @@ def ensure(task: Task) -> Outcome:
         if task.check_mode:
             return Outcome({"paths": [], "trimmed": None, "failed_paths": []}, after={"sent": COMMAND})
         paths = trim.trim(agent, minimum, task.params["timeout"])
+        task.warn_of_left_out(agent)
     total = sum(found["trimmed"] or 0 for found in paths)
     failed = [found for found in paths if found["error"] is not None]
     # Windows, and qemu-ga before 2.4, trim without counting.

@@ -157,6 +157,7 @@ def ensure(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
         before = commands.blocks(agent)
+        task.warn_of_left_out(agent)
         # Where there are none, the agent has no size for them and says that this is an error.
         size = commands.block_size(agent) if before else 0
         try:

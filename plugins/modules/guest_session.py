@@ -135,7 +135,9 @@ def ensure(task: Task) -> Outcome:
     meant = _logins.check(_logins.Meant(params["session"], params["user"], params["seat"], params["tty"]), params["state"])
     deadline = Deadline(params["timeout"])
     with open_target(params, EXEC) as reached:
-        return (_present if params["state"] == "present" else _converge)(task, reached.agent, meant, deadline)
+        outcome = (_present if params["state"] == "present" else _converge)(task, reached.agent, meant, deadline)
+        task.warn_of_left_out(reached.agent)
+        return outcome
 
 
 def _present(task: Task, agent: GuestAgent, meant: _logins.Meant, deadline: Deadline) -> Outcome:

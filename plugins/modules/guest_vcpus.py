@@ -136,6 +136,7 @@ def ensure(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
         before = commands.vcpus(agent)
+        task.warn_of_left_out(agent)
         try:
             plan = _plan(before, task.params)
         except InvalidInput as error:

@@ -245,7 +245,7 @@ def gather(task: Task) -> Outcome:
             look = readiness.wait(deadline, task.params["sleep"])
         failure = None
         if look.missing and not task.check_mode:
-            failure = readiness.failure(look, deadline.seconds)
+            failure = readiness.failure(look, round(deadline.elapsed(), 1) if look.hopeless else deadline.seconds)
     addresses = look.found.get("addresses", [])
     result = {
         "boot_id": None,

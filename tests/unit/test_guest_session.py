@@ -170,14 +170,6 @@ def test_sessions(logind: Logind) -> None:
     [
         "nonsense",
         "\0\n\n\xff",
-        PRINTED.replace("Id=3\n", ""),
-        PRINTED.replace("Id=3", "Id=3; reboot"),
-        PRINTED.replace("Id=3", "Id=" + "3" * 65),
-        PRINTED.replace("Id=3", "Id=--all"),
-        PRINTED.replace("Remote=no", "Remote=maybe"),
-        PRINTED.replace("Active=no", "Active="),
-        PRINTED.replace("LockedHint=no", "LockedHint=1"),
-        PRINTED.replace("Class=user\n", ""),
         "\n\n".join(["Id=3"] * 1100),
         "\n\n".join([PRINTED.partition("\n\n")[0]] * 1100),
     ],
@@ -186,6 +178,26 @@ def test_sessions_that_are_none(logind: Logind, printed: str) -> None:
     logind.printed = printed.encode("utf-8", "surrogateescape")
     with pytest.raises(_errors.ProtocolError):
         sessions_.sessions(_agent())
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        PRINTED.replace("Id=3\n", ""),
+        PRINTED.replace("Id=3", "Id=3; reboot"),
+        PRINTED.replace("Id=3", "Id=" + "3" * 65),
+        PRINTED.replace("Id=3", "Id=--all"),
+        PRINTED.replace("Remote=no", "Remote=maybe"),
+        PRINTED.replace("Active=no", "Active="),
+        PRINTED.replace("LockedHint=no", "LockedHint=1"),
+        PRINTED.replace("Class=user\n", "", 1),
+    ],
+)
+def test_a_session_that_is_none_costs_no_other(logind: Logind, printed: str) -> None:
+    logind.printed = printed.encode()
+    agent = _agent()
+    assert len(sessions_.sessions(agent)) == 1
+    assert " of the sessions left out, since what the guest says about its sessions is not readable" in agent.left_out()[0]
 
 
 def test_names_are_one_clean_line(logind: Logind) -> None:

@@ -99,6 +99,10 @@ def _deaf(guest: FakeGuest) -> None:
     guest.silent.update(("guest-info", "guest-ping"))
 
 
+def _only_nonsense(guest: FakeGuest) -> None:
+    guest.replies.update(dict.fromkeys(("guest-info", *(SUBSETS[name].command for name in ALL)), 5))
+
+
 def _ignorant(guest: FakeGuest) -> None:
     guest.silent.update(("guest-info", "guest-get-users"))
 
@@ -111,7 +115,7 @@ STATUSES = [
     (_frozen, "frozen", True, set(), "frozen", "thaw"),
     (_silent, "unresponsive", True, BEFORE_INTERFACES, "guest-network-get-interfaces: the agent did not", "hangs"),
     (_deaf, "unresponsive", True, set(), "guest-info: the agent did not", "hangs"),
-    (_ignorant, "restricted", True, set(ALL) - {"users"}, "guest-info, guest-get-users", "newer"),
+    (_ignorant, "restricted", True, set(ALL) - {"users"}, "does not answer guest-info, guest-get-users", "silent on"),
     (_raising("guest-info", _errors.AgentDisconnected("nobody")), "disconnected", False, set(), "nobody", "install"),
     (_raising("guest-info", _errors.AgentDisappeared("gone")), "disconnected", True, set(), "gone", "stopped"),
     (_raising("guest-info", _errors.AgentBroken("given up")), "broken", False, set(), "given up", "restart"),
@@ -132,8 +136,10 @@ STATUSES = [
         "guest-get-osinfo: it failed",
         "",
     ),
-    (_lying("guest-get-osinfo", [1]), "broken", True, BUT_OS, "where the reply should be an object", "hostile"),
-    (_lying("guest-info", 5), "broken", True, set(ALL), "where the reply should be an object", "hostile"),
+    (_lying("guest-get-osinfo", [1]), "connected", True, BUT_OS, "where the reply should be an object", "hostile"),
+    (_lying("guest-info", 5), "connected", True, set(ALL), "where the reply should be an object", "hostile"),
+    (_only_nonsense, "broken", True, set(), "where the reply should be an object", "hostile"),
+    (_lying("guest-get-users", None), "connected", True, set(ALL), "guest-get-users: 1 of the users left out", ""),
 ]
 
 
@@ -214,5 +220,45 @@ def test_probes_that_are_blocked() -> None:
     block = ["guest-exec", "guest-exec-status", "guest-file-open"]
     part, answers = _ask(FakeGuest(block=block), ("os",), good=Probe(("/bin/good",)))
     assert set(answers) == {"os"}
-    assert part["status"] == "restricted"
+    assert part["status"] == "connected"  # as it is where nobody wants to know what programs tell
     assert part["reason"] == "the agent's configuration blocks guest-exec, guest-exec-status"
+
+
+@pytest.mark.parametrize("subsets", [(), ("hostname",), ALL, tuple(SUBSETS)], ids=len)
+@pytest.mark.parametrize(
+    ("block", "status"),
+    [
+        ((), "connected"),
+        (("guest-exec", "guest-file-open"), "connected"),
+        (("guest-get-users",), "restricted"),
+        (("guest-info",), "restricted"),
+    ],
+    ids=str,
+)
+def test_the_status_is_the_guests_and_not_the_questions(block: tuple, status: str, subsets: tuple) -> None:
+    part = _ask(FakeGuest("7.2", block), subsets)[0]
+    assert part["status"] == status
+    assert (status == "connected") or "configuration blocks" in part["reason"]
+
+
+@pytest.mark.parametrize(
+    ("os_info", "blocked", "status", "reason", "hint"),
+    [
+        ({"id": "mswindows"}, "guest-get-cpustats", "connected", "qemu-ga 7.2.22 cannot do guest-get-cpustats on Windows", ""),
+        ({"id": "freebsd"}, "guest-get-fsinfo", "connected", "qemu-ga 7.2.22 cannot do guest-get-fsinfo on FreeBSD", ""),
+        (
+            {"kernel-version": "FreeBSD 14.2-RELEASE", "kernel-release": "14.2-RELEASE"},
+            "guest-get-fsinfo",
+            "connected",
+            "qemu-ga 7.2.22 cannot do guest-get-fsinfo on FreeBSD",
+            "",
+        ),
+        ({"id": "debian"}, "guest-get-fsinfo", "restricted", "the agent's configuration blocks guest-get-fsinfo", "block-rpcs"),
+    ],
+)
+def test_what_a_system_cannot_do_is_no_configuration(os_info: dict, blocked: str, status: str, reason: str, hint: str) -> None:
+    guest = FakeGuest("7.2", block=[blocked])
+    guest.replies["guest-get-osinfo"] = os_info
+    part = _ask(guest, ("cpu_stats", "filesystems"))[0]
+    assert (part["status"], part["reason"]) == (status, reason)
+    assert hint in part["hint"]

@@ -153,13 +153,12 @@ WRONG = [
     ),
     (fstrim, {}, "guest-fstrim", [{"paths": [{"path": "/", "trimmed": "1"}]}, {"paths": [{"path": "/", "error": {}}]}]),
     (guest_time, {}, "guest-get-time", [None, "1", 1.5, True, {}, 2**63, -(2**63) - 1]),
-    (guest_vcpus, {"count": 2}, "guest-get-vcpus", [None, {}, [1], [{"logical-id": "0", "online": True}], [{"logical-id": 0}]]),
+    (guest_vcpus, {"count": 2}, "guest-get-vcpus", [{}, [1], [{"logical-id": "0", "online": True}], [{"logical-id": 0}]]),
     (guest_vcpus, {"count": 2}, "guest-get-vcpus", [[{"logical-id": -1, "online": True}], [{"logical-id": 0, "online": 1}]]),
-    (guest_vcpus, {"count": 2}, "guest-get-vcpus", [[{"logical-id": 3, "online": True}, {"logical-id": 3, "online": False}]]),
     (guest_vcpus, {"count": 2}, "guest-set-vcpus", [None, {}, "2", 0, -1, 3, 2**64, True]),
     (guest_memory_blocks, {"online_bytes": "512M"}, "guest-get-memory-block-info", [None, {}, {"size": 0}, {"size": 2**60}]),
-    (guest_memory_blocks, {"online_bytes": "512M"}, "guest-get-memory-blocks", [None, {}, [1], [{"phys-index": None}]]),
-    (guest_memory_blocks, {"online_bytes": "512M"}, "guest-set-memory-blocks", [None, {}, [1], [{"phys-index": 7}]]),
+    (guest_memory_blocks, {"online_bytes": "512M"}, "guest-get-memory-blocks", [{}, [1], [{"phys-index": None}]]),
+    (guest_memory_blocks, {"online_bytes": "512M"}, "guest-set-memory-blocks", [{}, [1], [{"phys-index": 7}]]),
 ]
 
 

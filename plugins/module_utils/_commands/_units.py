@@ -33,13 +33,16 @@ Wanted = tuple[int, bool]
 def ask(agent: GuestAgent, command: str, key: str) -> list[Unit]:
     """By their numbers, which are in ``key``."""
     found: dict[int, Unit] = {}
-    for entry in _untrusted.items(agent.call(command), "the list", MOST):
+
+    def read(entry: dict[str, t.Any]) -> None:
         number = _untrusted.integer(entry.get(key), key, 0)
         if number in found:
-            raise ProtocolError(f"the agent's reply has {key} {number} twice", domain=agent.name, command=command)
+            raise ProtocolError(f"the agent's reply has {key} {number} twice")
         online = _untrusted.boolean(entry.get("online"), "online")
         can_offline = _untrusted.boolean(entry.get("can-offline", False), "can-offline")
         found[number] = {"id": number, "online": online, "can_offline": can_offline}
+
+    agent.each(agent.call(command), "the list", read, MOST)
     return [found[number] for number in sorted(found)]
 
 

@@ -41,8 +41,8 @@ class GuestFilesystem(t.TypedDict):
 
 def filesystems(agent: GuestAgent) -> list[GuestFilesystem]:
     """In the order of the guest's mount table."""
-    reply = _untrusted.items(agent.call("guest-get-fsinfo"), "the list of filesystems")
-    return [_filesystem(entry) for entry in reply[::-1]]
+    reply = agent.call("guest-get-fsinfo")
+    return agent.each(reply, "the filesystems", lambda entry: _filesystem(agent, entry))[::-1]
 
 
 def privileged_totals(agent: GuestAgent, mount_points: t.Sequence[str]) -> dict[str, int]:
@@ -57,7 +57,7 @@ def privileged_totals(agent: GuestAgent, mount_points: t.Sequence[str]) -> dict[
     return totals
 
 
-def _filesystem(entry: dict[str, t.Any]) -> GuestFilesystem:
+def _filesystem(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestFilesystem:
     return {
         "disk_name": _untrusted.text(entry.get("name"), "a filesystem's device", 255),
         "mount_point": _untrusted.text(entry.get("mountpoint"), "a mount point"),
@@ -65,16 +65,16 @@ def _filesystem(entry: dict[str, t.Any]) -> GuestFilesystem:
         "total_bytes": _untrusted.optional_integer(entry, "total-bytes"),
         "used_bytes": _untrusted.optional_integer(entry, "used-bytes"),
         "total_bytes_privileged": _untrusted.optional_integer(entry, "total-bytes-privileged"),
-        "disks": [disk(found) for found in _untrusted.items(entry.get("disk") or [], "a filesystem's disks", _DISKS_MAX)],
+        "disks": agent.each_part(entry.get("disk") or [], "the filesystems' disks", disk, _DISKS_MAX),
     }
 
 
 def disk(entry: dict[str, t.Any]) -> GuestDisk:
-    """A disk's address as qemu-ga gives it (GuestDiskAddress)."""
+    """A disk's address as qemu-ga gives it (GuestDiskAddress); other agents leave out what they do not know."""
     return {
         "serial": _untrusted.optional_text(entry, "serial", 255),
         "device": _untrusted.optional_text(entry, "dev", 255),
-        "bus": _untrusted.text(entry.get("bus-type"), "a disk's bus", 32),
+        "bus": _untrusted.text(entry.get("bus-type", "unknown"), "a disk's bus", 32),
         "pci": _pci(entry.get("pci-controller")),
         "bus_number": _untrusted.integer(entry.get("bus", -1), "a disk's bus number"),
         "target_number": _untrusted.integer(entry.get("target", -1), "a disk's target number"),

@@ -42,8 +42,7 @@ class Device(t.TypedDict):
 
 def disks(agent: GuestAgent) -> list[GuestBlockDevice]:
     """guest-get-disks (qemu-ga 5.2)."""
-    reply = _untrusted.items(agent.call("guest-get-disks"), "the list of disks", _DISKS_MAX)
-    return [_block_device(entry) for entry in reply]
+    return agent.each(agent.call("guest-get-disks"), "the disks", lambda entry: _block_device(agent, entry), _DISKS_MAX)
 
 
 def devices(agent: GuestAgent) -> list[Device]:
@@ -53,21 +52,26 @@ def devices(agent: GuestAgent) -> list[Device]:
     """
     if not agent.can(_DEVICES) and system.os_info(agent)["id"] != "mswindows":
         raise CommandFailed("only Windows guests tell their devices", domain=agent.name, command=_DEVICES)
-    return [_device(entry) for entry in _untrusted.items(agent.call(_DEVICES), "the list of devices")]
+    return agent.each(agent.call(_DEVICES), "the devices", _device)
 
 
-def _block_device(entry: dict[str, t.Any]) -> GuestBlockDevice:
+def _block_device(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestBlockDevice:
     dependencies = entry.get("dependencies") or []
     if not isinstance(dependencies, list):
         dependencies = [dependencies]
+    names = [{"name": name} for name in dependencies]
     address = entry.get("address")
     return {
-        "name": _untrusted.text(entry.get("name"), "a disk's name", 255),
+        "name": _name(entry),
         "partition": _untrusted.boolean(entry.get("partition"), "partition"),
-        "dependencies": [_untrusted.text(name, "a disk's name", 255) for name in dependencies[:_DEPENDENCIES_MAX]],
+        "dependencies": agent.each_part(names, "what the disks lie on", _name, _DEPENDENCIES_MAX),
         "alias": _untrusted.optional_text(entry, "alias", 255),
         "address": None if address is None else disk(_untrusted.mapping(address, "a disk's address")),
     }
+
+
+def _name(entry: dict[str, t.Any]) -> str:
+    return _untrusted.text(entry.get("name"), "a disk's name", 255)
 
 
 def _device(entry: dict[str, t.Any]) -> Device:

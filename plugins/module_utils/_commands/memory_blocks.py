@@ -42,12 +42,13 @@ def switch(agent: GuestAgent, wanted: t.Sequence[_units.Wanted], deadline: Deadl
         chunk = wanted[start : start + _CHUNK]
         request = {"mem-blks": [{"phys-index": number, "online": online} for number, online in chunk]}
         reply = agent.call("guest-set-memory-blocks", request, timeout=seconds)
-        said = {
-            _untrusted.integer(entry.get("phys-index"), "phys-index", 0): _refusal(entry)
-            for entry in _untrusted.items(reply, "the list of memory blocks", _units.MOST)
-        }
+        said = dict(agent.each(reply, "the memory blocks", _switched, _units.MOST))
         refused.update({number: said.get(number, "the agent does not say") for number, _online in chunk})
     return {number: why for number, why in refused.items() if why}
+
+
+def _switched(entry: dict[str, t.Any]) -> tuple[int, str]:
+    return _untrusted.integer(entry.get("phys-index"), "phys-index", 0), _refusal(entry)
 
 
 def _refusal(entry: t.Mapping[str, t.Any]) -> str:

@@ -20,6 +20,7 @@ _MAC: t.Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACES_MAX: t.Final = 512
 _ADDRESSES_MAX: t.Final = 64
 _ROUTES_MAX: t.Final = 4096
+_COUNTERS: t.Final = ("rx-bytes", "rx-packets", "rx-errs", "rx-dropped", "tx-bytes", "tx-packets", "tx-errs", "tx-dropped")
 #: A number of more than 4300 digits is one that Python does not print.
 _METRIC_MAX: t.Final = 2**32 - 1
 #: RTF_LOCAL and RTF_ANYCAST of linux/ipv6_route.h: the guest's own addresses
@@ -38,22 +39,21 @@ def interfaces(agent: GuestAgent) -> list[GuestInterface]:
     """In the guest's order; an alias (eth0:1) is one with its interface, as libvirt does it."""
     reply = agent.call("guest-network-get-interfaces")
     found: dict[str, GuestInterface] = {}
-    for entry in _untrusted.items(reply, "the list of interfaces", _INTERFACES_MAX):
-        interface = _interface(entry)
+    for interface in agent.each(reply, "the interfaces", lambda entry: _interface(agent, entry), _INTERFACES_MAX):
         first = found.setdefault(interface["interface_name"], interface)
         if first is not interface:
             first["ip_addresses"] += interface["ip_addresses"]
     return list(found.values())
 
 
-def _interface(entry: dict[str, t.Any]) -> GuestInterface:
+def _interface(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestInterface:
     mac = (_untrusted.optional_text(entry, "hardware-address", 64) or "").lower()
-    addresses = _untrusted.items(entry.get("ip-addresses") or [], "an interface's addresses", _ADDRESSES_MAX)
+    addresses = agent.each_part(entry.get("ip-addresses") or [], "the interfaces' addresses", _address, _ADDRESSES_MAX)
     return {
         "interface_name": _untrusted.text(entry.get("name"), "an interface's name", 255).split(":")[0],
         "mac": mac if _MAC.fullmatch(mac) else None,
-        "ip_addresses": [found for found in map(_address, addresses) if found],
-        "statistics": _statistics(entry.get("statistics")),
+        "ip_addresses": [address for address in addresses if address],
+        "statistics": _statistics(agent, entry.get("statistics")),
     }
 
 
@@ -66,12 +66,17 @@ def _address(entry: dict[str, t.Any]) -> str | None:
         return None
 
 
-def _statistics(value: object) -> dict[str, int] | None:
+def _statistics(agent: GuestAgent, value: object) -> dict[str, int] | None:
+    """A counter that makes no sense, such as one below zero, is left out."""
     if value is None:
         return None
     counters = _untrusted.mapping(value, "an interface's statistics")
-    known = ("rx-bytes", "rx-packets", "rx-errs", "rx-dropped", "tx-bytes", "tx-packets", "tx-errs", "tx-dropped")
-    return {name.replace("-", "_"): _untrusted.integer(counters[name], name, 0) for name in known if name in counters}
+    entries = [{"name": name, "count": counters[name]} for name in _COUNTERS if name in counters]
+    return dict(agent.each_part(entries, "the interfaces' counters", _counter))
+
+
+def _counter(entry: dict[str, t.Any]) -> tuple[str, int]:
+    return entry["name"].replace("-", "_"), _untrusted.integer(entry["count"], entry["name"], 0)
 
 
 class DefaultRoute(t.NamedTuple):
@@ -82,13 +87,16 @@ class DefaultRoute(t.NamedTuple):
 
 def default_route(agent: GuestAgent) -> DefaultRoute | None:
     """The IPv4 default route of the lowest metric (guest-network-get-route, qemu-ga 9.1); None where there is none."""
-    found = []
-    for entry in _untrusted.items(agent.call("guest-network-get-route"), "the list of routes"):
-        if entry.get("version") == 4 and entry.get("destination") == "0.0.0.0" and entry.get("mask", "0.0.0.0") == "0.0.0.0":
-            name = _untrusted.text(entry.get("iface"), "a route's interface", 255)
-            metric = _untrusted.integer(entry.get("metric", 0), "a route's metric")
-            found.append(DefaultRoute(name, _plain_address(entry.get("gateway")), metric))
-    return min(found, key=lambda route: route.metric, default=None)
+    found = agent.each(agent.call("guest-network-get-route"), "the routes", _default_route, _ROUTES_MAX)
+    return min((route for route in found if route), key=lambda route: route.metric, default=None)
+
+
+def _default_route(entry: dict[str, t.Any]) -> DefaultRoute | None:
+    if entry.get("version") != 4 or entry.get("destination") != "0.0.0.0" or entry.get("mask", "0.0.0.0") != "0.0.0.0":
+        return None
+    name = _untrusted.text(entry.get("iface"), "a route's interface", 255)
+    metric = _untrusted.integer(entry.get("metric", 0), "a route's metric")
+    return DefaultRoute(name, _plain_address(entry.get("gateway")), metric)
 
 
 def parse_proc_route(text: str) -> DefaultRoute | None:
@@ -119,8 +127,7 @@ def routes(agent: GuestAgent) -> list[Route]:
 
 
 def _ask_routes(agent: GuestAgent) -> list[Route]:
-    reply = _untrusted.items(agent.call("guest-network-get-route"), "the list of routes", _ROUTES_MAX)
-    return _kept(map(_asked_route, reply))
+    return _kept(agent.each(agent.call("guest-network-get-route"), "the routes", _asked_route, _ROUTES_MAX))
 
 
 def _asked_route(entry: dict[str, t.Any]) -> Route | None:

@@ -106,7 +106,8 @@ def _parse(agent: GuestAgent, text: str) -> list[Package]:
         raise _failed(agent, f"the list of packages is longer than {_REPLY_MAX} bytes, or took {manager} too long")
     if last[1:] != ["0"]:
         raise _failed(agent, f"{manager} failed to list the packages")
-    found = (_package(agent, manager, line.split("\t")) for line in lines)
+    entries = [{"fields": line.split("\t")} for line in lines]
+    found = agent.each(entries, "the packages", lambda entry: _package(agent, manager, entry["fields"]), _PACKAGES_MAX)
     return sorted((package for package in found if package), key=lambda package: package["name"])
 
 

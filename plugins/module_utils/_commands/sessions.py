@@ -106,7 +106,8 @@ def sessions(agent: GuestAgent) -> list[Session]:
     blocks = result.stdout.decode("utf-8", "replace").strip("\n").split("\n\n")
     if len(blocks) > SESSIONS_MAX:
         raise _unreadable(agent)
-    return [_session(agent, block) for block in blocks if block]
+    entries = [{"text": block} for block in blocks if block]
+    return agent.each(entries, "the sessions", lambda entry: _session(agent, entry["text"]), SESSIONS_MAX)
 
 
 def act(agent: GuestAgent, verb: str, ids: t.Sequence[str]) -> str:

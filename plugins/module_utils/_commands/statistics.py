@@ -90,20 +90,13 @@ def load(agent: GuestAgent) -> Load:
 
 def cpu_stats(agent: GuestAgent) -> list[dict[str, int]]:
     """guest-get-cpustats (qemu-ga 7.1): for each processor the milliseconds that it has spent with what. Linux only."""
-    reply = _untrusted.items(agent.call("guest-get-cpustats"), "the processors' times", _CPUS_MAX)
-    return [
-        {
-            "cpu": _untrusted.integer(entry.get("cpu"), "a processor's number", 0),
-            **{name: _untrusted.integer(entry[name], name, 0) for name in _CPU_TIMES if name in entry},
-        }
-        for entry in reply
-    ]
+    return agent.each(agent.call("guest-get-cpustats"), "the processors", _cpu_stats, _CPUS_MAX)
 
 
 def disk_stats(agent: GuestAgent) -> list[DiskStats]:
     """guest-get-diskstats (qemu-ga 7.1), what has never been used last. Linux only."""
-    reply = _untrusted.items(agent.call("guest-get-diskstats"), "the disks' counters", _DISKS_MAX)
-    return sorted(map(_disk_stats, reply), key=lambda disk: not any(disk["statistics"].values()))
+    found = agent.each(agent.call("guest-get-diskstats"), "the disks", _disk_stats, _DISKS_MAX)
+    return sorted(found, key=lambda disk: not any(disk["statistics"].values()))
 
 
 def blocks_of_memory(agent: GuestAgent) -> MemoryBlocks:
@@ -126,6 +119,13 @@ def _read_load(agent: GuestAgent) -> Load:
         raise ProtocolError("the guest's /proc/loadavg has no load", domain=agent.name)
     one, five, fifteen = map(float, words)
     return {"1m": one, "5m": five, "15m": fifteen}
+
+
+def _cpu_stats(entry: dict[str, t.Any]) -> dict[str, int]:
+    return {
+        "cpu": _untrusted.integer(entry.get("cpu"), "a processor's number", 0),
+        **{name: _untrusted.integer(entry[name], name, 0) for name in _CPU_TIMES if name in entry},
+    }
 
 
 def _disk_stats(entry: dict[str, t.Any]) -> DiskStats:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .. import _untrusted
@@ -23,6 +24,11 @@ _OS_KEYS: t.Final = (
     "kernel-version",
     "machine",
 )
+
+
+#: Systems without os-release, by the first word of uname's version: ID, and the name.
+_NAMED_BY_KERNEL: t.Final = {name: name.lower() for name in ("FreeBSD", "OpenBSD", "NetBSD", "DragonFly")}
+_VERSION: t.Final = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
 
 
 class OsInfo(t.TypedDict):
@@ -53,10 +59,34 @@ class User(t.TypedDict):
 
 
 def os_info(agent: GuestAgent) -> OsInfo:
-    """guest-get-osinfo."""
+    """guest-get-osinfo. A system that has no os-release, or does not show the agent one, is named by its kernel."""
     reply = _untrusted.mapping(agent.call("guest-get-osinfo"))
     values = {key.replace("-", "_"): _untrusted.optional_text(reply, key, 255) for key in _OS_KEYS}
-    return t.cast(OsInfo, values)
+    found = t.cast(OsInfo, values)
+    return found if found["id"] else _named_by_kernel(found)
+
+
+def system(os: OsInfo) -> str:
+    """Linux, Windows, FreeBSD, ...; "" where nothing tells."""
+    if os["id"] == "mswindows":
+        return "Windows"
+    for name, os_id in _NAMED_BY_KERNEL.items():
+        if os_id == os["id"]:
+            return name
+    return "Linux" if os["id"] or (os["kernel_version"] or "").startswith("#") else ""
+
+
+def _named_by_kernel(os: OsInfo) -> OsInfo:
+    release = os["kernel_release"] or ""
+    name = (os["kernel_version"] or "").split(" ")[0]
+    os_id = _NAMED_BY_KERNEL.get(name)
+    if release.endswith("-talos"):
+        return {**os, "id": "talos", "name": "Talos", "pretty_name": os["pretty_name"] or "Talos"}
+    if os_id is None:
+        return os
+    version = _VERSION.match(release)
+    known: OsInfo = {**os, "id": os_id, "name": os["name"] or name, "pretty_name": os["pretty_name"] or f"{name} {release}".strip()}
+    return {**known, "version_id": os["version_id"] or (version.group() if version else None)}
 
 
 def hostname(agent: GuestAgent) -> str:
@@ -75,11 +105,12 @@ def timezone(agent: GuestAgent) -> Timezone:
 
 def users(agent: GuestAgent) -> list[User]:
     """guest-get-users: who is logged in. The login time is in seconds since the epoch, with a fraction."""
-    return [
-        {
-            "user_name": _untrusted.text(entry.get("user"), "a user's name", 255),
-            "domain": _untrusted.optional_text(entry, "domain", 255),
-            "login_time": _untrusted.number(entry.get("login-time"), "a login time"),
-        }
-        for entry in _untrusted.items(agent.call("guest-get-users"), "the list of users")
-    ]
+    return agent.each(agent.call("guest-get-users"), "the users", _user)
+
+
+def _user(entry: dict[str, t.Any]) -> User:
+    return {
+        "user_name": _untrusted.text(entry.get("user"), "a user's name", 255),
+        "domain": _untrusted.optional_text(entry, "domain", 255),
+        "login_time": _untrusted.number(entry.get("login-time"), "a login time"),
+    }

@@ -27,12 +27,13 @@ def trim(agent: GuestAgent, minimum: int, timeout: int) -> list[Trimmed]:
     :param minimum: runs of free bytes that are shorter are left alone; 0 for what the filesystem takes
     """
     reply = _untrusted.mapping(agent.call("guest-fstrim", {"minimum": minimum}, timeout=timeout))
-    return [
-        {
-            "path": _untrusted.text(entry.get("path"), "a path"),
-            "trimmed": _untrusted.optional_integer(entry, "trimmed"),
-            "minimum": _untrusted.optional_integer(entry, "minimum"),
-            "error": _untrusted.optional_text(entry, "error", 300),
-        }
-        for entry in _untrusted.items(reply.get("paths", []), "the list of paths")
-    ]
+    return agent.each(reply.get("paths", []), "the paths", _trimmed)
+
+
+def _trimmed(entry: dict[str, t.Any]) -> Trimmed:
+    return {
+        "path": _untrusted.text(entry.get("path"), "a path"),
+        "trimmed": _untrusted.optional_integer(entry, "trimmed"),
+        "minimum": _untrusted.optional_integer(entry, "minimum"),
+        "error": _untrusted.optional_text(entry, "error", 300),
+    }
