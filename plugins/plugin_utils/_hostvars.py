@@ -43,7 +43,9 @@ def connection_vars(record: Record, addresses: t.Sequence[str], connection: str)
     }
     if addresses:
         found["ansible_host"] = addresses[0]
-    by_agent = not addresses and record["agent"]["can_exec"]
+    # The connection plugin needs a POSIX shell in the guest.
+    is_windows = "os" in record and record["os"]["id"] == "mswindows"
+    by_agent = not addresses and record["agent"]["can_exec"] and not is_windows
     if connection == "agent" or (connection == "auto" and by_agent):
         found["ansible_connection"] = AGENT_CONNECTION
     elif connection == "ssh":

@@ -93,18 +93,52 @@ def agent_info(commands: Iterable[str], version: str = "7.2.22", disabled: Itera
     }
 
 
+class Script:
+    """What an agent answers, on whatever way it is asked.
+
+    replies: command -> value for "return", bytes to send as they are, None for silence, or a callable that is given
+    the request and returns one of these or raises AgentError.
+    numbers: what becomes of the "id" of a request: returned, dropped (qemu-ga before 4.0) or refused (before 2.12).
+    """
+
+    def __init__(self, replies: Table, numbers: str = "returned") -> None:
+        self.requests: list[Request] = []
+        self.replies: dict[str, Any] = dict(replies)
+        self._numbers = numbers
+
+    def answer(self, request: Request) -> bytes | None:
+        """Return the reply, with its end of line if it is to have one; None is silence."""
+        self.requests.append(request)
+        name = str(request.get("execute") or request.get("exec"))
+        try:
+            if "id" in request and self._numbers == "refused":
+                raise AgentError("QMP input object member 'id' is unexpected")
+            reply = self._reply(name, request)
+        except AgentError as error:
+            message: dict[str, Any] = dict(error.reply)
+        else:
+            if reply is None or isinstance(reply, bytes):
+                return reply
+            message = {"return": reply}
+        if self._numbers == "returned" and "id" in request:
+            message["id"] = request["id"]
+        return _line(message)
+
+    def _reply(self, name: str, request: Request) -> Reply:
+        if name not in self.replies:
+            raise AgentError(f"The command {name} has not been found", "CommandNotFound")
+        reply = self.replies[name]
+        return reply(request) if callable(reply) else reply
+
+
 class ScriptedAgent:
     """Answer on a socket from a table, in a thread, until stopped.
 
-    replies: command -> value for "return", bytes to send as they are, None for silence, or a callable that is given
-    the request and returns one of these or raises AgentError. They are laid over the table of a healthy agent.
-    echo_id: answer with the "id" of the request, as qemu-ga does.
+    replies: as those of a Script; they are laid over the table of a healthy agent, unless ``alone``.
     """
 
-    def __init__(self, path: Path, replies: Table | None = None, *, echo_id: bool = True) -> None:
-        self.requests: list[Request] = []
-        self.replies: dict[str, Any] = {**default_replies(), **(replies or {})}
-        self._echo_id = echo_id
+    def __init__(self, path: Path, replies: Table | None = None, *, numbers: str = "returned", alone: bool = False) -> None:
+        self._script = Script({**({} if alone else default_replies()), **(replies or {})}, numbers)
         self._stop = threading.Event()
         self._sending = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -124,6 +158,16 @@ class ScriptedAgent:
         self._stop.set()
         self._thread.join(timeout=10)
         self._socket.close()
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests received so far, in order."""
+        return self._script.requests
+
+    @property
+    def replies(self) -> dict[str, Any]:
+        """The table, which may be changed."""
+        return self._script.replies
 
     def send(self, data: bytes) -> None:
         """Send bytes nobody asked for."""
@@ -156,28 +200,9 @@ class ScriptedAgent:
         return rest
 
     def _answer(self, request: Request) -> None:
-        self.requests.append(request)
-        name = str(request.get("execute") or request.get("exec"))
-        try:
-            reply = self._reply(name, request)
-        except AgentError as error:
-            message: dict[str, Any] = dict(error.reply)
-        else:
-            if reply is None:
-                return
-            if isinstance(reply, bytes):
-                self.send(reply)
-                return
-            message = {"return": reply}
-        if self._echo_id and "id" in request:
-            message["id"] = request["id"]
-        self.send(_line(message))
-
-    def _reply(self, name: str, request: Request) -> Reply:
-        if name not in self.replies:
-            raise AgentError(f"The command {name} has not been found", "CommandNotFound")
-        reply = self.replies[name]
-        return reply(request) if callable(reply) else reply
+        reply = self._script.answer(request)
+        if reply is not None:
+            self.send(reply)
 
 
 def _echo_id(request: Request) -> Any:

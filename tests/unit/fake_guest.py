@@ -22,6 +22,9 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._client import
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout, GuestAgentError
 from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
 
+if t.TYPE_CHECKING:
+    from tests.lab.hostile import Script
+
 VERSIONS = ("7.2", "10.0")
 
 #: command -> its arguments: type in JSON's words, and whether it must be there
@@ -324,6 +327,31 @@ class FakeGuest:
         if lines is not None:
             self.authorized[username] = "\n".join(line for line in lines if line not in keys)
         return {}
+
+
+class ScriptedGuest:
+    """A Transport to what answers in the lab as a ScriptedAgent."""
+
+    name = "fake"
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def agent(self, timeout: int = 5) -> GuestAgent:
+        return GuestAgent(self, timeout)
+
+    def renew(self, seconds: float) -> None:
+        """There is no way to it that could be lost."""
+
+    def exchange(self, request: Request, seconds: int) -> str:
+        reply = self.script.answer(json.loads(request.text))
+        if reply is None:
+            raise AgentTimeout("the agent did not answer in time")
+        return reply.decode("utf-8", "replace")
+
+    @property
+    def sent(self) -> list[str]:
+        return [str(request["execute"]) for request in self.script.requests]
 
 
 #: As real guests with Debian's chpasswd say it, which no agent of this machine is let try.

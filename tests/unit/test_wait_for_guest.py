@@ -157,7 +157,7 @@ def test_what_is_missing_is_told(
     assert reason in result["msg"]
     assert hint in result["failure"]["hint"]
     if "blocks" in reason and "address" not in missing:  # which does not change by waiting
-        assert result["msg"].startswith("Domain web: still missing after 0 s: ")
+        assert result["msg"].startswith("Domain web: still missing after 0")
         assert result["seconds"] < 1
         return
     assert result["msg"].startswith("Domain web: still missing after 1 s: ")
@@ -173,7 +173,7 @@ def test_a_reason_is_told_once(host: Hypervisor, run: Run) -> None:
     host.domains[0].current = 5
     result = run(address=True, cloud_init=True)
     assert result["msg"] == (
-        "Domain web: still missing after 1 s: agent, address, cloud_init (the domain is shutoff); start or resume the domain."
+        "Domain web: still missing after 1 s: agent, address, cloud_init (the domain is shutoff); start the domain."
     )
     assert (result["state"], result["boot_id"]) == ("shutoff", None)
     assert host.agent_commands == 0
