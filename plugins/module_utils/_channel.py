@@ -53,38 +53,39 @@ def plan(before: Places, name: str, present: bool) -> Plan:
     """Pure."""
     running, definition = before
     change, restart_required = [], False
-    if running is not None and bool(running.channel) != present:
+    wanted = _domain_xml.channel_device(name) if present else ""
+    if running is not None and running.channel != wanted:
         if present and not running.controller:
             restart_required = True
         else:
             running = running.with_channel(name) if present else running._replace(channel="")
             change.append("running")
-    if definition is not None and bool(definition.channel) != present:
+    if definition is not None and definition.channel != wanted:
         definition = definition.with_channel(name) if present else definition._replace(channel="")
         change.append("definition")
     return Plan(Places(running, definition), tuple(change), restart_required)
 
 
 def apply(domain: Domain, name: str, present: bool, change: t.Sequence[str], deadline: Deadline) -> str:
-    """Make the change; why the running domain would not have it, "" where it has.
+    """Make the change; why the running domain would not have it, "" where it has. A channel of another type is replaced.
 
     :raise LibvirtFailure: libvirt refuses to change the definition, or to take the channel out of the running domain.
     :raise WaitTimeout: the guest does not let the channel go.
     """
     refused = ""
     if "definition" in change:
+        if plugged := _domain_xml.plugged_channel(domain.definition(), name):
+            domain.detach(plugged, definition=True)
         if present:
             domain.attach(_domain_xml.channel_device(name), definition=True)
-        else:
-            domain.detach(_domain_xml.plugged_channel(domain.definition(), name), definition=True)
     if "running" in change:
+        if _domain_xml.plugged_channel(domain.xml(), name):
+            _unplug(domain, name, deadline)
         if present:
             try:
                 domain.attach(_domain_xml.channel_device(name))
             except LibvirtFailure as error:
                 refused = error.detail
-        else:
-            _unplug(domain, name, deadline)
     return refused
 
 
@@ -99,7 +100,8 @@ def _unplug(domain: Domain, name: str, deadline: Deadline) -> None:
 
 def _parts(xml: str, name: str) -> Parts:
     controller = CONTROLLER if _domain_xml.has_serial_controller(xml) else ""
-    return Parts(controller, _domain_xml.channel_device(name) if _domain_xml.plugged_channel(xml, name) else "")
+    kind = _domain_xml.channel_kind(_domain_xml.plugged_channel(xml, name))
+    return Parts(controller, _domain_xml.channel_device(name, kind) if kind else "")
 
 
 def text(places: Places) -> str:

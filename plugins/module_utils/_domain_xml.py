@@ -60,6 +60,10 @@ class DomainXml(t.NamedTuple):
     channel: str | None
     nics: tuple[Nic, ...]
     disks: tuple[Disk, ...]
+    #: what is behind the channel: "unix", or what libvirt does not talk to an agent over, such as "pty"
+    channel_type: str = "unix"
+    #: name -> state of all virtio channels, as ``channels`` has them
+    channels: t.Mapping[str, str | None] = {}
 
 
 def parse(xml: str) -> DomainXml:
@@ -76,7 +80,9 @@ def parse(xml: str) -> DomainXml:
         metadata=_metadata(root.find("metadata")),
         vcpus=_number(root.findtext("vcpu", "1")),
         memory_mib=_memory_mib(root.find("memory")),
-        channel=_channel(root),
+        channel=_channels(root).get(AGENT_CHANNEL, ""),
+        channel_type=_channel_type(root),
+        channels=_channels(root),
         nics=tuple(_nic(nic) for nic in root.iterfind("devices/interface")),
         disks=_disks(root),
     )
@@ -91,10 +97,10 @@ def channels(xml: str) -> dict[str, str | None]:
     return _channels(_root(xml))
 
 
-def channel_device(name: str) -> str:
-    """The XML of a virtio channel whose host end is libvirt's."""
+def channel_device(name: str, kind: str = "unix") -> str:
+    """The XML of a virtio channel; with the kind "unix" its host end is libvirt's."""
     target = ET.Element("target", type="virtio", name=name)
-    channel = ET.Element("channel", type="unix")
+    channel = ET.Element("channel", type=kind)
     channel.append(target)
     return ET.tostring(channel, encoding="unicode")
 
@@ -109,6 +115,14 @@ def plugged_channel(xml: str, name: str) -> str:
         if target is not None and target.get("name") == name:
             return ET.tostring(channel, encoding="unicode")
     return ""
+
+
+def channel_kind(channel: str) -> str:
+    """The type of a channel's XML, "" for none.
+
+    :raise LibvirtFailure: this is no XML.
+    """
+    return _root(channel).get("type", "") if channel else ""
 
 
 def has_serial_controller(xml: str) -> bool:
@@ -139,8 +153,12 @@ def _channels(root: ET.Element) -> dict[str, str | None]:
     return {target.get("name", ""): target.get("state") for target in targets}
 
 
-def _channel(root: ET.Element) -> str | None:
-    return _channels(root).get(AGENT_CHANNEL, "")
+def _channel_type(root: ET.Element) -> str:
+    for channel in root.iterfind("devices/channel"):
+        target = channel.find("target[@type='virtio']")
+        if target is not None and target.get("name") == AGENT_CHANNEL:
+            return channel.get("type", "")
+    return "unix"
 
 
 def _memory_mib(memory: ET.Element | None) -> int:

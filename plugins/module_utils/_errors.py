@@ -96,7 +96,7 @@ class DomainNotRunning(GuestAgentError):
 
     kind = "domain_not_running"
     status = "not_running"
-    default_hint = "start or resume the domain"
+    default_hint = "start, resume or wake the domain"
 
 
 class AgentUnavailable(GuestAgentError):

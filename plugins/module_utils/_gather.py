@@ -232,6 +232,7 @@ def _libvirt_part(summary: DomainSummary, domain: _domain_xml.DomainXml, uri: st
         "memory_mib": domain.memory_mib,
         "persistent": summary.persistent,
         "autostart": summary.autostart,
+        "channels": dict(domain.channels),
     }
 
 

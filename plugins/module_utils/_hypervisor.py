@@ -132,7 +132,8 @@ class Domain:
                 return t.cast(str, libvirt_qemu.qemuAgentCommand(self._handle, request, seconds, 0))
             except (SystemError, UnicodeDecodeError):
                 # What libvirt-python makes of an error's text that is not UTF-8: the guest's own.
-                raise ProtocolError("the reply is not UTF-8", domain=self.name, command=command) from None
+                hint = "a name in the guest is not UTF-8, which libvirt's Python binding cannot take"
+                raise ProtocolError("the reply is not UTF-8", domain=self.name, command=command, hint=hint) from None
 
         return self._call(send, seconds + _GRACE_SECONDS, command)
 

@@ -29,6 +29,10 @@ _ENDED = ("Missing agent reply", "End of file from agent", "Invalid file descrip
 #: Of calls that are no agent command these codes mean many things, but for the one text.
 _OF_AGENT_COMMANDS = (OPERATION_INVALID, ARGUMENT_UNSUPPORTED)
 _NOT_RUNNING = "not running"
+_GIVEN_UP = (
+    "look for a name in the guest (a file system's label, a user, an interface) that is not UTF-8, and restart qemu-guest-agent in"
+    " the guest"
+)
 _REFUSED = "unable to execute QEMU agent command"
 
 #: Codes that mean the same whatever the text is.
@@ -75,5 +79,6 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
     if command and (code == SYSTEM_ERROR or (code == INTERNAL_ERROR and any(end in text for end in _ENDED))):
         return _errors.AgentDisappeared("the agent ended the conversation without a reply")
     if code == INTERNAL_ERROR and command:
-        return _errors.ProtocolError(f"libvirt could not read the agent's reply ({_untrusted.clean(text, 200)})")
+        said = _untrusted.clean(text, 200)
+        return _errors.ProtocolError(f"libvirt could not read the agent's reply, and gives the agent up ({said})", hint=_GIVEN_UP)
     return _errors.LibvirtFailure(f"libvirt says: {_untrusted.clean(text, 300)}")

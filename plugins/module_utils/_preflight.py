@@ -6,16 +6,35 @@
 
 from __future__ import annotations
 
-from . import _advice, _domain_xml
+import typing as t
+
+from . import _advice, _domain_xml, _untrusted
 from ._errors import AgentDisconnected, AgentNotConfigured, DomainNotRunning, GuestAgentError
+
+#: Types of domains that libvirt has a guest agent for: all of QEMU's, and bhyve's.
+_WITH_AGENT: t.Final = ("kvm", "qemu", "hvf", "xen", "hyperv", "bhyve")
+#: How a domain in this state can be asked again.
+_HINTS: t.Final = {
+    "shutoff": "start the domain",
+    "paused": "resume the domain ('virsh resume')",
+    "pmsuspended": "wake the domain (virtops.guest_agent.suspend with state=awake, or 'virsh dompmwakeup')",
+    "crashed": "look at its console, and reset it or start it anew",
+}
 
 
 def preflight(state: str, domain: _domain_xml.DomainXml) -> GuestAgentError | None:
     """Why there is no agent to ask, known from libvirt alone; None where there may be one."""
-    if domain.channel == "" or domain.kind not in ("kvm", "qemu", "hvf", "xen"):
+    if domain.kind not in _WITH_AGENT:
+        detail = f"a domain of type {_untrusted.clean(domain.kind, 32)} has no guest agent"
+        return AgentNotConfigured(detail, hint=f"libvirt has agents in domains of type {', '.join(_WITH_AGENT)}")
+    if domain.channel == "":
         return AgentNotConfigured("the domain has no guest agent channel")
+    if domain.channel_type != "unix":
+        kind = _untrusted.clean(domain.channel_type, 32)
+        detail = f"the guest agent channel is of type {kind}, and libvirt talks to an agent over one of type unix only"
+        return AgentNotConfigured(detail, hint="let virtops.guest_agent.agent_channel replace it")
     if state not in ("running", "blocked"):
-        return DomainNotRunning(f"the domain is {state}")
+        return DomainNotRunning(f"the domain is {state}", hint=_HINTS.get(state, ""))
     if domain.channel == "disconnected":
         return AgentDisconnected("the channel is there, and nobody in the guest listens on it", hint=_advice.install_agent())
     return None

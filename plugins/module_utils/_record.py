@@ -48,6 +48,8 @@ class LibvirtPart(t.TypedDict):
     memory_mib: int
     persistent: bool
     autostart: bool
+    #: name -> state of the virtio channels, among them com.redhat.spice.0; None where libvirt does not know
+    channels: dict[str, str | None]
 
 
 class AgentPart(t.TypedDict):

@@ -120,9 +120,17 @@ guests:
   elements: dict
   contains:
     libvirt:
-      description: What libvirt knows of the domain.
+      description:
+        - What libvirt knows of the domain. C(channels) has its virtio channels, such as Spice's C(com.redhat.spice.0), with their
+          states; null where libvirt does not know.
       type: dict
-      sample: {name: web1, uuid: 4dea22b3-1d52-d8f3-2516-782e98ab3fa0, state: running, vcpus: 2, memory_mib: 2048}
+      sample:
+        name: web1
+        uuid: 4dea22b3-1d52-d8f3-2516-782e98ab3fa0
+        state: running
+        vcpus: 2
+        memory_mib: 2048
+        channels: {org.qemu.guest_agent.0: connected, com.redhat.spice.0: disconnected}
     agent:
       description: How the agent is, as RV(virtops.guest_agent.agent_info#module:agent).
       type: dict

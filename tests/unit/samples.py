@@ -37,6 +37,7 @@ def libvirt_part(name: str = "web", number: int = 1, **values: t.Any) -> _record
         "memory_mib": 512,
         "persistent": True,
         "autostart": False,
+        "channels": {_domain_xml.AGENT_CHANNEL: "connected"},
     }
     return t.cast(_record.LibvirtPart, {**part, **values})
 

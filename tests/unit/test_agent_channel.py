@@ -226,3 +226,23 @@ def test_a_name_cannot_break_the_xml(host: Hypervisor, run: Run) -> None:
 
 def test_a_domain_that_is_not_there(host: Hypervisor, run: Run) -> None:
     assert run()["failure"]["kind"] == "domain_not_found"
+
+
+@pytest.mark.parametrize(("running", "persistent"), [(True, True), (True, False), (False, True)])
+def test_a_channel_of_another_type_is_replaced(host: Hypervisor, run: Run, running: bool, persistent: bool) -> None:
+    domain = Pluggable(running, persistent, live=running, defined=persistent)
+    domain.text = domain.text.replace('<channel type="unix">', '<channel type="pty">')
+    domain.defined = (domain.defined or "").replace('<channel type="unix">', '<channel type="pty">')
+    host.domains = [domain]
+    checked = run(check=True)
+    assert checked["changed"]
+    assert domain.changes == []
+    result = run()
+    assert (result["changed"], result["restart_required"]) == (True, False)
+    assert 'type="pty"' in result["diff"]["before"]
+    assert 'type="pty"' not in result["diff"]["after"]
+    assert 'type="pty"' not in domain.XMLDesc(0)
+    changes = ["detach 2", "attach 2"] * persistent + ["detach 1", "attach 1"] * running
+    assert domain.changes == changes
+    assert not run()["changed"]
+    assert run(state="absent")["changed"]

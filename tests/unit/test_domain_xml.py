@@ -14,6 +14,7 @@ from hypothesis import given, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
+from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 RUNNING = """
 <domain type='kvm' id='3'>
@@ -69,7 +70,8 @@ def _channel(state: str = "", name: str = "org.qemu.guest_agent.0", kind: str = 
 
 def test_a_running_domain() -> None:
     found = _domain_xml.parse(RUNNING)
-    assert found._replace(nics=(), disks=(), metadata={}) == _domain_xml.DomainXml(
+    assert found.channels[_domain_xml.AGENT_CHANNEL] == found.channel
+    assert found._replace(nics=(), disks=(), metadata={}, channels={}) == _domain_xml.DomainXml(
         name="web",
         uuid="5d3f0f1e-0000-4000-8000-00000000000a",
         kind="kvm",
@@ -214,3 +216,10 @@ def test_any_text_is_a_domain_or_a_typed_error(text: str) -> None:
     for xml in (text, f"<domain>{text}</domain>"):
         with contextlib.suppress(LibvirtFailure):
             assert _domain_xml.parse(xml).vcpus >= 0
+
+
+def test_all_channels_and_their_states() -> None:
+    spice = "<channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0' state='disconnected'/></channel>"
+    found = _domain_xml.parse(samples.domain_xml().replace("<devices>", f"<devices>{spice}"))
+    assert found.channels == {"com.redhat.spice.0": "disconnected", _domain_xml.AGENT_CHANNEL: "connected"}
+    assert (found.channel, found.channel_type) == ("connected", "unix")

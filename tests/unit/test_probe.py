@@ -44,6 +44,35 @@ def test_preflight(state: str, channel: str | None, kind: str, error: type | Non
     assert found is None or found.hint
 
 
+@pytest.mark.parametrize(
+    ("state", "xml", "words", "hint"),
+    [
+        ("running", {"kind": "lxc"}, "a domain of type lxc has no guest agent", "kvm, qemu, hvf, xen, hyperv, bhyve"),
+        ("pmsuspended", {}, "the domain is pmsuspended", "wake the domain (virtops.guest_agent.suspend with state=awake"),
+        ("paused", {}, "the domain is paused", "resume the domain"),
+        ("shutoff", {}, "the domain is shutoff", "start the domain"),
+        ("nostate", {}, "the domain is nostate", "start, resume or wake"),
+    ],
+)
+def test_preflight_says_what_to_do(state: str, xml: dict, words: str, hint: str) -> None:
+    found = _preflight.preflight(state, _domain_xml.parse(samples.domain_xml(**xml)))
+    assert found
+    assert (found.detail, hint in found.hint) == (words, True)
+
+
+@pytest.mark.parametrize("kind", ["hyperv", "bhyve"])
+def test_other_types_of_domains_that_have_agents(kind: str) -> None:
+    assert _preflight.preflight("running", _domain_xml.parse(samples.domain_xml(kind=kind))) is None
+
+
+def test_a_channel_that_libvirt_does_not_talk_over() -> None:
+    xml = samples.domain_xml().replace("<channel type='unix'>", "<channel type='pty'><source path='/dev/pts/3'/>")
+    found = _preflight.preflight("running", _domain_xml.parse(xml))
+    assert isinstance(found, _errors.AgentNotConfigured)
+    assert found.detail.startswith("the guest agent channel is of type pty, and libvirt talks")
+    assert "agent_channel replace it" in found.hint
+
+
 def _ask(guest: FakeGuest, subsets: t.Iterable[str] = ALL, **probes: Probe) -> tuple[t.Any, t.Any]:
     return _probe.ask(guest.agent(), subsets, probes, NOW)
 
