@@ -24,8 +24,9 @@ notes:
   - Commands and what they read and print are not displayed at any verbosity. Verbosity 3 tells how large they were and what they
     cost.
   - What a command prints is kept in a private file of the guest while it runs. A command that prints more than 512 MiB fails.
-  - Whatever restarts C(qemu-guest-agent) in the guest also ends the commands that run over it, as systemd ends what a service has
-    started. Let C(systemd-run) do that.
+  - Commands leave the cgroup of the agent's unit, so a restart of C(qemu-guest-agent), as by an upgrade of its package, ends none
+    of them. Their result is found again when the agent is back. Where the guest does not allow that (SELinux may not), systemd ends
+    them with the agent.
 seealso:
   - plugin: virtops.guest_agent.libvirt
     plugin_type: inventory
@@ -127,6 +128,8 @@ options:
     description:
       - How long one command of a task may run, in seconds. Then its processes are killed and the task fails.
       - The C(timeout) of a task does the same.
+      - Nothing else ends a command. When libvirt restarts, the link breaks, the guest is paused or frozen or another client
+        holds the agent, the agent is asked again until it answers.
     type: int
     default: 86400
     ini:
@@ -136,6 +139,21 @@ options:
       - name: ANSIBLE_GUEST_AGENT_COMMAND_TIMEOUT
     vars:
       - name: ansible_guest_agent_command_timeout
+  patience:
+    description:
+      - How long the agent may be out of reach while a command runs, in seconds. After that the host is unreachable, and the
+        command goes on in the guest.
+      - A domain that is off is not waited for. One that is paused or suspended and a guest that is frozen are, until
+        O(command_timeout).
+    type: int
+    default: 600
+    ini:
+      - section: guest_agent_connection
+        key: patience
+    env:
+      - name: ANSIBLE_GUEST_AGENT_PATIENCE
+    vars:
+      - name: ansible_guest_agent_patience
   remote_user:
     description: The user of the guest to run as. No password is needed, for the agent is root.
     type: str
@@ -256,6 +274,7 @@ class Connection(ConnectionBase):
                 command,
                 self._seconds("command_timeout"),
                 reached.lane,
+                patience=self._seconds("patience"),
                 expected=pace.expected(),
                 first=pace.first,
             )

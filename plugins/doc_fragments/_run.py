@@ -46,8 +46,17 @@ options:
     description:
       - How long the command may run, in seconds. Then all processes of its process group are killed, what it has printed is lost,
         and the task fails with C(failure.kind) V(command_timeout).
+      - Nothing else ends it. When libvirt restarts, the link breaks, the guest is paused or frozen or another client holds the
+        agent, the agent is asked again until it answers.
     type: int
     default: 3600
+  patience:
+    description:
+      - How long the agent may be out of reach while the command runs, in seconds. After that the task fails, and the command goes
+        on in the guest.
+      - A domain that is off is not waited for. One that is paused or suspended and a guest that is frozen are, until O(timeout).
+    type: int
+    default: 600
   strip_empty_ends:
     description: Whether to take empty lines off the ends of RV(ignore:stdout) and RV(ignore:stderr).
     type: bool
@@ -70,5 +79,7 @@ notes:
   - The command and its arguments are noted in the log of the host where the module runs, as with M(ansible.builtin.command). Give
     secrets in O(stdin) or O(env). In the guest nothing of it is logged.
   - A command that leaves children in the background has ended when it ends itself.
+  - The command outlives the agent. When C(qemu-guest-agent) is restarted, as by an upgrade of its package, the result is found when
+    it is back, unless the guest (by SELinux) does not let the command leave the cgroup of the agent's unit.
   - What a command prints is kept in a private file of the guest while it runs. A command that prints more than 512 MiB fails.
 """

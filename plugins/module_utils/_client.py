@@ -100,6 +100,11 @@ class GuestAgent:
     def name(self) -> str:
         return self._transport.name
 
+    @property
+    def silence(self) -> GuestAgentError | None:
+        """Why nothing is sent until ``retry`` is called."""
+        return self._silent
+
     def call(self, command: str, arguments: t.Mapping[str, t.Any] | None = None, timeout: int | None = None) -> t.Any:
         """The value that the agent returned for ``command``, unchecked: pass it through ``_untrusted``.
 
@@ -205,6 +210,16 @@ class GuestAgent:
         self._gives_back = False
         self._unanswered.clear()
 
+    def renew(self, seconds: float) -> None:
+        """Ask the agent again, over another connection to the hypervisor where the one that was is lost.
+
+        :raise HypervisorUnreachable: there is none yet.
+        :raise DomainNotFound: the domain is gone.
+        :raise DomainOff: the domain is off.
+        """
+        self._transport.renew(seconds)
+        self.retry()
+
     def await_return(self, error: BaseException, clock: Clock = SYSTEM_CLOCK) -> None:
         """After ``error``: an agent that has ended, or libvirt, may be back within ``timeout``, and then can clean up.
 
@@ -215,8 +230,7 @@ class GuestAgent:
         deadline = Deadline(self.timeout, clock)
         while not deadline.expired():
             try:
-                self._transport.renew(max(1.0, deadline.remaining()))
-                self.retry()
+                self.renew(max(1.0, deadline.remaining()))
                 self.call("guest-ping")
                 return
             except (*_ENDED, HypervisorUnreachable):

@@ -99,6 +99,12 @@ class DomainNotRunning(GuestAgentError):
     default_hint = "start, resume or wake the domain"
 
 
+class DomainOff(DomainNotRunning):
+    """Nothing of what ran in its guest goes on, unlike in one that is paused or suspended."""
+
+    default_hint = "start the domain"
+
+
 class AgentUnavailable(GuestAgentError):
     """No command was sent: there is nobody to send it to."""
 

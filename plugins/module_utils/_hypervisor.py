@@ -19,6 +19,7 @@ from ._errors import (
     AgentBusy,
     ConnectionLost,
     DomainNotFound,
+    DomainOff,
     GuestAgentError,
     HypervisorUnreachable,
     InvalidInput,
@@ -55,6 +56,7 @@ STATES: t.Final = {
 #: virConnectListAllDomainsFlags
 _LIST_PERSISTENT: t.Final = 4
 _LIST_AUTOSTART: t.Final = 1024
+_OFF: t.Final = ("shutoff", "crashed")
 #: virDomainInterfaceAddressesSource
 _ADDRESS_SOURCES: t.Final = {"lease": 0, "arp": 2}
 #: virDomainShutdownFlagValues
@@ -72,8 +74,6 @@ _AFFECT_CONFIG: t.Final = 2
 _MONITOR_SECONDS: t.Final = 3.0
 #: What a reply may need on its way from the daemon to us, on top of what the daemon waits for the agent.
 _GRACE_SECONDS: t.Final = 1.0
-
-
 #: A daemon that hangs is not waited for when all that is left is to say goodbye.
 _CLOSE_SECONDS: t.Final = 2.0
 
@@ -102,6 +102,7 @@ class Domain:
     def __init__(self, connection: Connection, handle: t.Any) -> None:
         self._connection = connection
         self._handle = handle
+        self._deaf = False
         self.name: str = handle.name()
         self.uuid: str = handle.UUIDString()
 
@@ -211,13 +212,18 @@ class Domain:
         return Storage(self._handle, self._call)
 
     def renew(self, seconds: float) -> None:
-        """Take another connection to the hypervisor, within ``seconds``, where this one is lost.
+        """Take another connection to the hypervisor, within ``seconds`` for each step, where this one is lost or deaf.
 
         :raise HypervisorUnreachable: there is none yet.
         :raise DomainNotFound: the domain went with it.
+        :raise DomainOff: it is off, or has crashed.
         """
-        self._connection.renew(seconds)
+        self._connection.renew(seconds, self._deaf)
+        self._deaf = True
         self._handle = self._call(lambda: self._connection.handle.lookupByUUIDString(self.uuid), seconds)
+        self._deaf = False
+        if (state := self.state()) in _OFF:
+            raise DomainOff(f"the domain is {state}", domain=self.name)
 
     def destroy(self, seconds: float | None = None) -> None:
         """Pull the plug (virDomainDestroy); QEMU may take long to let go of its storage."""
@@ -246,8 +252,11 @@ class Connection:
         """Another connection to the same hypervisor."""
         return connect(self.uri, self._timeout)
 
-    def renew(self, seconds: float) -> None:
-        """Connect once more, within ``seconds``, where the connection is lost."""
+    def renew(self, seconds: float, deaf: bool = False) -> None:
+        """Connect once more, within ``seconds``, where the connection is lost or ``deaf``; one that is half open looks alive."""
+        if deaf:
+            self._lanes.close()
+            self.handle, self._lanes = None, Lanes()
         if not _alive(self.handle):
             self.handle = self.call(lambda: _open(self.uri), seconds)
 
@@ -349,7 +358,7 @@ def connect(uri: str | None, timeout: float, events: bool = False, deadline: Dea
 
 def _open(uri: str) -> t.Any:
     # libvirt prints every error to stderr unless told otherwise; ours are raised.
-    libvirt.registerErrorHandler(_ignore, None)
+    libvirt.registerErrorHandler(lambda *_details: None, None)
     return libvirt.open(uri or None)
 
 
@@ -377,11 +386,9 @@ def _is_uuid(text: str) -> bool:
     return True
 
 
-def _ignore(*_details: object) -> None:
-    """libvirt's error handler: the errors are raised."""
-
-
 def _alive(handle: t.Any) -> bool:
+    if handle is None:
+        return False
     try:
         return bool(handle.isAlive())
     except libvirt.libvirtError:

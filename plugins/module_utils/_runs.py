@@ -31,6 +31,7 @@ OPTIONS: t.Final[_argspec.Options] = {
     "creates": {"type": "str"},
     "removes": {"type": "str"},
     "timeout": {"type": "int", "default": 3600},
+    "patience": {"type": "int", "default": 600},
     "strip_empty_ends": {"type": "bool", "default": True},
 }
 #: Looking whether a file is there takes no longer, unless its file system hangs.
@@ -71,7 +72,8 @@ def perform(task: Task, shown: t.Sequence[str] | str, prepare: Preparation) -> O
             started = datetime.datetime.now()
             ended: shell.Result | CommandTimeout
             try:
-                ended = shell.execute(reached.agent, command._replace(argv=tuple(argv)), params["timeout"], reached.lane)
+                command, timeout = command._replace(argv=tuple(argv)), params["timeout"]
+                ended = shell.execute(reached.agent, command, timeout, reached.lane, patience=params["patience"])
             except CommandTimeout as error:
                 ended = error
             times = _times(started)

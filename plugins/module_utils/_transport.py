@@ -44,6 +44,7 @@ class Transport(t.Protocol):
 
         :raise HypervisorUnreachable: there is none yet.
         :raise DomainNotFound: the domain went with it.
+        :raise DomainOff: there is no way any more.
         """
 
 
@@ -160,6 +161,11 @@ class ChannelTransport(LinkTransport):
 
     def __init__(self, domain: Domain, channel: str) -> None:
         super().__init__(domain.name, lambda _deadline: _open_channel(domain, channel))
+        self._domain = domain
+
+    def renew(self, seconds: float) -> None:
+        self.close()
+        self._domain.renew(seconds)
 
 
 def _open_channel(domain: Domain, channel: str) -> Link:

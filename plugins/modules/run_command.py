@@ -14,6 +14,7 @@ description:
   - Runs a command in a guest through its agent (qemu-ga), and gives back what it prints. The guest needs neither network nor
     Python.
   - The command has the environment of a login of O(user), input and output of any size, and a time after which it is killed.
+    Nothing that passes ends it before.
 options:
   argv:
     description: The command as a list of its name and its arguments. No shell sees it.
@@ -86,7 +87,9 @@ rc:
   type: int
   sample: 0
 signal:
-  description: The number of the signal that ended the command, null for none.
+  description:
+    - The number of the signal that ended the command, null for none. In guests whose C(/bin/sh) is not bash, an end by SIGINT or
+      SIGPIPE is not told from the exit codes 130 and 141.
   returned: as RV(cmd)
   type: int
   sample: null

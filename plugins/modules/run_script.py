@@ -77,7 +77,9 @@ rc:
   type: int
   sample: 0
 signal:
-  description: The number of the signal that ended the command, null for none.
+  description:
+    - The number of the signal that ended the command, null for none. In guests whose C(/bin/sh) is not bash, an end by SIGINT or
+      SIGPIPE is not told from the exit codes 130 and 141.
   returned: as RV(cmd)
   type: int
   sample: null

@@ -42,6 +42,7 @@ DEFAULTS = {
     "data_lane": "auto",
     "agent_timeout": 10,
     "command_timeout": 86400,
+    "patience": 600,
     "remote_user": "root",
     "executable": "/bin/sh",
     "pipelining": True,

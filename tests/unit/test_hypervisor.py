@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 
@@ -289,4 +290,28 @@ def test_a_connection_that_is_lost_is_made_anew(host: Hypervisor) -> None:
     assert domain.state() == "running"
     host.raises["lookup"] = Error(42, "no domain")
     with pytest.raises(_errors.DomainNotFound):
+        domain.renew(1)
+
+
+def test_a_connection_that_looks_alive_and_answers_nothing_is_replaced(host: Hypervisor) -> None:
+    domain = _hypervisor.connect(samples.URI, 1).domain("web")
+    opens = host.opens
+    host.hangs.add("lookup")
+    for _time in range(7):  # more than there are lanes
+        with pytest.raises(_errors.HypervisorUnreachable):
+            domain.renew(0.02)
+    assert host.opens == opens + 6
+    host.hangs.clear()
+    domain.renew(1)
+    domain.renew(1)
+    assert host.opens == opens + 7
+    assert domain.state() == "running"
+
+
+@pytest.mark.parametrize(("number", "off"), [(1, False), (3, False), (5, True), (6, True), (7, False)])
+def test_what_does_not_come_back(host: Hypervisor, number: int, off: bool) -> None:
+    """Paused and suspended domains do."""
+    domain = _hypervisor.connect(samples.URI, 1).domain("web")
+    host.domains[0].current = number
+    with pytest.raises(_errors.DomainOff) if off else contextlib.nullcontext():
         domain.renew(1)

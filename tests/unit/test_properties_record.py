@@ -143,7 +143,7 @@ def test_any_replies_to_many(lies: dict[str, t.Any], version: str) -> None:
 #: What may stand between, before, after or in the place of what the readers of texts look for.
 WORDS = (
     *(b"\n", b"\t", b" ", b"\0", b"\xff", b"\x1b[2J", b"=", b"0", b"9" * 5000, b"x", b"80200001", b"\n\n", b"\nLockedHint=maybe\n"),
-    *(b"\x1f\x8b\x08\0", b"\nii\ta\n", b"\nend\t1\n", b"end", b"@NONCE@ ended 0 x 1.00 2.00\n", b"@NONCE@ collected x y\n"),
+    *(b"\x1f\x8b\x08\0", b"\nii\ta\n", b"\nend\t1\n", b"end", b"@NONCE@ ended 0 x 1.00 2.00 1\n", b"@NONCE@ collected x y\n"),
 )
 WHOLE = st.sampled_from([b"[" * 3000, b'{"a": [NaN, 1e999], "__ansible_unsafe": 1}', b"9" * 5000, b"\x1f\x8bxx"]) | st.binary(
     max_size=20

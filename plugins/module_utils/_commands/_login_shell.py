@@ -9,9 +9,13 @@ program costs the guest a fork, so what the shell can do itself, it does.
 
 A command's output goes to files: a child that it leaves in the background then holds no pipe that the agent waits for, and
 output of any size arrives. What the agent sees is the surrounding shell's own output: on stdout the beginning of the command's, on
-stderr a line with nonce, exit code, place of the files and the guest's uptime before and after, and the beginning of the command's
-stderr. Whether a signal ended the command no shell tells for sure; where that matters, the command takes the shell's place, and
-another script collects what it has printed.
+stderr a line before and a line after the command, and the beginning of the command's stderr. The second line has nonce, exit code,
+place of the files, the guest's uptime before and after, and whether the files are kept. What the shell itself says between the
+lines tells an end by a signal from an exit code above 128; of SIGINT and SIGPIPE dash and busybox say nothing.
+
+A command outlives the agent, also where systemd ends all that the agent's unit has started: the shell leaves the unit's cgroup
+first. Its first line in the file of the result has its process id, and in the end how the command ended. What is not sure to have
+reached the agent stays in the files: ``await_end`` finds it.
 
 The command's environment is made in the last moment, in a shell that does nothing else any more: no name in it can be one of ours.
 """
@@ -38,9 +42,40 @@ REFUSALS: t.Final = {
     "program": "the guest has no such program",
 }
 
-#: The file that comes first fails where a directory takes none; the shell then ends and says why.
+#: The root of a hierarchy is no unit's, takes processes whatever controllers there are, and needs not to be made or removed. cgroup
+#: v2, the hybrid of both, and v1. Where that is not allowed, the command lives as long as the agent.
+_LEAVE_AGENT: t.Final = """
+for c in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+  [ -w $c/cgroup.procs ] && echo $$ >$c/cgroup.procs
+done 2>/dev/null
+"""
+#: The file that comes first fails where a directory takes none; the shell then ends and says why. That of the result has room for
+#: the end from the beginning, so that a disk which is full by then does not matter.
 _OUTPUT: t.Final = """
-umask 077; set -C; : >"$t.o"; : >"$t.e"; set +C
+umask 077; set -C; : >"$t.o"; : >"$t.e"; printf 'began %-58s\\n' $$ >"$t.r"; set +C
+"""
+#: Told from another exit code 127 by a file.
+_IS_THERE: t.Final = """
+( [ "$i" = 0 ] || cd -- "${{D:-.}}"; command -v {program} ) >/dev/null 2>&1 || {{ : >"$t.x"; exit 127; }}
+"""
+#: bash says nothing of what it waits for, but of its jobs in the moment in which they end.
+_RUN_AND_TELL: t.Final = """
+child() {{ {child}; }}
+if [ -n "$BASH_VERSION" ]; then
+  trap 'jobs -l >&2' CHLD; child "$@" <&0 & c=$!
+  while kill -0 $c 2>/dev/null; do wait $c; done; wait $c; r=$?; trap - CHLD
+else ( child "$@" ); r=$?; fi
+"""
+#: Seconds after which a result is worth a request of its own: it stays until the reader has it and says so, or for an hour.
+KEPT_AFTER: t.Final = 5
+#: A pipe that has no reader any more ends no shell; what could not be written to it is kept.
+_REPORT: t.Final = f"""
+k=; read -r w x </proc/uptime; : "${{u:=0}}" "${{w:=0}}"
+[ $(( ${{w%%.*}} - ${{u%%.*}} )) -lt {KEPT_AFTER} ] || k=1
+printf 'ended %s %s %s\\n' "$r" "$u" "$w" 1<>"$t.r"
+[ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o" || k=1
+printf '{{nonce}} ended %s %s %s %s %s\\n' "$r" "$t" "$u" "$w" "${{k:-0}}" >&2 || k=1
+[ ! -s "$t.e" ] || head -c {INLINE_OUTPUT} "$t.e" >&2 || k=1
 """
 _INPUT_ARRIVED: t.Final = """
 c=0; until [ -e "$t.k" ]; do c=$((c+1)); [ $c -lt 200 ] || refuse stdin; sleep 0.05; done
@@ -116,19 +151,27 @@ answer() {
   done
 }
 """
-#: The files are removed while the agent already has what it waits for, but for those that are longer than what was sent: the
-#: reader takes the rest and removes them, or an hour does.
+#: The files are removed while the agent already has what it waits for, but for those that are kept or longer than what was sent:
+#: the reader takes the rest and removes them, or an hour does.
 _TIDY: t.Final = f"""
 {{
-  set -- "$t.i" "$t.k" "$t.d"
+  set -- "$t.i" "$t.k" "$t.d" "$t.x"
   for f in "$t.o" "$t.e"; do
-    if [ ! -s "$f" ] || [ "$(wc -c <"$f")" -lt {INLINE_OUTPUT} ]; then set -- "$@" "$f"; fi
+    if [ -z "$k" ] && {{ [ ! -s "$f" ] || [ "$(wc -c <"$f")" -lt {INLINE_OUTPUT} ]; }}; then set -- "$@" "$f"; fi
   done
-  [ $# = 5 ] && exec rm -f "$@"
+  [ -n "$k" ] || set -- "$@" "$t.r"
+  [ $# = 7 ] && exec rm -f "$@"
   rm -f "$@"
   c=0; while [ $c -lt 720 ] && {{ [ -e "$t.o" ] || [ -e "$t.e" ]; }}; do c=$((c+1)); sleep 5; done
-  rm -f "$t.o" "$t.e"
+  rm -f "$t.o" "$t.e" "$t.r"
 }} </dev/null >/dev/null 2>&1 &
+"""
+#: Waits while the shell around the command is there and has not said how that ended. Where the guest has been started anew its
+#: number is another's.
+_UNTIL_ENDED: t.Final = """
+alive() { [ -n "$G" ] && [ -e "$t.o" ] && kill -0 "$G" 2>/dev/null; }
+until { read -r y r u w 2>/dev/null <"$t.r" && [ "$y" = ended ]; } || ! alive; do sleep 1; done
+read -r y r u w 2>/dev/null <"$t.r"
 """
 _KILL: t.Final = """
 for s in TERM KILL; do
@@ -198,40 +241,43 @@ def stage(nonce: str) -> str:
 def surround(nonce: str, command: Command, source: Input) -> str:
     """Runs the command as its user would after a login, and reports."""
     return f"""{_prepare(nonce, command, source)}
-{_run(command, source)}
-[ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
-read -r w x </proc/uptime
-printf '{nonce} ended %s %s %s %s\\n' "$r" "$t" "$u" "$w" >&2
-[ -s "$t.e" ] && head -c {INLINE_OUTPUT} "$t.e" >&2
-{_TIDY}"""
-
-
-def become(nonce: str, command: Command, source: Input) -> str:
-    """Becomes the command, run as its user would after a login; for sources with a ``redirection``. ``collect`` then reports."""
-    path = f"PATH={shlex.quote(command.env['PATH'])}" if "PATH" in command.env else ""
-    return f"""{_prepare(nonce, command, source)}{_ENVIRONMENT}{path}
-( [ "$i" = 0 ] || cd -- "${{D:-.}}"; command -v {shlex.quote(command.argv[0])} ) >/dev/null 2>&1 || refuse program
 printf '{nonce} started %s\\n' "$u" >&2
-exec {source.redirection} >>"$t.o" 2>>"$t.e"
-{_exports(command)}exec "$@"
-"""
+{_run(command, source)}
+[ "$r" != 127 ] || [ ! -e "$t.x" ] || refuse program
+{_REPORT.replace("{nonce}", nonce)}{_TIDY}"""
 
 
 def collect(nonce: str) -> str:
-    """What ``surround`` prints in the end, of a command that has ended otherwise."""
+    """What ``surround`` prints in the end, of a command that has taken the shell with it."""
     return f"""{_spool(nonce)}
 [ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
 read -r w x </proc/uptime
 printf '{nonce} collected %s %s\\n' "$t" "$w" >&2
 [ -s "$t.e" ] && head -c {INLINE_OUTPUT} "$t.e" >&2
-{_TIDY}"""
+k={_TIDY}"""
+
+
+def await_end(process: int, nonce: str, age: int) -> str:
+    """Waits for the end of a command that the agent knows nothing of any more, or has yet to begin, and prints what ``surround``
+    does. It changes nothing, so that it may be asked for as often as its own answer gets lost.
+
+    :param process: 0 where that is not known
+    :param age: how many seconds ago the command was started
+    """
+    begun = "" if process else 'c=0; until [ -e "$t.r" ] || [ $c = 3 ]; do c=$((c+1)); sleep 1; done\n'
+    return f"""{_spool(nonce)}{begun}{_group(process)}{_is_another(age)}{_UNTIL_ENDED}
+[ "$y" = ended ] || {{ printf '{nonce} lost\\n' >&2; exit 0; }}
+[ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o"
+printf '{nonce} ended %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" >&2
+[ ! -s "$t.e" ] || head -c {INLINE_OUTPUT} "$t.e" >&2
+"""
 
 
 def _prepare(nonce: str, command: Command, source: Input) -> str:
-    files = " ".join(f'"$t.{ending}"' for ending in "ikoed")
+    files = " ".join(f'"$t.{ending}"' for ending in "ikoedrx")
     return "".join(
         (
-            f"read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={PATH}\n{_spool(nonce)}",
+            f"trap '' PIPE; read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={PATH}\n{_LEAVE_AGENT}{_spool(nonce)}",
             f"refuse() {{ rm -f {files}; printf '{nonce} refused %s\\n' \"$1\" >&2; exit 0; }}",
             _OUTPUT,
             _INPUT_ARRIVED if source.staged else "",
@@ -245,16 +291,25 @@ def _prepare(nonce: str, command: Command, source: Input) -> str:
 
 
 def _run(command: Command, source: Input) -> str:
-    child = f'( {_ENVIRONMENT}{_exports(command)}exec "$@" )'
-    output = '>>"$t.o" 2>>"$t.e"'
     answer = command.answer
+    exact = command.tells_signals and answer is None
+    check = _check(command) if exact else ""
+    output = '>>"$t.o" 2>>"$t.e"'
+    child = f'trap - PIPE; {_ENVIRONMENT}{check}{_exports(command)}exec "$@"'
+    if exact and source.redirection is not None:
+        return _RUN_AND_TELL.format(child=f"exec {source.redirection} {output}; {child}")
     if answer is not None:
         words = f"P={shlex.quote(answer.prompt)} A={shlex.quote(answer.password)} W={shlex.quote(answer.success)}"
         feed = f"feed() {{ {source.script()}; }} 2>/dev/null"
-        return f'{words}\n{feed}\n{_ANSWER}answer | {{ {child} {output}; r=$?; set -C; : >"$t.d"; exit $r; }}; r=$?'
+        return f'{words}\n{feed}\n{_ANSWER}answer | {{ ( {child} ) {output}; r=$?; set -C; : >"$t.d"; exit $r; }}; r=$?'
     if source.redirection is None:
-        return f"{{ {source.script()}; }} 2>/dev/null | {child} {output}; r=$?"
-    return f"{child} {source.redirection} {output}; r=$?"
+        return f"{{ {source.script()}; }} 2>/dev/null | ( {child} ) {output}; r=$?"
+    return f"( {child} ) {source.redirection} {output}; r=$?"
+
+
+def _check(command: Command) -> str:
+    path = f"PATH={shlex.quote(command.env['PATH'])}" if "PATH" in command.env else ""
+    return path + _IS_THERE.format(program=shlex.quote(command.argv[0]))
 
 
 def _exports(command: Command) -> str:
@@ -267,8 +322,7 @@ def kill(process_group: int, nonce: str, age: int = 0) -> str:
 
     :param age: how many seconds ago it was started. In a guest that is not up for that long its number is somebody else's.
     """
-    is_another = f'read -r u r 2>/dev/null </proc/uptime && [ "${{u%%.*}}" -lt {age} ] && G='
-    return f"{_spool(nonce)}G={process_group or ''}\n{is_another}{_KILL}{_remove('ikdoe')}"
+    return f"{_spool(nonce)}{_group(process_group)}{_is_another(age)}{_KILL}{_remove('ikdoerx')}"
 
 
 def discard(nonce: str) -> str:
@@ -282,8 +336,18 @@ def sizes(nonce: str) -> str:
 
 
 def clean_up(nonce: str) -> str:
-    """Removes it."""
-    return f"{_spool(nonce)}{_remove('oe')}"
+    """Removes it, and what else was kept."""
+    return f"{_spool(nonce)}{_remove('ikdoerx')}"
+
+
+def _group(process: int) -> str:
+    """The process of the shell around the command, as its own file has it where the agent's reply was lost."""
+    return f"G={process}\n" if process else 'y=; read -r y G x 2>/dev/null <"$t.r"; [ "$y" = began ] || G=\n'
+
+
+def _is_another(age: int) -> str:
+    """Forgets the process when the guest is up for less time than that."""
+    return f'read -r u r 2>/dev/null </proc/uptime && [ "${{u%%.*}}" -lt {age} ] && G=\n'
 
 
 def _spool(nonce: str) -> str:

@@ -61,6 +61,10 @@ class ExecResult(t.NamedTuple):
     truncated: bool
 
 
+class ProcessForgotten(AgentDisappeared):
+    """The agent knows nothing of the process: it was restarted, or has told the end already and the answer was lost."""
+
+
 def start(agent: GuestAgent, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, stdin: bytes = b"") -> int:
     """Start ``argv`` as the agent's user and give its process id back. ``env`` replaces the agent's environment.
 
@@ -81,13 +85,13 @@ def start(agent: GuestAgent, argv: t.Sequence[str], env: t.Mapping[str, str] | N
 def status(agent: GuestAgent, pid: int) -> ExecResult | None:
     """How the process ended and what it printed; None while it runs. The agent tells an end once and then forgets it.
 
-    :raise AgentDisappeared: the agent does not know the process, since it has been restarted.
+    :raise ProcessForgotten: the agent does not know the process, since it has been restarted or its answer was lost.
     """
     try:
         reply = _untrusted.mapping(agent.call("guest-exec-status", {"pid": pid}))
     except CommandFailed as error:
         detail = "the agent was restarted while the command ran, and how it ended is unknown"
-        raise AgentDisappeared(detail, domain=agent.name, command="guest-exec-status") from error
+        raise ProcessForgotten(detail, domain=agent.name, command="guest-exec-status") from error
     return _result(reply) if _untrusted.boolean(reply.get("exited"), "exited") else None
 
 

@@ -5,7 +5,10 @@
 """Commands run in the guest as a user would after a login, with input and output of any size (guest-exec, qemu-ga 2.5).
 
 In the usual case this takes one guest-exec and as many guest-exec-status as it needs to see the end; input that does not fit into
-one request takes two requests more, or a file that is filled before. To tell how a signal ended a command takes two more.
+one request takes two requests more, or a file that is filled before.
+
+What runs is ended by its own deadline or by the user. While its agent cannot be asked it is asked for again (``passing``); where
+the agent knows nothing of it any more, its files in the guest tell.
 """
 
 from __future__ import annotations
@@ -22,16 +25,18 @@ from .. import _untrusted
 from .._client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
+    AgentDisappeared,
     CommandFailed,
     CommandTimeout,
     GuestAgentError,
     InvalidInput,
     OutputTooLong,
     ProtocolError,
+    UnknownOutcome,
     WaitTimeout,
 )
 from .._protocol import REQUEST_MAX
-from . import _login_shell, exec as _exec
+from . import _login_shell, _report, exec as _exec, passing
 from ._login_shell import Answer, Command, Input
 from .content import AgentLane, Lane, Progress, Sink, ignore
 
@@ -51,7 +56,6 @@ _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
 #: For scripts of ours that have nothing to wait for.
 _SHORT: t.Final = 30.0
 _NAME: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_UPTIME: t.Final = re.compile(r"[0-9]{1,12}\.[0-9]{2}")
 _RC: t.Final = re.compile("[0-9]{1,3}")
 _UMASK: t.Final = re.compile("[0-7]{3,4}")
 
@@ -82,6 +86,7 @@ def execute(
     staged: Staged | None = None,
     expected: float = 0.0,
     first: float = _exec.FIRST_PAUSE,
+    patience: float = passing.PATIENCE,
     clock: Clock = SYSTEM_CLOCK,
     sink: Sink | None = None,
 ) -> Result:
@@ -91,10 +96,11 @@ def execute(
     :param staged: input that is in the guest already, instead of ``command.stdin``
     :param expected: the seconds that it will likely take, and ``first`` those before which it is not asked for where that is not
         known: see ``_exec.pauses``
+    :param patience: for how many seconds the agent may be out of reach while it runs
     :param sink: gets what the command prints, piece by piece, instead of the result
     :raise CommandTimeout: it was still running after ``timeout`` seconds; its processes have been killed.
     :raise CommandFailed: it could not be started; the sentence says why.
-    :raise UnknownOutcome: the agent went silent, or was restarted, while it ran.
+    :raise UnknownOutcome: the agent was silent for longer than that, and the command goes on; or nothing tells how it ended.
     """
     check(command)
     deadline = Deadline(timeout, clock)
@@ -102,14 +108,15 @@ def execute(
     run = _Run(agent, command, staged, clock)
     try:
         run.start(lane)
-        ended = run.wait(deadline, expected, first)
+        ended = run.wait(deadline, expected, first, patience)
         if ended is None:
             raise CommandTimeout(f"{command.argv[0]} did not end within {timeout:g} s, and was killed", domain=agent.name)
     except BaseException as error:
-        agent.await_return(error, clock)
-        run.kill()  # costs nothing where it is the agent that went silent
+        if not run.goes_on:
+            agent.await_return(error, clock)
+            run.kill()  # costs nothing where it is the agent that went silent
         raise
-    return _result(agent, lane, run.nonce, ended, sink)
+    return _result(agent, lane, run.nonce, ended, command.tells_signals and command.answer is None, sink)
 
 
 def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress: Progress) -> Staged:
@@ -135,43 +142,89 @@ class _Run:
         self.nonce = staged.nonce if staged else secrets.token_hex(16)
         self._exact = command.tells_signals and command.answer is None
         self._feeder: int | None = None
+        #: the process of the shell around the command, and that which is asked for its end
+        self._group = 0
         self._pid: int | None = None
         self._clock = clock
         self._since = clock.monotonic()
+        #: why it is not known whether it was started
+        self._unheard: UnknownOutcome | None = None
+        #: it is not ours to end, for neither its time is over nor did the user say so
+        self.goes_on = False
 
     def start(self, lane: Lane) -> None:
         if self._staged is not None:
-            self._pid = self._start(self._script(Input(staged=True, packed=self._staged.packed)))
+            self._begin(Input(staged=True, packed=self._staged.packed))
             return
         data = self._command.stdin
-        room = min(_UNREAD_MAX, _room(self._script(Input(staged=True, inline=True, packed=True))))
+        longest = _login_shell.surround(self.nonce, self._command, Input(staged=True, inline=True, packed=True))
+        room = min(_UNREAD_MAX, _room(longest))
         if len(data) <= room:
-            self._pid = self._start(self._script(Input(inline=bool(data))), data)
+            self._begin(Input(inline=bool(data)), data)
         elif self._exact:
             self._stage(data, lane)
-            self._pid = self._start(self._script(Input(staged=True)))
+            self._begin(Input(staged=True))
         else:
             data = gzip.compress(data, 6)
             before, inline = data[: max(0, len(data) - room)], data[max(0, len(data) - room) :]
             if before:
                 self._stage(before, lane)
-            self._pid = self._start(self._script(Input(bool(before), bool(inline), packed=True)), inline)
+            self._begin(Input(bool(before), bool(inline), packed=True), inline)
 
-    def wait(self, deadline: Deadline, expected: float, first: float) -> _exec.ExecResult | None:
-        ended = _exec.wait(self._agent, self._pid or 0, deadline, expected, first)
+    def wait(self, deadline: Deadline, expected: float, first: float, patience: float) -> _exec.ExecResult | None:
+        """How it ended, or None when the deadline comes first."""
+        ended = None
+        for pause in _exec.pauses(expected, first):
+            ended = self._look(deadline, patience)
+            if ended is not None or deadline.expired():
+                break
+            deadline.sleep(pause)
         if ended is not None and self._feeder is not None:
-            _exec.status(self._agent, self._feeder)
+            with contextlib.suppress(GuestAgentError):
+                _exec.status(self._agent, self._feeder)
         return ended
 
     def kill(self) -> None:
         """End the command's processes, remove its files, and let the agent forget it."""
-        with contextlib.suppress(GuestAgentError):
-            age = int(self._clock.monotonic() - self._since)
-            _run_script(self._agent, _login_shell.kill(self._pid or 0, self.nonce, age))
-        for pid in (self._pid, self._feeder):
-            if pid is not None:
-                with contextlib.suppress(GuestAgentError):
-                    _exec.wait(self._agent, pid, Deadline(2.0))
+        _remove(self._agent, _login_shell.kill(self._group, self.nonce, self._age()))
+        for pid in {self._group or None, self._pid, self._feeder} - {None}:
+            with contextlib.suppress(GuestAgentError):
+                _exec.wait(self._agent, t.cast(int, pid), Deadline(2.0))
+
+    def _look(self, deadline: Deadline, patience: float) -> _exec.ExecResult | None:
+        """How it ended; None while it runs."""
+        try:
+            ended = passing.through(self._agent, self._ask, deadline, patience, self._clock)
+        except GuestAgentError:
+            self.goes_on = not deadline.expired()
+            raise
+        if ended is None or _report.read(self.nonce, ended.stderr)[0] != "lost":
+            return ended
+        if self._unheard is not None:
+            raise self._unheard
+        self.goes_on = True
+        _remove(self._agent, _login_shell.clean_up(self.nonce))
+        detail = "the agent was restarted while the command ran, and how it ended is unknown"
+        raise AgentDisappeared(detail, domain=self._agent.name, command="guest-exec-status")
+
+    def _ask(self) -> _exec.ExecResult | None:
+        if self._pid is not None:
+            with contextlib.suppress(_exec.ProcessForgotten):
+                return _exec.status(self._agent, self._pid)
+        self._pid = self._start(_login_shell.await_end(self._group, self.nonce, self._age()))
+        return None
+
+    def _age(self) -> int:
+        return int(self._clock.monotonic() - self._since)
+
+    def _begin(self, source: Input, stdin: bytes = b"") -> None:
+        silence = self._agent.silence
+        try:
+            self._pid = self._group = self._start(_login_shell.surround(self.nonce, self._command, source), stdin)
+        except UnknownOutcome as error:
+            if error is silence:  # nothing was sent
+                raise
+            self._unheard = error
 
     def _stage(self, data: bytes, lane: Lane) -> None:
         """``data`` into the file that the command reads first. One request, which nothing waits for, where it fits."""
@@ -184,10 +237,6 @@ class _Run:
 
     def _start(self, script: str, stdin: bytes = b"") -> int:
         return _start(self._agent, script, stdin)
-
-    def _script(self, source: Input) -> str:
-        write = _login_shell.become if self._exact and source.redirection is not None else _login_shell.surround
-        return write(self.nonce, self._command, source)
 
 
 def check(command: Command) -> None:
@@ -247,51 +296,47 @@ def _spooled(agent: GuestAgent, nonce: str, path: str) -> str:
     return path
 
 
-def _result(agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult, sink: Sink | None = None) -> Result:
+def _result(
+    agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult, tells_signals: bool, sink: Sink | None = None
+) -> Result:
     """What the scripts of ``_login_shell`` say of the command that they ran."""
-    word, rest, stderr = _report(nonce, ended)
+    word, rest, said, stderr = _report.read(nonce, ended.stderr)
+    kept = "0"
     if word == "refused":
         reason = _login_shell.REFUSALS.get(" ".join(rest), "no reason given")
         raise CommandFailed(reason, domain=agent.name, command="guest-exec")
-    if word == "ended" and len(rest) == 4 and _RC.fullmatch(rest[0]):
-        code, place, before, after = rest
-        result = Result(int(code), None, ended.stdout, stderr, _seconds(before, after))
-    elif (word == "started" and len(rest) == 1) or (not word and ended.signal is not None):
-        # It has taken the place of the shell, or has taken the shell with it.
-        found = _collected(agent, nonce)
-        last, collected, stderr = _report(nonce, found)
-        if last != "collected" or len(collected) != 2:
-            raise _unreadable(agent, "the output of a command")
-        place, after = collected
-        rc = ended.rc if ended.signal is None else 128 + ended.signal
-        if rc is None or rc > 255:
-            raise _unreadable(agent, "the end of a command")
-        result = Result(rc, ended.signal, found.stdout, stderr, _seconds(rest[0] if rest else "", after))
+    if word == "ended" and len(rest) == 5 and _RC.fullmatch(rest[0]):
+        code, place, before, after, kept = rest
+        signal = int(code) - 128 if tells_signals and int(code) > 128 and _report.tells_a_signal(said) else None
+        result = Result(int(code), signal, ended.stdout, stderr, _report.seconds(before, after))
+    elif not word and ended.signal is not None:  # it has taken the shell with it
+        place, result = _collected(agent, nonce, ended.signal)
     else:
         detail = f"the shell that starts commands failed: {_untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
         raise CommandFailed(detail, domain=agent.name, command="guest-exec")
     if max(len(result.stdout), len(result.stderr)) >= _login_shell.INLINE_OUTPUT:
         return _completed(agent, lane, nonce, _spooled(agent, nonce, place), result, sink)
+    if kept == "1":
+        _remove(agent, _login_shell.clean_up(nonce))
     if sink is not None:
         sink(result.stdout)
         return result._replace(stdout=b"")
     return result
 
 
-def _collected(agent: GuestAgent, nonce: str) -> _exec.ExecResult:
+def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[str, Result]:
+    """The place of the files, and what is there."""
     try:
-        return _run_script(agent, _login_shell.collect(nonce))
+        found = _run_script(agent, _login_shell.collect(nonce))
     except BaseException:
-        _remove(agent, _login_shell.kill(0, nonce))
+        _remove(agent, _login_shell.clean_up(nonce))
         raise
-
-
-def _report(nonce: str, ended: _exec.ExecResult) -> tuple[str, list[str], bytes]:
-    """The word and the values of the line with the nonce, and what stands behind it; "" where there is no such line."""
-    _said, _found, rest = ended.stderr.partition(nonce.encode() + b" ")
-    line, _newline, stderr = rest.partition(b"\n")
-    word, *values = line.decode("utf-8", "replace").split(" ")
-    return word, values, stderr
+    last, collected, _said, stderr = _report.read(nonce, found.stderr)
+    if last != "collected" or len(collected) != 2:
+        raise _unreadable(agent, "the output of a command")
+    if signal > 127:
+        raise _unreadable(agent, "the end of a command")
+    return collected[0], Result(128 + signal, signal, found.stdout, stderr)
 
 
 def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result, sink: Sink | None) -> Result:
@@ -313,15 +358,9 @@ def _unreadable(agent: GuestAgent, what: str) -> ProtocolError:
     return ProtocolError(f"what the guest says about {what} is not readable", domain=agent.name, command="guest-exec-status")
 
 
-def _seconds(before: str, after: str) -> float:
-    """Between two times that the guest's /proc/uptime gave."""
-    if not _UPTIME.fullmatch(before) or not _UPTIME.fullmatch(after):
-        return 0.0
-    return max(0.0, round(float(after) - float(before), 2))
-
-
 def _sizes(agent: GuestAgent, nonce: str) -> list[int]:
-    words = _run_script(agent, _login_shell.sizes(nonce)).stdout.split()
+    found = passing.through(agent, lambda: _run_script(agent, _login_shell.sizes(nonce)), Deadline(passing.PATIENCE))
+    words = found.stdout.split()
     if len(words) != 2 or not all(re.fullmatch(b"[0-9]{1,15}", word) for word in words):
         raise _unreadable(agent, "the size of a command's output")
     return [int(word) for word in words]
