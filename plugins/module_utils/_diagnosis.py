@@ -34,8 +34,8 @@ FILES: t.Final = (
 )
 _ELSEWHERE: t.Final = "this can only be done in guests of another system"
 _ENFORCE: t.Final = "/sys/fs/selinux/enforce"
-#: strerror(EACCES) at the end of what qemu-ga says; it does not translate.
-_DENIED: t.Final = re.compile(r"Permission denied\W*$")
+#: strerror(EACCES) at the end of what qemu-ga says; it does not translate. What a module adds stands behind a semicolon.
+_DENIED: t.Final = re.compile(r"Permission denied\W*(;|$)")
 _MISSING: t.Final = re.compile(r"No such file or directory\W*$")
 
 

@@ -327,6 +327,13 @@ class UserNotFound(CommandFailed):
     default_hint = "check the name, or create the user in the guest first"
 
 
+class WatchdogFailed(GuestAgentError):
+    """The watchdog of a freeze does not answer, or is gone."""
+
+    kind = "watchdog_failed"
+    default_hint = "look in the system log of the host that executes the module for what ended it"
+
+
 class NotQuiesced(GuestAgentError):
     """The guest was thawed, by itself or by somebody else, before the moment was over that it was frozen for."""
 

@@ -114,18 +114,18 @@ class Domain:
         """The XML that the domain's next start will use (virDomainGetXMLDesc, VIR_DOMAIN_XML_INACTIVE)."""
         return t.cast(str, self._call(lambda: self._handle.XMLDesc(_XML_INACTIVE)))
 
-    def state(self) -> str:
+    def state(self, seconds: float | None = None) -> str:
         """One of ``STATES`` (virDomainGetState; served even when libvirtd's workers are all busy)."""
-        return STATES.get(self._call(lambda: self._handle.state(0))[0], "nostate")
+        return STATES.get(self._call(lambda: self._handle.state(0), seconds)[0], "nostate")
 
     def persistent(self) -> bool:
         return bool(self._call(self._handle.isPersistent))
 
-    def agent_command(self, command: str, request: str, seconds: int) -> str:
+    def agent_command(self, command: str, request: str, seconds: int, patience: float = 0.0) -> str:
         """The agent's reply line (virDomainQemuAgentCommand, libvirt 0.10.0).
 
-        libvirt waits ``seconds`` for the reply. Before 10.2 it may first spend 5 s in its own synchronisation with the agent,
-        whatever ``seconds`` is; the caller does not wait for that.
+        libvirt waits ``seconds`` for the reply. It may first wait 30 s for another agent command to end and, before 10.2, spend
+        5 s in its own synchronisation with the agent, whatever ``seconds`` is. For that the caller waits ``patience`` seconds more.
         """
 
         def send() -> str:
@@ -136,7 +136,7 @@ class Domain:
                 hint = "a name in the guest is not UTF-8, which libvirt's Python binding cannot take"
                 raise ProtocolError("the reply is not UTF-8", domain=self.name, command=command, hint=hint) from None
 
-        return self._call(send, seconds + _GRACE_SECONDS, command)
+        return self._call(send, seconds + _GRACE_SECONDS + patience, command)
 
     def addresses(self, source: str) -> dict[str, list[Address]]:
         """MAC -> addresses as the hypervisor knows them: ``lease`` or ``arp`` (virDomainInterfaceAddresses, 1.2.14)."""

@@ -15,7 +15,9 @@ from ._lanes import LANES_PER_CONNECTION
 T = t.TypeVar("T")
 
 
-def each(action: t.Callable[[T], t.Any], subjects: t.Sequence[T]) -> list[GuestAgentError | None]:
+def each(
+    action: t.Callable[[T], t.Any], subjects: t.Sequence[T], at_once: int = LANES_PER_CONNECTION
+) -> list[GuestAgentError | None]:
     """``action`` on each of ``subjects``, as many at once as a connection takes; their errors, None for who had none."""
 
     def attempt(subject: T) -> GuestAgentError | None:
@@ -27,5 +29,5 @@ def each(action: t.Callable[[T], t.Any], subjects: t.Sequence[T]) -> list[GuestA
 
     if not subjects:
         return []
-    with concurrent.futures.ThreadPoolExecutor(max_workers=LANES_PER_CONNECTION) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=at_once) as pool:
         return list(pool.map(attempt, subjects))

@@ -2,39 +2,99 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Freeze several guests for one moment, each with a watchdog of its own, and thaw them all again.
+"""Freeze one guest or several at a time, each with a watchdog of its own, and thaw them all again.
 
 Watchdogs are armed before the first guest is frozen, so that the guests that are frozen first do not wait for what the others
-need before. Windows' shadow copies hold writes for ten seconds and no longer: Windows guests are frozen last and thawed first.
+need before. Each freezes and thaws its guest over its own connection, so that guests do not wait for each other's requests.
+Windows' shadow copies hold writes for ten seconds and no longer: Windows guests are frozen last and thawed first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import typing as t
 
 from . import _parallel
 from ._client import GuestAgent
-from ._commands import freeze, system
+from ._commands import filesystems, freeze, small_files, system
 from ._deadline import SYSTEM_CLOCK, Deadline
-from ._errors import AgentTimeout, CommandFailed, CommandRefused, GuestAgentError, GuestFrozen, LibvirtFailure, NotQuiesced
-from ._guarded_freeze import check_freezable, guarded_freeze
-from ._watchdog import Order, Watchdog
-from ._watchdog_registry import dismiss
+from ._diagnosis import explain
+from ._errors import (
+    AgentTimeout,
+    CommandFailed,
+    CommandRefused,
+    GuestAgentError,
+    GuestFrozen,
+    InvalidInput,
+    NotQuiesced,
+    WatchdogFailed,
+)
+from ._guarded_freeze import Wish
+from ._watchdog import Order, Release, Watchdog
 
 #: How long Windows holds writes back.
 WINDOWS_SECONDS: t.Final = 10.0
+#: Agent commands at a time on one hypervisor, whose libvirtd has twenty workers for all its clients.
+_AT_ONCE: t.Final = 10
+_MOUNT_TABLE: t.Final = "/proc/self/mountinfo"
+
+
+def check_freezable(agent: GuestAgent, mountpoints: t.Sequence[str] | None) -> freeze.Extent:
+    """Everything that can be known before the first filesystem is frozen, above all that the thaw will be accepted.
+
+    :raise CommandRefused: the agent would refuse the freeze or the thaw.
+    :raise InvalidInput: one of ``mountpoints`` is not a filesystem of the guest; the agent would ignore it silently.
+    :raise CommandFailed: one that keeps data is none that an agent freezes.
+    """
+    freezer = "guest-fsfreeze-freeze" if mountpoints is None else "guest-fsfreeze-freeze-list"
+    for command in (freezer, "guest-fsfreeze-thaw"):
+        agent.require(command)
+    if mountpoints is None and not agent.can("guest-get-fsinfo"):
+        return freeze.Extent()
+    found = filesystems.filesystems(agent)
+    mounted = {each["mount_point"] for each in found}
+    unknown = [path for path in mountpoints or () if path not in mounted]
+    if unknown:
+        raise InvalidInput(
+            f"no filesystem that can be frozen is mounted at {', '.join(unknown)}",
+            domain=agent.name,
+            command=freezer,
+            hint=f"the guest has {', '.join(sorted(mounted)[:20]) or 'none'}",
+        )
+    extent = freeze.extent(found, _mount_table(agent) if mountpoints is None else None, mountpoints)
+    if extent.beyond_reach:
+        raise CommandFailed(
+            f"the agent does not freeze {', '.join(extent.beyond_reach[:20])}",
+            domain=agent.name,
+            command=freezer,
+            hint="name in mountpoints what is to be frozen, or take the snapshot with quiesce=preferred",
+        )
+    return extent
+
+
+def _mount_table(agent: GuestAgent) -> str | None:
+    try:
+        return small_files.read_if_there(agent, _MOUNT_TABLE)
+    except CommandRefused:
+        return None
 
 
 class Member:
     """One guest of the group. ``trouble`` is why it was, or could be, frozen for the moment not or not long enough."""
 
-    def __init__(self, agent: GuestAgent, uuid: str) -> None:
+    def __init__(self, agent: GuestAgent, uuid: str, mountpoints: t.Sequence[str] | None = None) -> None:
         self.agent = agent
         self.uuid = uuid
+        self.mountpoints = mountpoints
         self.trouble: GuestAgentError | None = None
         self.windows = False
         self.seconds: float | None = None
+        self.extent = freeze.Extent()
+        #: how many filesystems are frozen, and what the agent said of a thaw that was done all the same
+        self.count: int | None = None
+        self.warning = ""
+        self.pid: int | None = None
         self._watchdog: Watchdog | None = None
         self._since: float | None = None
 
@@ -46,69 +106,102 @@ class Member:
     def check(self) -> None:
         """Everything that can be known before: above all that the thaw will be accepted.
 
-        :raise GuestAgentError: it cannot be frozen, or somebody else has frozen it.
+        :raise GuestAgentError: it cannot be frozen, or another client has frozen it.
         """
-        if self.agent.frozen():
-            raise GuestFrozen(
-                "the guest is frozen already, and not by this task", domain=self.agent.name, command="guest-fsfreeze-freeze"
-            )
-        check_freezable(self.agent, None)
+        with self._explained():
+            if self.agent.frozen():
+                raise GuestFrozen(
+                    "the guest is frozen already, and not by this task",
+                    domain=self.agent.name,
+                    command="guest-fsfreeze-freeze",
+                    hint="wait for who froze it; virtops.guest_agent.fsfreeze thaws it with state=thawed, or takes the freeze"
+                    " over with force=true",
+                )
+            self.extent = check_freezable(self.agent, self.mountpoints)
         with contextlib.suppress(CommandRefused), self.agent.named():
             self.windows = system.os_info(self.agent)["id"] == "mswindows"
 
     def arm(self, watchdog: Watchdog, order: Order) -> None:
         self._watchdog = watchdog
-        dismiss(self.uuid, but=watchdog.arm(order))
+        with self._explained():
+            self.pid = watchdog.arm(order)
 
     def freeze(self, deadline: Deadline) -> None:
-        seconds = int(deadline.remaining())
-        if self._watchdog is None or seconds < 1:
+        if self._watchdog is None or deadline.expired():
             detail = "the others took all the time that there was to freeze the guests"
             raise AgentTimeout(detail, domain=self.agent.name, command="guest-fsfreeze-freeze", hint="give it a longer timeout")
+        wish = Wish(self.mountpoints, self.extent.wanted, math.ceil(deadline.remaining()), self.extent.doubtful)
         since = SYSTEM_CLOCK.monotonic()
-        with self.agent.named():
-            guarded_freeze(self.agent, None, seconds, self._watchdog)
+        with self._explained():
+            try:
+                self.count = self._watchdog.freeze(wish)
+            except WatchdogFailed as error:
+                self._thaw_alone(error, wish.seconds)
+                raise
         self._since = since
+
+    def keep(self) -> None:
+        """It stays frozen when the task ends, until its time is over.
+
+        :raise GuestAgentError: it does not.
+        """
+        if self._watchdog is not None:
+            try:
+                self._watchdog.keep()
+            except WatchdogFailed as error:
+                self._thaw_alone(error, self.agent.timeout)
+                raise
 
     def thaw(self, seconds: float) -> None:
         """
         :raise NotQuiesced: it is thawed, and was not frozen all the time until now.
-        :raise GuestAgentError: it is not thawed, or nobody knows; the watchdog goes on trying.
+        :raise GuestAgentError: it is not thawed, or it is not known; the watchdog goes on trying.
         """
-        held = self._still_frozen()
-        trouble: GuestAgentError | None = None
+        if self._watchdog is None:
+            return
         try:
-            freeze.thaw(self.agent, self.agent.timeout)
-            if self.agent.frozen():
-                raise CommandFailed("the guest is still frozen", domain=self.agent.name, command="guest-fsfreeze-thaw")
-        except GuestAgentError as error:
-            held = held and not self.windows  # Windows says so when it could not hold writes back until then
-            trouble = error if freeze.thaw_until_thawed(self.agent, seconds) else None
-        self.seconds = round(SYSTEM_CLOCK.monotonic() - (self._since or 0.0), 3)
-        if trouble is not None:
-            trouble.detail = f"{trouble.detail}; the watchdog goes on trying to thaw the guest"
-            raise trouble
-        self.release()
-        if not held or (self.windows and self.seconds > WINDOWS_SECONDS):
+            with self._explained():
+                ended = self._watchdog.thaw(seconds)
+        except WatchdogFailed as error:
+            ended = self._thaw_alone(error, seconds)
+        finally:
+            self.seconds = round(SYSTEM_CLOCK.monotonic() - (self._since or 0.0), 3)
+        self.warning = ended.warning
+        # Windows says so when it could not hold writes back until then.
+        if not ended.held or (self.windows and (ended.warning or self.seconds > WINDOWS_SECONDS)):
             detail = f"the guest did not stay frozen for the {self.seconds:g} s that it took"
             raise NotQuiesced(detail, domain=self.agent.name, command="guest-fsfreeze-thaw")
 
-    def release(self) -> None:
-        """Nothing is frozen, or not any more: the watchdog ends."""
-        if self._watchdog is not None:
-            with contextlib.suppress(LibvirtFailure):  # it has ended already
-                self._watchdog.tell("release")
+    def _thaw_alone(self, error: WatchdogFailed, seconds: float) -> Release:
+        """The watchdog is gone, and with it the knowledge of whose freeze it is: no guest is left frozen for that.
 
-    def _still_frozen(self) -> bool:
+        :raise WatchdogFailed: the guest may be frozen still.
+        """
+        error.domain = self.agent.name
         try:
-            return self.agent.frozen()
-        except GuestAgentError:
             self.agent.retry()
-            return False
+            held = self.agent.frozen()
+            thawed = freeze.thaw_until_thawed(self.agent, seconds)
+        except GuestAgentError as trouble:
+            error.detail = f"{error.detail}; the guest may be frozen ({trouble.detail})"
+            error.hint = "thaw it when its agent answers (virtops.guest_agent.fsfreeze with state=thawed)"
+            raise error from trouble
+        error.detail = f"{error.detail}; the guest is thawed"
+        return Release(held, thawed.warning)
+
+    @contextlib.contextmanager
+    def _explained(self) -> t.Iterator[None]:
+        """What a watchdog or an agent says gets its domain, and the remedy where SELinux or a block list is the reason."""
+        try:
+            with self.agent.named():
+                yield
+        except GuestAgentError as error:
+            error.domain = error.domain or self.agent.name
+            raise explain(self.agent, error, ("guest-fsfreeze-thaw",)) from error.__cause__
 
 
 class Terms(t.NamedTuple):
-    """``timeout``: what the freezes may take, together. ``max_seconds``: when a watchdog thaws its guest (seconds)."""
+    """``timeout``: what the freezes may take, together. ``max_seconds``: when a watchdog thaws its guest (seconds, 0: never)."""
 
     uri: str | None
     timeout: int
@@ -118,16 +211,19 @@ class Terms(t.NamedTuple):
 
 def freeze_all(members: t.Sequence[Member], watchdogs: t.Sequence[Watchdog], terms: Terms) -> None:
     """Freeze those without ``trouble``, and note the trouble of those that could not be."""
-    deadline = Deadline(min(terms.timeout, terms.max_seconds))
+    arm_all(members, watchdogs, terms)
+    deadline = Deadline(min(terms.timeout, terms.max_seconds or terms.timeout))
+    for windows in (False, True):
+        _each([member for member in _well(members) if member.windows == windows], lambda member: member.freeze(deadline))
+
+
+def arm_all(members: t.Sequence[Member], watchdogs: t.Sequence[Watchdog], terms: Terms) -> None:
     armed = dict(zip((id(member) for member in members), watchdogs))
 
     def arm(member: Member) -> None:
-        order = Order(terms.uri, member.uuid, terms.max_seconds, terms.timeout, terms.agent_timeout)
-        member.arm(armed[id(member)], order)
+        member.arm(armed[id(member)], Order(terms.uri, member.uuid, terms.max_seconds, terms.agent_timeout))
 
     _each(_well(members), arm)
-    for windows in (False, True):
-        _each([member for member in _well(members) if member.windows == windows], lambda member: member.freeze(deadline))
 
 
 def thaw_all(members: t.Sequence[Member], seconds: float) -> None:
@@ -141,5 +237,5 @@ def _well(members: t.Iterable[Member]) -> list[Member]:
 
 
 def _each(members: t.Sequence[Member], action: t.Callable[[Member], None]) -> None:
-    for member, trouble in zip(members, _parallel.each(action, members)):
+    for member, trouble in zip(members, _parallel.each(action, members, _AT_ONCE)):
         member.trouble = trouble or member.trouble

@@ -26,6 +26,7 @@ class Report(t.TypedDict):
     quiesced: bool | None
     reason: str
     seconds_frozen: float | None
+    unfrozen: list[str]
     disks: list[dict[str, str]]
     spared: dict[str, str]
 
@@ -50,6 +51,7 @@ def taken(subject: Subject, foreseen: bool) -> Report:
         "quiesced": subject.quiesced if subject.taken and not foreseen else None,
         "reason": subject.reason,
         "seconds_frozen": subject.seconds,
+        "unfrozen": list(subject.member.extent.spared) if subject.member else [],
         "disks": [{"target": target, "image": path, "base": disks[target].chain[0]} for target, path in overlays.items()],
         "spared": {target: disk.spared or "it was not asked for" for target, disk in disks.items() if target not in overlays},
     }
@@ -63,6 +65,7 @@ def as_found(domain: Domain, found: Found) -> Report:
         "quiesced": None,
         "reason": "it was taken before" if found.record else "it is not there",
         "seconds_frozen": None,
+        "unfrozen": [],
         "disks": [{"target": target, "image": path, "base": bases.get(target, "")} for target, path in overlays.items()],
         "spared": {},
     }

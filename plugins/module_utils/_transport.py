@@ -51,15 +51,17 @@ class Transport(t.Protocol):
 class LibvirtTransport:
     """libvirt's own link to the agent (virDomainQemuAgentCommand); it taints the domain ``custom-ga-command`` once a run."""
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain, patience: float = 0.0) -> None:
+        """``patience``: how much longer than its time a reply is waited for, where it must be known what became of a command."""
         self._domain = domain
+        self._patience = patience
 
     @property
     def name(self) -> str:
         return self._domain.name
 
     def exchange(self, request: Request, seconds: int) -> str:
-        return self._domain.agent_command(request.command, request.text, seconds)
+        return self._domain.agent_command(request.command, request.text, seconds, self._patience)
 
     def renew(self, seconds: float) -> None:
         self._domain.renew(seconds)

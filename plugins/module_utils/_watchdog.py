@@ -2,124 +2,158 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The dead man's thaw: a process of its own that thaws a guest when its time is over, whatever became of who froze it.
+"""The dead man's thaw: a process of its own that freezes a guest, and thaws it when its time is over, whatever became of the task.
 
 ``hatch`` forks it while this process has neither threads nor connections. It becomes a session of its own with nothing of the
 task left but one socket, so that it survives the module, the playbook and the SSH connection being killed. It opens its own
-connection to libvirt and says that it is armed only after the agent has answered on it. From then on it hears
+connection to libvirt and says that it is armed only after the agent has answered on it. It sends the freeze itself, so that it
+hears the answer whatever is killed. Then it is told
 
-* ``freezing``: a freeze is about to be sent; its clock starts.
-* ``frozen``: the freeze succeeded. It says that it holds, and looks every second whether somebody has thawed the guest.
-* ``failed``: a freeze may still be under way; it thaws until the guest is thawed and no late freeze can come any more.
-* ``release``: nothing was frozen, or all is thawed; it ends.
-* nothing any more: the task ended or was killed; it goes on by itself.
+* ``freeze``, with what to freeze, or ``take over``, for a guest that is frozen: its clock starts.
+* ``keep``: the freeze is to outlive the task.
+* ``thaw``: it is over.
+* nothing any more: the task was killed, and the guest is thawed at once, unless the freeze is to be kept.
 
-Who thaws the guest, or freezes it anew, on this host dismisses the watchdogs that are still there for it (``dismiss``), so that
-none thaws what it does not guard.
+Who thaws the guest, or freezes it anew, on this host dismisses the watchdogs of earlier freezes (``dismiss``).
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import os
 import signal
 import socket
 import syslog
+import threading
 import typing as t
 
-from . import _watchdog_registry as registry
+from . import _errors, _watchdog_registry as registry
 from ._client import GuestAgent
-from ._commands import freeze
 from ._deadline import Deadline
 from ._errors import (
+    AgentTimeout,
     AgentUnavailable,
     CommandRefused,
     ConnectionLost,
-    DomainNotFound,
     DomainNotRunning,
     GuestAgentError,
     LibvirtFailure,
     ProtocolError,
+    StillInFlight,
     UnknownOutcome,
+    WatchdogFailed,
 )
-from ._hypervisor import Connection, connect
+from ._guarded_freeze import LATE_SECONDS, GuardedFreeze, Sent, Wish
+from ._hypervisor import Connection, Domain, connect
 from ._transport import LibvirtTransport
 
-#: How often it looks whether somebody else has thawed the guest, and tries again after a failure (seconds).
-_PAUSE: t.Final = 1.0
-#: How long it goes on trying when its time is over and the guest does not answer (seconds).
-_PERSISTENCE: t.Final = 24 * 3600.0
-#: A freeze whose sender was killed may wait this long in libvirt for another command to end (VIR_JOB_WAIT_TIME, and a margin).
-_LATE_FREEZE: t.Final = 35.0
+#: How often the watchdog looks whether another client has thawed the guest while the task is at work (seconds).
+_LOOK_SECONDS: t.Final = 1.0
 _CONNECT_SECONDS: t.Final = 20.0
-#: States in which nothing can be frozen. A domain that is paused or suspended keeps what it has.
-_OFF: t.Final = ("shutoff", "crashed")
+#: A connection on which libvirt does not even tell a domain's state is lost.
+_ALIVE_SECONDS: t.Final = 3.0
+_FOR_EVER: t.Final = 10 * 366 * 24 * 3600.0
 
 T = t.TypeVar("T")
 
 
 class Order(t.NamedTuple):
-    """Whom to watch, and how. ``max_seconds`` 0: only until the freeze has succeeded, which may take ``freeze_seconds``."""
+    """Whom to watch, and for how long; ``max_seconds`` 0: only until the freeze is kept."""
 
     uri: str | None
     uuid: str
     max_seconds: float
-    freeze_seconds: float
     agent_timeout: int
 
 
+class Release(t.NamedTuple):
+    """How a freeze ended. held: it lasted until now. warning: what the agent said of a thaw that was done all the same."""
+
+    held: bool
+    warning: str
+
+
 class Watchdog:
-    """The task's end of the socket."""
+    """The task's end of the socket. It raises what went wrong at the other end, and WatchdogFailed when that is gone."""
 
     def __init__(self, link: socket.socket) -> None:
-        self._link = link
+        self._lines = _Lines(link)
+        self._order: Order | None = None
 
     def arm(self, order: Order) -> int:
         """Its process id, once it has proved that it can reach the agent.
 
-        :raise LibvirtFailure: it could not be armed; nothing was frozen.
+        :raise GuestAgentError: it could not be armed; nothing was frozen.
         """
-        self._send(json.dumps(order._asdict()))
-        answer = self._answer(_CONNECT_SECONDS + 2 * order.agent_timeout)
-        if "pid" not in answer:
-            reason = answer.get("error", "it did not answer")
-            raise LibvirtFailure(f"the watchdog could not be armed ({reason}), so nothing was frozen", command="watchdog")
-        return int(answer["pid"])
+        self._order = order
+        try:
+            return int(self._ask({**order._asdict()}, _CONNECT_SECONDS + 2 * order.agent_timeout)["pid"])
+        except GuestAgentError as error:
+            error.detail = f"the watchdog could not be armed ({error.detail}), so nothing was frozen"
+            raise
 
-    def hold(self) -> None:
-        """The guest is frozen: from now on it is the watchdog's.
+    def freeze(self, wish: Wish) -> int:
+        """How many filesystems are frozen now, by it.
 
-        :raise LibvirtFailure: its time was over already, or it is not there any more.
+        :raise GuestAgentError: as ``GuardedFreeze.freeze``.
         """
-        self._send("frozen")
-        if not self._answer(5.0).get("holding"):
-            raise LibvirtFailure("the freeze took so long that the watchdog ended it", command="watchdog")
+        return int(self._ask({"do": "freeze", **wish._asdict()}, 2.0 * wish.seconds)["count"])
 
-    def tell(self, order: str) -> None:
-        """One of ``freezing``, ``failed``, ``release``.
+    def take_over(self) -> None:
+        """A freeze that another client made is its own from now on."""
+        self._ask({"do": "take over"}, 0.0)
 
-        :raise LibvirtFailure: it is not there any more.
+    def keep(self) -> None:
+        """The task ends, and the freeze does not.
+
+        :raise WatchdogFailed: its time was over already, or it is not there any more.
         """
-        self._send(order)
+        if not self._ask({"do": "keep"}, 0.0).get("holding"):
+            raise WatchdogFailed("the guest did not stay frozen until the task ended", command="watchdog")
+
+    def thaw(self, seconds: float) -> Release:
+        """
+        :raise GuestAgentError: the guest is frozen still, or it is not known; the watchdog goes on trying.
+        """
+        answer = self._ask({"do": "thaw", "seconds": seconds}, seconds)
+        return Release(bool(answer.get("held")), str(answer.get("warning", "")))
 
     def leave(self) -> None:
         """Go, and let it do what it was last told."""
-        self._link.close()
+        self._lines.close()
 
-    def _answer(self, seconds: float) -> dict[str, t.Any]:
-        self._link.settimeout(seconds)
-        try:
-            answer = json.loads(self._link.makefile("r").readline() or "{}")
-        except (OSError, ValueError):
-            return {}
-        return answer if isinstance(answer, dict) else {}
+    def _ask(self, words: dict[str, t.Any], seconds: float) -> dict[str, t.Any]:
+        self._lines.say(words)
+        spare = 5.0 + 3.0 * (self._order.agent_timeout if self._order else 0)
+        line = self._lines.next(seconds + spare)
+        if line is None:
+            raise AgentTimeout("the watchdog has no answer of the agent yet, and goes on trying", command="watchdog")
+        answer = _decoded(line)
+        if "error" in answer:
+            raise _error_of(answer["error"])
+        if not answer:
+            raise WatchdogFailed("the watchdog is gone", command="watchdog")
+        return answer
 
-    def _send(self, line: str) -> None:
-        try:
-            self._link.sendall(line.encode() + b"\n")
-        except OSError as error:
-            raise LibvirtFailure("the watchdog is gone", command="watchdog") from error
+
+def _decoded(line: str) -> dict[str, t.Any]:
+    try:
+        answer = json.loads(line or "{}")
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _data_of(error: GuestAgentError) -> dict[str, t.Any]:
+    return {**error.failure(), "kind": type(error).__name__}
+
+
+def _error_of(data: dict[str, t.Any]) -> GuestAgentError:
+    kind = getattr(_errors, data.pop("kind"))
+    error: GuestAgentError = kind(data.pop("detail"), **data)
+    return error
 
 
 def hatch() -> Watchdog:
@@ -157,8 +191,8 @@ def _alone_with(link: socket.socket) -> socket.socket:
 
 
 def _live(link: socket.socket) -> None:
-    orders = _Orders(link)
-    first = orders.next(None)
+    lines = _Lines(link)
+    first = lines.next(None)
     if not first:
         return  # the task ended before it needed us
     order = Order(**json.loads(first))
@@ -166,90 +200,69 @@ def _live(link: socket.socket) -> None:
     try:
         guest.ask(GuestAgent.frozen)
     except GuestAgentError as error:
-        orders.answer(error=str(error))
+        lines.answer(error=_data_of(error))
         return
     with registry.registered(order.uuid) as dismissed:
-        orders.answer(pid=os.getpid())
-        if orders.next(None) != "freezing":
+        lines.answer(pid=os.getpid())
+        wanted = _decoded(lines.next(None) or "")
+        if not wanted:
             return
-        deadline = Deadline(order.max_seconds or order.freeze_seconds + _LATE_FREEZE)
-        vigil = _Vigil(guest, dismissed)
+        frozen = GuardedFreeze(guest, order.uuid, dismissed)
         try:
             signal.signal(signal.SIGTERM, _terminated)
-            _watch(orders, vigil, deadline, forever=not order.max_seconds)
+            deadline = Deadline(order.max_seconds or _FOR_EVER)
+            if _begin(lines, frozen, wanted):
+                _hold(lines, frozen, deadline, forever=not order.max_seconds)
+            frozen.settle()
         except _Terminated:
-            vigil.end(Deadline(_LATE_FREEZE))
+            frozen.end_soon()
 
 
-def _watch(orders: _Orders, vigil: _Vigil, deadline: Deadline, forever: bool) -> None:
-    """Until the freeze's outcome is known, then until its end."""
-    late = Deadline(_LATE_FREEZE)
-    said = orders.next(deadline.remaining())
-    if said == "release":
-        return
-    certain = said == "frozen"
-    if certain:
-        vigil.begin()
-        orders.answer(holding=True)
-        if forever:
-            return
-        late = Deadline(0)
-    thawed = said != "failed" and vigil.wait_for_thaw(deadline, certain)
-    if not thawed:
-        vigil.end(late)
-
-
-class _Vigil:
-    """The watch over one guest. ``dismissed`` waits for a time and says whether somebody else has taken the guest over."""
-
-    def __init__(self, guest: _GuestLink, dismissed: registry.Dismissal) -> None:
-        self._guest = guest
-        self._dismissed = dismissed
-
-    def begin(self) -> None:
-        """Dismissals from before now were meant for other freezes."""
-        self._dismissed.forget()
-
-    def wait_for_thaw(self, deadline: Deadline, certain: bool) -> bool:
-        """Until the guest was seen frozen and then thawed by somebody else (True), or the time is over."""
-        seen_frozen = certain
-        while not deadline.expired():
-            if self._dismissed.wait(min(_PAUSE, deadline.remaining())):
-                return True
-            try:
-                frozen = self._guest.ask(GuestAgent.frozen)
-            except GuestAgentError as error:
-                if _gone(error):
-                    return True
-                continue
-            if seen_frozen and not frozen:
-                return certain
-            seen_frozen = frozen
+def _begin(lines: _Lines, frozen: GuardedFreeze, wanted: dict[str, t.Any]) -> bool:
+    """Freeze, or take over. Whether it holds."""
+    if wanted.pop("do") == "take over":
+        frozen.take_over()
+        lines.answer(holding=True)
+        frozen.dismiss_others()
+        return True
+    try:
+        count = frozen.freeze(Wish(**wanted))
+    except GuestAgentError as error:
+        lines.answer(error=_data_of(error))
         return False
-
-    def end(self, late: Deadline) -> None:
-        """Thaw until the agent says thawed, and (``late``) no freeze can be under way any more."""
-        deadline = Deadline(_PERSISTENCE)
-        while not deadline.expired():
-            try:
-                if self._guest.ask(GuestAgent.frozen):
-                    self._guest.ask(lambda agent: freeze.thaw(agent, agent.timeout))
-                    syslog.syslog(syslog.LOG_WARNING, f"virtops.guest_agent: the watchdog thawed domain {self._guest.name}")
-                elif late.expired():
-                    return
-            except GuestAgentError as error:
-                if _gone(error):
-                    return
-            if self._dismissed.wait(_PAUSE):
-                return
-        syslog.syslog(syslog.LOG_ERR, f"virtops.guest_agent: the watchdog gave up; domain {self._guest.name} may be frozen")
+    lines.answer(count=count)  # first: the task's moment has begun
+    frozen.dismiss_others()
+    return True
 
 
-def _gone(error: GuestAgentError) -> bool:
-    """Nothing is frozen in a domain that is off. (libvirt's own "not running" may be a paused one: the next look tells.)"""
-    return isinstance(error, DomainNotFound) or (
-        isinstance(error, DomainNotRunning) and any(state in error.detail for state in _OFF)
-    )
+def _hold(lines: _Lines, frozen: GuardedFreeze, deadline: Deadline, forever: bool) -> None:
+    """Until the task, or the end of its time, ends it."""
+    said: str | None = None
+    while said is None and not deadline.expired():
+        said = lines.next(min(_LOOK_SECONDS, deadline.remaining()))
+        if said is None and frozen.lost():
+            break
+    if said is None:
+        frozen.settle()
+        said = lines.next(None)
+    wanted = _decoded(said or "")
+    if wanted.get("do") == "keep":
+        lines.answer(holding=forever or not frozen.over)
+        if forever:
+            frozen.let_go()
+        elif not frozen.over:
+            frozen.guard(deadline)
+    elif wanted.get("do") == "thaw":
+        _thaw(lines, frozen, wanted["seconds"])
+
+
+def _thaw(lines: _Lines, frozen: GuardedFreeze, seconds: float) -> None:
+    try:
+        thawed = frozen.thaw(seconds)
+    except GuestAgentError as error:
+        lines.answer(error=_data_of(error))
+    else:
+        lines.answer(held=thawed is not None, warning=thawed.warning if thawed else "")
 
 
 class _GuestLink:
@@ -259,6 +272,7 @@ class _GuestLink:
         self.name = order.uuid
         self._order = order
         self._connection: Connection | None = None
+        self._domain: Domain | None = None
         self._agent: GuestAgent | None = None
 
     def ask(self, question: t.Callable[[GuestAgent], T]) -> T:
@@ -267,6 +281,9 @@ class _GuestLink:
         """
         try:
             return question(self._connected())
+        except StillInFlight:
+            self._drop_if_dead()
+            raise
         except ConnectionLost:
             self._drop()
             raise
@@ -280,6 +297,28 @@ class _GuestLink:
             self._drop()
             raise LibvirtFailure(repr(error)) from error
 
+    def send(self, question: t.Callable[[GuestAgent], t.Any]) -> Sent:
+        reply: concurrent.futures.Future[t.Any] = concurrent.futures.Future()
+        try:
+            self._connected()
+        except GuestAgentError as error:
+            reply.set_exception(error)
+            return Sent(reply, lambda: False)
+        connection, domain = self._connection, t.cast(Domain, self._domain)
+        # An agent of its own: others are asked meanwhile, and one at a time waits for its reply.
+        agent = GuestAgent(LibvirtTransport(domain, LATE_SECONDS), self._order.agent_timeout)
+
+        def wait() -> None:
+            try:
+                reply.set_result(question(agent))
+            except GuestAgentError as error:
+                reply.set_exception(error)
+            except Exception as error:
+                reply.set_exception(LibvirtFailure(repr(error)))
+
+        threading.Thread(target=wait, name="virtops-freeze", daemon=True).start()
+        return Sent(reply, lambda: self._connection is not connection)
+
     def _connected(self) -> GuestAgent:
         if self._connection is None:
             self._connection = connect(self._order.uri, _CONNECT_SECONDS)
@@ -288,34 +327,54 @@ class _GuestLink:
             state = domain.state()
             if state not in ("running", "blocked"):
                 raise DomainNotRunning(f"the domain is {state}", domain=domain.name)
-            self.name = domain.name
+            self.name, self._domain = domain.name, domain
             self._agent = GuestAgent(LibvirtTransport(domain), self._order.agent_timeout)
         return self._agent
 
+    def _drop_if_dead(self) -> None:
+        """No reply: the agent is held by another client, or the connection is half open."""
+        self._agent = None
+        try:
+            if self._domain is not None:
+                self._domain.state(_ALIVE_SECONDS)
+        except GuestAgentError:
+            self._drop()
+
     def _drop(self) -> None:
-        connection, self._connection, self._agent = self._connection, None, None
+        connection, self._connection, self._agent, self._domain = self._connection, None, None, None
         if connection is not None:
             connection.close()
 
 
-class _Orders:
-    """Lines from the task, and answers to it."""
+class _Lines:
+    """One end of the link: words there, as JSON, and words back."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._buffer = b""
 
-    def answer(self, **what: t.Any) -> None:
-        with contextlib.suppress(OSError):  # it may be gone, which changes nothing
-            self._link.sendall(json.dumps(what).encode() + b"\n")
+    def say(self, words: dict[str, t.Any]) -> None:
+        """
+        :raise WatchdogFailed: the other end is gone.
+        """
+        try:
+            self._link.sendall(json.dumps(words).encode() + b"\n")
+        except OSError as error:
+            raise WatchdogFailed("the watchdog is gone", command="watchdog") from error
 
-    def next(self, seconds: float | None) -> str:
-        """The next line; empty when the task is gone, or silent for ``seconds`` (None: for ever)."""
+    def answer(self, **words: t.Any) -> None:
+        with contextlib.suppress(WatchdogFailed):  # the task may be gone: the next line tells
+            self.say(words)
+
+    def next(self, seconds: float | None) -> str | None:
+        """The next line; "" when the other end is gone, None when it is silent for ``seconds`` (None: for ever)."""
         deadline = None if seconds is None else Deadline(seconds)
         while b"\n" not in self._buffer:
             self._link.settimeout(None if deadline is None else max(deadline.remaining(), 0.001))
             try:
                 data = self._link.recv(4096)
+            except socket.timeout:
+                return None
             except OSError:
                 return ""
             if not data:
@@ -323,6 +382,9 @@ class _Orders:
             self._buffer += data
         line, _newline, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
+
+    def close(self) -> None:
+        self._link.close()
 
 
 class _Terminated(BaseException):

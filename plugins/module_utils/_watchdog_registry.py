@@ -2,15 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who watches over which guest on this host, so that a watchdog can be dismissed when the guest is somebody else's.
+"""Who watches over which guest on this host, so that a watchdog can be asked to thaw, or dismissed when the guest is another's.
 
 Each watchdog listens on an abstract unix socket that is named after the domain's UUID and its own process id: it needs no file,
 and ends with the process. Both ends accept nobody but their own user and root.
+
+What it hears says since when that is so (CLOCK_MONOTONIC, which all processes of a host share): the freeze of a watchdog that
+holds since later is another one, and is watched on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import socket
@@ -18,42 +22,63 @@ import struct
 import typing as t
 from pathlib import Path
 
+from ._deadline import Deadline
+
 _PREFIX: t.Final = "virtops.guest_agent/watchdog"
-_WORD: t.Final = b"dismissed"
+_DISMISSED, _THAW = "dismissed", "thaw"
+_HEARD: t.Final = b"."
+_MESSAGE_MAX: t.Final = 64
+_ANSWER_MAX: t.Final = 4096
 _ANSWER_SECONDS: t.Final = 2.0
+#: A watchdog that holds a freeze looks at its socket once a second at least.
+_HEARD_SECONDS: t.Final = 3.0
 _SOCKETS: t.Final = Path("/proc/net/unix")
 
 
-class Dismissal:
-    """A watchdog's ear."""
+class Word(t.NamedTuple):
+    """What a watchdog hears: that its freeze from before ``since`` is over, or is to be thawed and the sender told."""
+
+    thaw: bool
+    since: float
+    link: socket.socket
+
+    def answer(self, **what: t.Any) -> None:
+        with contextlib.suppress(OSError):
+            self.link.sendall(json.dumps(what).encode())
+
+    def close(self) -> None:
+        self.link.close()
+
+
+class Ear:
+    """Where a watchdog is spoken to."""
 
     def __init__(self, listener: socket.socket | None) -> None:
         self._listener = listener
 
-    def wait(self, seconds: float) -> bool:
-        """Whether a dismissal came within ``seconds``."""
+    def wait(self, seconds: float) -> Word | None:
+        """What came within ``seconds``; None for nothing."""
         listener = [] if self._listener is None else [self._listener]
         readable, _writable, _failed = select.select(listener, [], [], seconds)
-        return bool(readable) and self._accept()
+        return self._accept() if readable else None
 
-    def forget(self) -> None:
-        """Whatever has come until now does not count."""
-        while self._listener is not None and select.select([self._listener], [], [], 0)[0]:
-            self._accept()
-
-    def _accept(self) -> bool:
+    def _accept(self) -> Word | None:
         if self._listener is None:
-            return False
-        with contextlib.suppress(OSError):
+            return None
+        with contextlib.suppress(OSError, ValueError):
             link, _address = self._listener.accept()
-            with link:
-                link.settimeout(_ANSWER_SECONDS)
-                return _may(link) and link.recv(len(_WORD)) == _WORD
-        return False
+            link.settimeout(_ANSWER_SECONDS)
+            word, _blank, since = link.recv(_MESSAGE_MAX).decode("ascii", "replace").partition(" ")
+            if word in (_DISMISSED, _THAW) and _may(link):
+                with contextlib.suppress(OSError):  # it need not wait for an answer
+                    link.sendall(_HEARD)
+                return Word(word == _THAW, float(since), link)
+            link.close()
+        return None
 
 
 @contextlib.contextmanager
-def registered(uuid: str) -> t.Iterator[Dismissal]:
+def registered(uuid: str) -> t.Iterator[Ear]:
     """This process watches over the domain. Where there is no such socket to be had it cannot be dismissed, and watches on."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with listener:
@@ -61,21 +86,61 @@ def registered(uuid: str) -> t.Iterator[Dismissal]:
             listener.bind(f"\0{_PREFIX}/{uuid}/{os.getpid()}")
             listener.listen(8)
         except OSError:
-            yield Dismissal(None)
+            yield Ear(None)
         else:
-            yield Dismissal(listener)
+            yield Ear(listener)
 
 
-def dismiss(uuid: str, but: int = 0) -> None:
-    """End the watchdogs of this user over the domain, but for the process ``but``. They do not thaw any more."""
+def dismiss(uuid: str, since: float, but: int = 0) -> None:
+    """End the watchdogs of this user over freezes of the domain from before ``since``, but for the process ``but``."""
+    for link in _told(uuid, _DISMISSED, since, but):
+        link.close()
+
+
+def ask_to_thaw(uuid: str, since: float, seconds: float) -> dict[str, t.Any]:
+    """The answer of a watchdog of this user that has thawed its freeze, from before ``since``; empty where none has."""
+    links = _told(uuid, _THAW, since, 0)
+    deadline, heard = Deadline(_HEARD_SECONDS), False
+    try:
+        while links and not deadline.expired():
+            for link in select.select(links, [], [], deadline.remaining())[0]:
+                data = _received(link)
+                if not data:
+                    links.remove(link)
+                elif data != _HEARD:
+                    return t.cast("dict[str, t.Any]", json.loads(data.lstrip(_HEARD)))
+                elif not heard:
+                    deadline, heard = Deadline(seconds), True
+    finally:
+        for link in links:
+            link.close()
+    return {}
+
+
+def _received(link: socket.socket) -> bytes:
+    try:
+        return link.recv(_ANSWER_MAX)
+    except OSError:
+        return b""
+
+
+def _told(uuid: str, word: str, since: float, but: int) -> list[socket.socket]:
+    links = []
     for name in _names(f"{_PREFIX}/{uuid}/"):
         if name.rpartition("/")[2] == str(but):
             continue
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
             link.settimeout(_ANSWER_SECONDS)
             link.connect(f"\0{name}")
             if _may(link):
-                link.sendall(_WORD)
+                link.sendall(f"{word} {since!r}".encode())
+                links.append(link)
+                continue
+        except OSError:
+            pass
+        link.close()
+    return links
 
 
 def _names(prefix: str) -> list[str]:

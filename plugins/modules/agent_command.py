@@ -123,7 +123,9 @@ import typing as t
 
 from ..module_utils import _argspec, _requests, _untrusted
 from ..module_utils._client import GuestAgent
+from ..module_utils._diagnosis import explain
 from ..module_utils._errors import (
+    CommandBlocked,
     CommandFailed,
     CommandUnknown,
     ConnectionLost,
@@ -160,10 +162,13 @@ def ensure(task: Task) -> Outcome:
     after = {"sent": command} if changes else {}
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
-        _require(agent, command)
-        if task.check_mode and not read_only:
-            return Outcome({"response": None, "request": _shown(command, arguments)}, after=after)
-        return Outcome({"response": _untrusted.plain(_send(agent, command, arguments), _DEPTH, REPLY_MAX)}, after=after)
+        try:
+            _require(agent, command)
+            if task.check_mode and not read_only:
+                return Outcome({"response": None, "request": _shown(command, arguments)}, after=after)
+            return Outcome({"response": _untrusted.plain(_send(agent, command, arguments), _DEPTH, REPLY_MAX)}, after=after)
+        except (CommandBlocked, CommandFailed) as error:
+            raise explain(agent, error, ()) from error.__cause__
 
 
 def _require(agent: GuestAgent, command: str) -> None:

@@ -13,10 +13,12 @@ author: virtops contributors (@virtops)
 description:
   - Freezes or thaws the filesystems of a guest through its agent (qemu-ga), so that what is on its disks is consistent while a
     backup or a storage snapshot is taken. The agent runs its freeze hooks, if it has any.
-  - A freeze is always guarded by a watchdog, a process of its own where the module runs. It is armed before the freeze, having
-    proved that it reaches the agent, and thaws the guest after O(max_seconds) even if the task, the playbook or the connection
-    were killed meanwhile. It ends within a second when the guest is thawed by somebody else, and at once when this module thaws the
-    guest or freezes it anew on the same host.
+  - A freeze is always guarded by a watchdog, a process of its own where the module runs. Once it has proved that it reaches the
+    agent, it freezes the guest. It thaws it after O(max_seconds) even if the playbook or the connection were killed meanwhile, and
+    at once when the task is killed.
+  - The watchdog thaws no freeze but its own. It ends within a second when another client thaws the guest, and at once when this
+    module thaws the guest on the same host. A guest that others thaw and freeze again within half a second looks as if it had
+    stayed frozen, and is thawed after O(max_seconds).
   - The watchdog lives on the host that executes the module. Run the module on the hypervisor (with C(delegate_to)) where the
     guest must be thawed even when the controller itself is lost.
   - Where the end of a login session ends all its processes (C(KillUserProcesses=yes) of systemd-logind) it thaws the guest at once
@@ -33,13 +35,16 @@ options:
     description:
       - Mount points of the filesystems to freeze. Without it all are frozen.
       - The task fails, with nothing left frozen, when one of them is not a mounted filesystem of the guest, or cannot be frozen.
+        Without O(mountpoints) it fails so when a filesystem that keeps data, such as one of ZFS, cannot be frozen.
+      - Several mount points of one device count as one.
       - Thawing always thaws all.
     type: list
     elements: str
   max_seconds:
     description:
       - After how many seconds the watchdog thaws the guest, counted from before the freeze.
-      - V(0) lets the guest stay frozen until somebody thaws it. The watchdog then guards the freeze itself only.
+      - V(0) lets the guest stay frozen until it is thawed by a task or another client. The watchdog then guards the freeze itself
+        only.
     type: int
     default: 60
   timeout:
@@ -50,8 +55,8 @@ options:
     default: 30
   force:
     description:
-      - With O(state=frozen), takes over a freeze that somebody else made. Nothing is frozen anew, and the watchdog is armed over
-        what is frozen. Without it a guest that is frozen already is an error, since nobody knows when it will be thawed.
+      - With O(state=frozen), takes over a freeze that another client made. Nothing is frozen anew, and the watchdog is armed over
+        what is frozen. Without it a guest that is frozen already is an error, because it is not known when it will be thawed.
       - With O(state=thawed), sends the thaw also to a guest that says it is thawed, which runs its thaw hooks.
     type: bool
     default: false
@@ -61,19 +66,22 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
+  - V(thawed) thaws whatever is frozen, also by another client. Do not thaw in the C(always) of a block that has the freeze in it,
+    because a freeze that failed may have failed for another client's freeze. A freeze that fails leaves nothing to thaw.
+  - An agent whose thaw hook fails has thawed all the same. This is a warning.
   - Windows thaws by itself after 10 seconds, and the thaw then reports an error.
   - While a guest is frozen its agent accepts no command but ping, info, freeze status and thaw.
 """
 
 EXAMPLES = r"""
-- name: Take a copy of a guest's disk while nothing is written to it
-  block:
-    - name: Freeze the guest, for no longer than 20 seconds whatever happens
-      virtops.guest_agent.fsfreeze:
-        domain: db1
-        state: frozen
-        max_seconds: 20
+- name: Freeze the guest, for no longer than 20 seconds whatever happens
+  virtops.guest_agent.fsfreeze:
+    domain: db1
+    state: frozen
+    max_seconds: 20
 
+- name: Take a copy of the guest's disk while nothing is written to it
+  block:
     - name: Take a snapshot of the volume
       ansible.builtin.command: lvcreate --snapshot --size 1G --name db1-backup vg0/db1
       changed_when: true
@@ -103,6 +111,13 @@ filesystems:
   returned: success
   type: int
   sample: 3
+unfrozen:
+  description:
+    - Filesystems that cannot be frozen and are hardly ever written to, with their type. These are the firmware's own.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/boot/efi (vfat)"]
 watchdog_pid:
   description: Process id of the watchdog on the host that executed the module, null when there is none.
   returned: success
@@ -111,20 +126,21 @@ watchdog_pid:
 failure:
   description:
     - What went wrong. C(kind) is a stable word such as V(guest_frozen), V(command_blocked), V(agent_timeout),
-      V(agent_not_configured), V(domain_not_running) or V(invalid_input).
+      V(agent_not_configured), V(domain_not_running), V(watchdog_failed) or V(invalid_input).
   returned: failure
   type: dict
   sample: {kind: guest_frozen, domain: db1, command: guest-fsfreeze-freeze, detail: it is frozen already, hint: thaw it first}
 """
 
-from ..module_utils import _argspec, _watchdog
+from ..module_utils import _argspec, _quiesce, _watchdog
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import freeze
-from ..module_utils._errors import CommandFailed, GuestAgentError, GuestFrozen, InvalidInput
-from ..module_utils._guarded_freeze import check_freezable, guarded_freeze
+from ..module_utils._deadline import SYSTEM_CLOCK
+from ..module_utils._errors import InvalidInput
 from ..module_utils._guest import Guest, open_guest
+from ..module_utils._needed import require
 from ..module_utils._task import Outcome, Task, run
-from ..module_utils._watchdog_registry import dismiss
+from ..module_utils._watchdog_registry import ask_to_thaw, dismiss
 
 SPEC = _argspec.Spec(
     {
@@ -142,8 +158,8 @@ def ensure(task: Task) -> Outcome:
     if task.params["mountpoints"] == []:
         raise InvalidInput("mountpoints is empty, which would freeze nothing; leave it out to freeze all filesystems")
     if task.params["state"] == "thawed":
-        with open_guest(task.params) as guest:
-            return _thaw(task, guest.require_agent(), guest.domain.uuid)
+        with open_guest(task.params) as guest, require(guest, ()) as agent:
+            return _thaw(task, agent, guest.domain.uuid)
     # Forked while this process still has neither threads nor connections.
     watchdog = None if task.check_mode else _watchdog.hatch()
     try:
@@ -155,51 +171,47 @@ def ensure(task: Task) -> Outcome:
 
 
 def _freeze(task: Task, guest: Guest, watchdog: _watchdog.Watchdog | None) -> Outcome:
-    agent = guest.require_agent()
-    frozen = agent.frozen()
-    if frozen and not task.params["force"]:
-        raise GuestFrozen(
-            "the guest is frozen already, and not by this task",
-            domain=agent.name,
-            command="guest-fsfreeze-freeze",
-            hint="thaw it with state=thawed, or take the freeze over with force=true",
-        )
-    mountpoints = task.params["mountpoints"] and list(dict.fromkeys(task.params["mountpoints"]))
-    if not frozen:
-        check_freezable(agent, mountpoints)
-    before, after = {"status": "frozen" if frozen else "thawed"}, {"status": "frozen"}
+    params, agent = task.params, guest.require_agent()
+    mountpoints = params["mountpoints"] and list(dict.fromkeys(params["mountpoints"]))
+    member = _quiesce.Member(agent, guest.domain.uuid, mountpoints)
+    taken_over = params["force"] and agent.frozen()
+    if not taken_over:
+        member.check()
+    before, after = {"status": "frozen" if taken_over else "thawed"}, {"status": "frozen"}
+    unfrozen = list(member.extent.spared)
     if watchdog is None:
-        return Outcome({**before, "filesystems": None, "watchdog_pid": None}, before, after)
-    seconds, uuid = task.params["max_seconds"], guest.domain.uuid
-    timeout = min(task.params["timeout"], seconds or task.params["timeout"])
-    pid = watchdog.arm(_watchdog.Order(task.params["uri"], uuid, seconds, timeout, task.params["agent_timeout"]))
-    dismiss(uuid, but=pid)
-    if frozen:
-        count = None
-        watchdog.tell("freezing")
-        watchdog.hold()
-    else:
-        count = guarded_freeze(agent, mountpoints, timeout, watchdog)
-    return Outcome({**after, "filesystems": count, "watchdog_pid": pid if seconds else None}, before, after)
+        return Outcome({**before, "filesystems": None, "unfrozen": unfrozen, "watchdog_pid": None}, before, after)
+    terms = _quiesce.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
+    (_quiesce.arm_all if taken_over else _quiesce.freeze_all)([member], [watchdog], terms)
+    if member.trouble is not None:
+        raise member.trouble
+    if taken_over:
+        watchdog.take_over()
+    member.keep()
+    pid = member.pid if params["max_seconds"] else None
+    return Outcome({**after, "filesystems": member.count, "unfrozen": unfrozen, "watchdog_pid": pid}, before, after)
 
 
 def _thaw(task: Task, agent: GuestAgent, uuid: str) -> Outcome:
     before = {"status": "frozen" if agent.frozen() else "thawed"}
     needed = before["status"] == "frozen" or task.params["force"]
+    nothing: dict[str, object] = {"unfrozen": [], "watchdog_pid": None}
     if not needed or task.check_mode:
-        return Outcome({**before, "filesystems": None, "watchdog_pid": None}, before, {"status": "thawed"})
-    try:
-        count = freeze.thaw(agent, task.params["timeout"])
-    except GuestAgentError as error:
-        trouble = freeze.thaw_until_thawed(agent, task.params["timeout"])
-        if trouble is not None:
-            raise trouble from error
-        count = None
-    if agent.frozen():
-        raise CommandFailed("the guest is still frozen", domain=agent.name, command="guest-fsfreeze-thaw")
-    dismiss(uuid)
+        return Outcome({**before, "filesystems": None, **nothing}, before, {"status": "thawed"})
+    # A watchdog thaws its own freeze and ends: no later freeze is taken for its own, whatever becomes of this task.
+    answer = ask_to_thaw(uuid, SYSTEM_CLOCK.monotonic(), task.params["timeout"]) if before["status"] == "frozen" else {}
+    thawed = freeze.Thawed(**answer) if answer else _thaw_alone(agent, uuid, task.params["timeout"])
+    if thawed.warning:
+        task.warn(f"Domain {agent.name}: the guest is thawed, and its agent reports a failure: {thawed.warning}")
     after = {"status": "thawed"}
-    return Outcome({**after, "filesystems": count, "watchdog_pid": None}, before, after)
+    return Outcome({**after, "filesystems": thawed.filesystems, **nothing}, before, after)
+
+
+def _thaw_alone(agent: GuestAgent, uuid: str, seconds: int) -> freeze.Thawed:
+    since = SYSTEM_CLOCK.monotonic()
+    thawed = freeze.thaw_until_thawed(agent, seconds, first_seconds=seconds)
+    dismiss(uuid, since)
+    return thawed
 
 
 def main() -> None:

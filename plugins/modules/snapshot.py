@@ -15,8 +15,9 @@ description:
     at that moment. Copy or back them up, then merge the new images back with O(state=absent), while the guests work on.
   - Several domains are a consistency group. All are checked first, then all guests are frozen in parallel, all snapshots are taken
     and all guests are thawed, and that is verified. Either each domain has the snapshot in the end, or none.
-  - A watchdog of each guest, a process of its own where the module runs, is armed before the first guest is frozen. It thaws its
-    guest after O(max_seconds), whatever became of the task.
+  - A watchdog of each guest, a process of its own where the module runs, is armed before the first guest is frozen. It freezes and
+    thaws its guest over a connection of its own. It thaws it after O(max_seconds), and at once when the task is killed.
+  - Up to ten guests are frozen at the same time. Larger groups are frozen and thawed in rounds of ten.
   - Says of each domain whether its guest was frozen from before the snapshot until after it, for how long, and if not, why.
 options:
   name:
@@ -41,7 +42,8 @@ options:
     default: present
   quiesce:
     description:
-      - V(required) takes no snapshot unless all guests can be frozen and stay frozen until it is taken.
+      - V(required) takes no snapshot unless all guests can be frozen and stay frozen until it is taken. A guest with a file system
+        that its agent cannot freeze, such as ZFS, is none of these. One that is read-only, or the firmware's, does not matter.
       - V(preferred) freezes those that can be frozen and takes the snapshot of the others as of a machine whose power has failed.
       - V(never) freezes nobody.
     type: str
@@ -137,6 +139,7 @@ domains:
       quiesced: true
       reason: ""
       seconds_frozen: 0.31
+      unfrozen: ["/boot/efi (vfat)"]
       disks: [{target: vda, image: /srv/db1-vda.nightly.qcow2, base: /srv/db1.qcow2}]
       spared: {sda: it is no hard disk}
   contains:
@@ -156,6 +159,11 @@ domains:
     seconds_frozen:
       description: How long it was frozen, from before the freeze was sent until after the thaw was answered; null if it was not.
       type: float
+    unfrozen:
+      description:
+        - File systems that cannot be frozen and are hardly ever written to, with their type. These are the firmware's own.
+      type: list
+      elements: str
     disks:
       description:
         - The disks of the snapshot. C(image) is written to since, C(base) keeps the moment. In check mode what they would be.
@@ -248,6 +256,9 @@ def _take(task: Task, connection, domains: list, watchdogs: list) -> Outcome:
         wish = _group_snapshot.Wish(name, params["description"], params["quiesce"] == "required")
         terms = _quiesce.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
         failure = _group_snapshot.take(group, wish, watchdogs, terms)
+        for each in group:
+            if each.member is not None and each.member.warning:
+                task.warn(f"Domain {each.domain.name}: the guest is thawed, and its agent reports a failure: {each.member.warning}")
     after = {each.found.name: report.taken_state(each, each.taken or task.check_mode) for each in group}
     return Outcome({"domains": [report.taken(each, task.check_mode) for each in group]}, before, after, failure=failure)
 

@@ -109,9 +109,13 @@ class FakeGuest:
         #: commands that never answer, and other errors that the transport meets
         self.silent: set[str] = set()
         self.raises: dict[str, GuestAgentError] = {}
+        #: what happens when the agent has done a command: another client's turn
+        self.after: dict[str, t.Callable[[], None]] = {}
         self.blocked = set(block)
         self.frozen = False
         self.mountpoints = ["/", "/data"]
+        #: what the agent says of a thaw hook that fails, when it has thawed
+        self.thaw_hook = ""
         #: a freeze times out, the agent is deaf for so many requests more, and then it is frozen
         self.freezes_late: int | None = None
         self.busy = 0
@@ -134,6 +138,9 @@ class FakeGuest:
         self._pids.clear()
         self._handles.clear()
 
+    def add_file(self, path: str, content: bytes) -> None:
+        self._files[path] = content
+
     def agent(self, timeout: int = 5) -> GuestAgent:
         return GuestAgent(self, timeout)
 
@@ -154,6 +161,7 @@ class FakeGuest:
             reply = {"return": self._answer(command, arguments)}
         except _Refused as refused:
             reply = refused.reply
+        self.after.get(command, lambda: None)()
         given_back = "id" in message and self.numbers == "returned"
         return json.dumps({**reply, **({"id": message["id"]} if given_back else {})})
 
@@ -237,6 +245,8 @@ class FakeGuest:
     def _fsfreeze_thaw(self) -> int:
         count = len(self.mountpoints) if self.frozen else 0
         self.frozen = False
+        if self.thaw_hook:
+            raise _generic(self.thaw_hook)
         return count
 
     def _exec(self, path: str, arg: t.Sequence[str] = (), **options: t.Any) -> t.Any:

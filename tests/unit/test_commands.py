@@ -339,8 +339,8 @@ def test_freeze_and_thaw(guest: FakeGuest) -> None:
     assert agent.frozen()
     with pytest.raises(_errors.GuestFrozen):
         freeze.freeze(agent, None, 30)
-    assert freeze.thaw(agent, 30) == 2
-    assert freeze.thaw(agent, 30) == 0
+    assert freeze.thaw(agent, 30) == (2, "")
+    assert freeze.thaw(agent, 30) == (0, "")
     assert freeze.freeze(agent, ["/data", "/data", "/none"], 9) == 1
     assert guest.timeouts[-1] == 9
 
@@ -356,7 +356,7 @@ def test_a_count_that_lies(reply: t.Any) -> None:
 def test_thawing_goes_on_until_the_guest_is_thawed(guest: FakeGuest) -> None:
     clock = FakeClock()
     guest.busy = 5  # at work on a freeze that it will complete
-    assert freeze.thaw_until_thawed(guest.agent(), 60, clock) is None
+    assert freeze.thaw_until_thawed(guest.agent(), 60, clock).filesystems == 2
     assert not guest.frozen
     assert len(clock.slept) == 5
 
@@ -364,10 +364,59 @@ def test_thawing_goes_on_until_the_guest_is_thawed(guest: FakeGuest) -> None:
 def test_thawing_says_why_it_gave_up(guest: FakeGuest) -> None:
     clock = FakeClock()
     guest.silent = {"guest-fsfreeze-thaw"}
-    assert isinstance(freeze.thaw_until_thawed(guest.agent(), 10, clock), _errors.AgentTimeout)
+    guest.frozen = True
+    with pytest.raises(_errors.AgentTimeout):
+        freeze.thaw_until_thawed(guest.agent(), 10, clock)
     assert sum(clock.slept) == pytest.approx(10)
     guest.silent.clear()
     guest.replies["guest-fsfreeze-thaw"] = 0
+    with pytest.raises(_errors.CommandFailed, match="still frozen"):
+        freeze.thaw_until_thawed(guest.agent(), 10, FakeClock())
+
+
+def test_a_thaw_hook_runs_once(guest: FakeGuest) -> None:
+    """The agent has thawed when the hook that it runs then fails; or when its reply gets lost."""
     guest.frozen = True
-    trouble = freeze.thaw_until_thawed(guest.agent(), 10, FakeClock())
-    assert "still says frozen" in str(trouble)
+    guest.thaw_hook = "hook exit 1"
+    assert freeze.thaw_until_thawed(guest.agent(), 30, FakeClock()) == (None, "the agent says: hook exit 1")
+    assert guest.sent == ["guest-fsfreeze-thaw", "guest-fsfreeze-status"]
+    guest.raises["guest-fsfreeze-thaw"] = _errors.AgentTimeout("no reply")
+    guest.sent.clear()
+    assert freeze.thaw_until_thawed(guest.agent(), 30, FakeClock()).filesystems is None
+    assert guest.sent == ["guest-fsfreeze-thaw", "guest-fsfreeze-status"]
+
+
+def test_what_is_frozen_after_the_thaw_is_not_ours(guest: FakeGuest) -> None:
+    """Another client was waiting for the agent, and froze the guest as soon as it was thawed."""
+    guest.frozen = True
+    guest.after["guest-fsfreeze-thaw"] = lambda: setattr(guest, "frozen", True)
+    assert freeze.thaw_until_thawed(guest.agent(), 30, FakeClock()).filesystems == 2
+    assert guest.frozen
+
+
+MOUNTS = """22 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
+30 22 0:30 / /tank\\040x rw - zfs tank rw
+31 22 0:40 / /nfs rw - nfs4 host:/x rw
+broken line
+32 22 0:41 / /run rw - tmpfs tmpfs rw
+"""
+EXTENTS = [
+    # device, mount point, type; the mount table; mount points; wanted, beyond reach, spared, doubtful
+    ([("vda1", "/", "ext4"), ("vdb", "/srv", "xfs"), ("vdb", "/srv/bind", "xfs")], "", None, (2, (), (), ())),
+    ([("vda1", "/", "ext4"), ("vdb", "/srv", "xfs"), ("vdb", "/bind", "xfs")], None, ["/srv", "/bind"], (1, (), (), ())),
+    ([("vda1", "/", "ext4"), ("loop1", "/snap/x", "squashfs")], "", None, (1, (), (), ())),
+    ([("vda1", "/", "ext4"), ("vda15", "/boot/efi", "vfat")], "", None, (1, (), ("/boot/efi (vfat)",), ())),
+    ([("vda1", "/", "ext4"), ("vdb", "/x", "exfat")], "", None, (2, (), (), ("/x (exfat)",))),
+    ([("vda1", "/", "ext4")], MOUNTS, None, (1, ("/tank x (zfs)",), (), ())),
+    ([("vda1", "/boot", "ext4")], None, None, (1, ("/",), (), ())),
+    ([("vda1", "/boot", "ext4")], "22 1 0:1 / / rw - rootfs rootfs rw", None, (1, (), (), ())),
+    ([("vda1", "/sysroot", "xfs")], None, None, (1, (), (), ())),
+    ([("\\\\?\\Volume{1}\\", "C:\\", "NTFS"), ("x", "D:\\", "CDFS")], None, None, (1, (), (), ())),
+    ([], None, None, (1, (), (), ())),
+]
+
+
+@pytest.mark.parametrize(("found", "table", "mountpoints", "expected"), EXTENTS)
+def test_what_a_freeze_can_reach(found: t.Any, table: str | None, mountpoints: t.Any, expected: t.Any) -> None:
+    filesystems_ = [{"disk_name": name, "mount_point": place, "file_system_type": kind} for name, place, kind in found]
+    assert freeze.extent(t.cast(t.Any, filesystems_), table, mountpoints) == expected

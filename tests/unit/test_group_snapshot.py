@@ -20,6 +20,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import (
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
+from ansible_collections.virtops.guest_agent.tests.unit.fake_watchdog import FakeWatchdog
 
 BASE = "/srv/base.qcow2"
 TERMS = _quiesce.Terms(None, 30, 60, 5)
@@ -107,27 +108,24 @@ class FakeDomain:
         self.job = ""
 
 
-class FakeWatchdog:
-    def __init__(self) -> None:
-        self.told: list[str] = []
+class GroupWatchdog(FakeWatchdog):
+    """It learns which guest of the group is its own when it is armed."""
+
+    def __init__(self, domains: t.Sequence[FakeDomain]) -> None:
+        super().__init__(domains[0].guest)
+        self._domains = domains
 
     def arm(self, order: t.Any) -> int:
-        assert (order.max_seconds, order.agent_timeout) == (60, 5)
-        self.told.append("arm")
-        return 1
-
-    def tell(self, order: str) -> None:
-        self.told.append(order)
-
-    def hold(self) -> None:
-        self.told.append("frozen")
+        (guest,) = (domain.guest for domain in self._domains if domain.uuid == order.uuid)
+        self.watch(guest)
+        return super().arm(order)
 
 
 class Scene:
     def __init__(self, windows: t.Sequence[str] = ()) -> None:
         self.events: list[str] = []
         self.domains = [FakeDomain(name, number, self.events, FakeGuest()) for number, name in enumerate(("a", "b"), 1)]
-        self.watchdogs = [FakeWatchdog() for _domain in self.domains]
+        self.watchdogs = [GroupWatchdog(self.domains) for _domain in self.domains]
         self.group: list[_group_snapshot.Subject] = []
         for domain in self.domains:
             if domain.name in windows:
@@ -182,7 +180,8 @@ def test_all_are_frozen_when_the_first_snapshot_is_taken_and_thawed_after_the_la
     order = [event.split()[0] for event in scene.events]
     assert order == ["freeze", "freeze", "take", "take", "thaw", "thaw"]
     assert [(subject.quiesced, subject.reason, subject.seconds) for subject in scene.group] == [(True, "", 0.0)] * 2
-    assert [watchdog.told for watchdog in scene.watchdogs] == [["arm", "freezing", "frozen", "release"]] * 2
+    assert [watchdog.told[1:] for watchdog in scene.watchdogs] == [["freeze", "thaw"]] * 2
+    assert all(watchdog.told[0][2:] == (60, 5) for watchdog in scene.watchdogs)
     assert (scene.frozen, scene.chains) == ([False, False], [2, 2])
 
 
@@ -210,7 +209,7 @@ def test_a_freeze_that_fails(error: _errors.GuestAgentError) -> None:
     assert "no snapshot was taken" in str(failure)
     assert not [event for event in scene.events if "take" in event]
     assert (scene.frozen, scene.chains) == ([False, False], [1, 1])
-    assert [watchdog.told[-1] for watchdog in scene.watchdogs] == ["release", "release"]
+    assert [watchdog.frozen.over for watchdog in scene.watchdogs] == [True, True]
 
     scene = Scene()
     scene.domains[1].guest.raises["guest-fsfreeze-freeze"] = error
@@ -286,15 +285,14 @@ def test_a_guest_that_was_thawed_meanwhile(required: bool) -> None:
 
 @pytest.mark.parametrize("required", [True, False])
 def test_a_guest_that_cannot_be_thawed(required: bool) -> None:
-    """Its watchdog is not released."""
+    """Its watchdog goes on."""
     scene = Scene()
     guest = scene.domains[0].guest
     scene.domains[0].while_taken = lambda: guest.silent.update({"guest-fsfreeze-thaw", "guest-fsfreeze-status"})
     failure = scene.take(required)
     assert isinstance(failure, _errors.AgentTimeout)
     assert "the watchdog goes on trying to thaw the guest" in str(failure)
-    assert scene.watchdogs[0].told[-1] == "frozen"
-    assert scene.watchdogs[1].told[-1] == "release"
+    assert [watchdog.frozen.over for watchdog in scene.watchdogs] == [False, True]
     assert scene.chains == ([1, 1] if required else [2, 2])
 
 
@@ -305,7 +303,7 @@ def test_a_thaw_that_thaws_nothing_is_not_believed() -> None:
     assert isinstance(failure, _errors.CommandFailed)
     assert "the guest is still frozen; the watchdog goes on trying to thaw the guest" in str(failure)
     assert scene.frozen == [True, False]
-    assert [watchdog.told[-1] for watchdog in scene.watchdogs] == ["frozen", "release"]
+    assert [watchdog.frozen.over for watchdog in scene.watchdogs] == [False, True]
 
 
 def test_a_group_that_takes_too_long_to_freeze(clock: FakeClock) -> None:

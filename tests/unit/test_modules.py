@@ -11,9 +11,10 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power, _watchdog
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _guarded_freeze, _power, _watchdog
 from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.modules import (
+    agent_command,
     agent_info,
     facts,
     fsfreeze,
@@ -26,6 +27,7 @@ from ansible_collections.virtops.guest_agent.plugins.modules import (
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go
+from ansible_collections.virtops.guest_agent.tests.unit.fake_watchdog import FakeWatchdog
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 
 Run = t.Callable[..., dict[str, t.Any]]
@@ -187,47 +189,24 @@ def test_guest_info_with_states_minds_no_missing_domain(host: Hypervisor, run: R
     assert run(guest_info, domain="none", states=["running"])["guests"] == []
 
 
-class Hatched:
-    """The watchdog of a module under test: it writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[t.Any] = []
-        self.errors: list[_errors.GuestAgentError] = []
-
-    def arm(self, order: _watchdog.Order) -> int:
-        self.told.append(order)
-        for error in self.errors:
-            raise error
-        return 77
-
-    def tell(self, order: str) -> None:
-        self.told.append(order)
-
-    def hold(self) -> None:
-        self.told.append("frozen")
-
-    def leave(self) -> None:
-        self.told.append("left")
-
-
 @pytest.fixture
-def watchdog(monkeypatch: pytest.MonkeyPatch) -> Hatched:
-    hatched = Hatched()
+def watchdog(guest: FakeGuest, monkeypatch: pytest.MonkeyPatch) -> FakeWatchdog:
+    hatched = FakeWatchdog(guest)
     monkeypatch.setattr(_watchdog, "hatch", lambda: hatched)
     return hatched
 
 
-ORDER = _watchdog.Order(samples.URI, samples.uuid(1), 60, 30, 5)
+ORDER = _watchdog.Order(samples.URI, samples.uuid(1), 60, 5)
 FREEZES = [
     # frozen before, arguments, the result, what the watchdog hears
-    (False, {}, {"changed": True, "status": "frozen", "filesystems": 2, "watchdog_pid": 77}, [ORDER, "freezing", "frozen", "left"]),
+    (False, {}, {"changed": True, "status": "frozen", "filesystems": 2, "watchdog_pid": 77}, [ORDER, "freeze", "keep", "left"]),
     (
         False,
         {"max_seconds": 0},
         {"changed": True, "watchdog_pid": None},
-        [ORDER._replace(max_seconds=0), "freezing", "frozen", "left"],
+        [ORDER._replace(max_seconds=0), "freeze", "keep", "left"],
     ),
-    (False, {"mountpoints": ["/", "/"]}, {"changed": True, "filesystems": 1}, [ORDER, "freezing", "frozen", "left"]),
+    (False, {"mountpoints": ["/", "/"]}, {"changed": True, "filesystems": 1}, [ORDER, "freeze", "keep", "left"]),
     (
         False,
         {"check": True, "diff": True},
@@ -236,7 +215,7 @@ FREEZES = [
     ),
     (True, {}, {"failed": True}, ["left"]),
     (True, {"check": True}, {"failed": True}, []),
-    (True, {"force": True}, {"changed": False, "filesystems": None, "watchdog_pid": 77}, [ORDER, "freezing", "frozen", "left"]),
+    (True, {"force": True}, {"changed": False, "filesystems": None, "watchdog_pid": 77}, [ORDER, "take over", "keep", "left"]),
     (False, {"mountpoints": []}, {"failed": True}, []),
     (False, {"mountpoints": ["/none"]}, {"failed": True}, ["left"]),
     (False, {"max_seconds": -1}, {"failed": True}, []),
@@ -246,7 +225,7 @@ FREEZES = [
 
 @pytest.mark.parametrize(("frozen", "arguments", "expected", "told"), FREEZES, ids=range(len(FREEZES)))
 def test_fsfreeze_frozen(
-    guest: FakeGuest, watchdog: Hatched, run: Run, frozen: bool, arguments: dict, expected: dict, told: list
+    guest: FakeGuest, watchdog: FakeWatchdog, run: Run, frozen: bool, arguments: dict, expected: dict, told: list
 ) -> None:
     guest.frozen = frozen
     result = run(fsfreeze, state="frozen", **arguments)
@@ -255,13 +234,14 @@ def test_fsfreeze_frozen(
     assert guest.frozen is (frozen or (not arguments.get("check") and not result.get("failed")))
 
 
-def test_nothing_is_frozen_unwatched(guest: FakeGuest, watchdog: Hatched, run: Run) -> None:
-    watchdog.errors.append(_errors.LibvirtFailure("the watchdog could not be armed", command="watchdog"))
-    assert run(fsfreeze, state="frozen")["failure"]["kind"] == "libvirt_error"
+def test_nothing_is_frozen_unwatched(guest: FakeGuest, watchdog: FakeWatchdog, run: Run) -> None:
+    watchdog.refuses = _errors.WatchdogFailed("the watchdog could not be armed", command="watchdog")
+    failure = run(fsfreeze, state="frozen")["failure"]
+    assert (failure["kind"], failure["domain"]) == ("watchdog_failed", "web")
     assert not any(command.startswith("guest-fsfreeze-freeze") for command in guest.sent)
 
 
-def test_nothing_is_frozen_that_cannot_be_thawed(guest: FakeGuest, watchdog: Hatched, run: Run) -> None:
+def test_nothing_is_frozen_that_cannot_be_thawed(guest: FakeGuest, watchdog: FakeWatchdog, run: Run) -> None:
     guest.blocked.add("guest-fsfreeze-thaw")
     assert run(fsfreeze, state="frozen")["failure"]["command"] == "guest-fsfreeze-thaw"
     assert not any(command.startswith("guest-fsfreeze-freeze") for command in guest.sent)
@@ -269,10 +249,72 @@ def test_nothing_is_frozen_that_cannot_be_thawed(guest: FakeGuest, watchdog: Hat
 
 @pytest.mark.parametrize(("seconds", "timeout", "asked"), [(60, 30, 30), (10, 30, 10), (0, 40, 40)])
 def test_a_freeze_is_not_waited_for_longer_than_its_watchdog(
-    guest: FakeGuest, watchdog: Hatched, run: Run, seconds: int, timeout: int, asked: int
+    guest: FakeGuest, watchdog: FakeWatchdog, run: Run, seconds: int, timeout: int, asked: int
 ) -> None:
     run(fsfreeze, state="frozen", max_seconds=seconds, timeout=timeout)
     assert guest.timeouts[guest.sent.index("guest-fsfreeze-freeze")] == asked
+
+
+def test_a_watchdog_that_is_gone_when_the_freeze_is_to_be_kept(guest: FakeGuest, watchdog: FakeWatchdog, run: Run) -> None:
+    watchdog.dies_at = "keep"
+    result = run(fsfreeze, state="frozen")
+    assert result["failure"]["kind"] == "watchdog_failed"
+    assert "the guest is thawed" in result["msg"]
+    assert not guest.frozen
+
+
+def test_a_thaw_hook_that_fails_is_a_warning(guest: FakeGuest, run: Run) -> None:
+    guest.frozen = True
+    guest.thaw_hook = "fsfreeze hook has failed with status 1"
+    result = run(fsfreeze, state="thawed", timeout=30)
+    assert (result["changed"], result["status"], result["filesystems"]) == (True, "thawed", None)
+    assert "fsfreeze hook has failed" in result["warned"]
+    assert guest.sent.count("guest-fsfreeze-thaw") == 1
+
+
+def test_selinux_that_denies_a_freeze(guest: FakeGuest, watchdog: FakeWatchdog, run: Run) -> None:
+    guest.replies["guest-get-osinfo"] = {"id": "rhel", "version-id": "9.6"}
+    guest.replies["guest-get-fsinfo"] = []
+    guest.add_file("/sys/fs/selinux/enforce", b"1")
+    guest.raises["guest-fsfreeze-freeze"] = _errors.CommandFailed("the agent says: failed to open /mnt: Permission denied")
+    result = run(fsfreeze, state="frozen")
+    assert "SELinux is the reason" in result["failure"]["hint"]
+    assert "semanage permissive -a virt_qemu_ga_t" in result["failure"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (_errors.CommandFailed("the agent says: failed to open /mnt: Permission denied"), "semanage permissive"),
+        (_errors.CommandBlocked("the agent refuses this command"), "FILTER_RPC_ARGS"),
+    ],
+)
+def test_agent_command_names_the_remedy(guest: FakeGuest, run: Run, error: _errors.GuestAgentError, words: str) -> None:
+    guest.replies["guest-get-osinfo"] = {"id": "rhel", "version-id": "9.6"}
+    guest.add_file("/sys/fs/selinux/enforce", b"1")
+    guest.raises["guest-fsfreeze-freeze"] = error
+    result = run(agent_command, command="guest-fsfreeze-freeze")
+    assert result["failure"]["kind"] == error.kind
+    assert words in result["failure"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("filesystems", "table", "unfrozen", "words"),
+    [
+        ([("vda1", "/", "ext4"), ("vda15", "/boot/efi", "vfat")], "", ["/boot/efi (vfat)"], ""),
+        ([("vda1", "/boot", "ext4")], "30 1 0:30 / / rw - zfs rpool/ROOT rw\n", None, "does not freeze / (zfs)"),
+    ],
+)
+def test_what_a_freeze_does_not_reach(
+    guest: FakeGuest, watchdog: FakeWatchdog, run: Run, filesystems: list, table: str, unfrozen: t.Any, words: str
+) -> None:
+    guest.mountpoints = [place for _device, place, kind in filesystems if kind == "ext4"]
+    guest.replies["guest-get-fsinfo"] = [{"name": n, "mountpoint": m, "type": k, "disk": []} for n, m, k in filesystems]
+    guest.add_file("/proc/self/mountinfo", table.encode())
+    result = run(fsfreeze, state="frozen")
+    assert result.get("unfrozen") == unfrozen
+    assert words in result.get("msg", "")
+    assert guest.frozen is (unfrozen is not None)
 
 
 THAWS = [
@@ -443,7 +485,7 @@ def test_after_an_unreadable_reply_the_outcome_is_unknown_and_no_button_is_press
 )
 @pytest.mark.parametrize("state_wanted", ["frozen", "thawed"])
 def test_what_needs_an_agent_says_why_there_is_none(
-    host: Hypervisor, watchdog: Hatched, run: Run, xml: dict, state: int, kind: str, state_wanted: str
+    host: Hypervisor, watchdog: FakeWatchdog, run: Run, xml: dict, state: int, kind: str, state_wanted: str
 ) -> None:
     host.domains = [Domain(guest=FakeGuest(), state=state, **xml)]
     failure = run(fsfreeze, state=state_wanted)["failure"]
@@ -471,7 +513,7 @@ def test_the_watchdogs_own_link(host: Hypervisor, guest: FakeGuest) -> None:
         host.domains[0].current = state
         with pytest.raises(_errors.DomainNotRunning, match=words) as caught:
             link.ask(GuestAgent.frozen)
-        assert _watchdog._gone(caught.value) is (state == 5)
+        assert _guarded_freeze._gone(caught.value) is (state == 5)
     host.domains.clear()
     with pytest.raises(_errors.DomainNotFound):
         link.ask(GuestAgent.frozen)

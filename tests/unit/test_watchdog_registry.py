@@ -20,34 +20,55 @@ def _later(*arguments: object) -> None:
 
 def test_dismissal_reaches_the_watchdog_of_that_domain_only() -> None:
     with registry.registered(samples.uuid(1)) as one:
-        _later(samples.uuid(2))
-        assert not one.wait(0.01)
-        _later(samples.uuid(1))
-        assert one.wait(2)
-        assert not one.wait(0.01)
+        _later(samples.uuid(2), 1.0)
+        assert one.wait(0.01) is None
+        _later(samples.uuid(1), 1234.5678901)
+        word = one.wait(2)
+        assert word is not None
+        assert word[:2] == (False, 1234.5678901)
+        word.close()
+        assert one.wait(0.01) is None
 
 
 def test_but_one_is_spared() -> None:
     with registry.registered(samples.uuid(3)) as mine:
-        _later(samples.uuid(3), os.getpid())
-        assert not mine.wait(0.01)
+        _later(samples.uuid(3), 1.0, os.getpid())
+        assert mine.wait(0.01) is None
 
 
-def test_what_came_before_is_forgotten() -> None:
-    with registry.registered(samples.uuid(4)) as early:
-        _later(samples.uuid(4))
-        early.forget()
-        assert not early.wait(0.01)
-        _later(samples.uuid(4))
-        assert early.wait(2)
+def test_who_watches_is_asked_to_thaw() -> None:
+    answers: list[dict[str, object]] = []
+    with registry.registered(samples.uuid(7)) as ear:
+        thread = threading.Thread(target=lambda: answers.append(registry.ask_to_thaw(samples.uuid(7), 5.0, 5.0)))
+        thread.start()
+        word = ear.wait(2)
+        assert word is not None
+        assert word[:2] == (True, 5.0)
+        word.answer(filesystems=2, warning="")
+        word.close()
+        thread.join()
+    assert answers == [{"filesystems": 2, "warning": ""}]
+
+
+def test_who_watches_over_another_freeze_says_nothing() -> None:
+    answers: list[dict[str, object]] = []
+    with registry.registered(samples.uuid(8)) as ear:
+        thread = threading.Thread(target=lambda: answers.append(registry.ask_to_thaw(samples.uuid(8), 5.0, 5.0)))
+        thread.start()
+        word = ear.wait(2)
+        assert word is not None
+        word.close()
+        thread.join()
+    assert answers == [{}]
+    assert registry.ask_to_thaw(samples.uuid(9), 5.0, 5.0) == {}
 
 
 def test_nobody_there_is_no_error() -> None:
-    registry.dismiss(samples.uuid(5))
+    registry.dismiss(samples.uuid(5), 1.0)
 
 
 def test_whatever_happens_in_a_question_is_an_expected_failure_and_a_signal_is_not() -> None:
-    link = _watchdog._GuestLink(_watchdog.Order("test:///x", samples.uuid(6), 5, 5, 1))
+    link = _watchdog._GuestLink(_watchdog.Order("test:///x", samples.uuid(6), 5, 1))
 
     def ask_with(error: BaseException) -> BaseException:
         def connected() -> object:
