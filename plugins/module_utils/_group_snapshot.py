@@ -10,7 +10,7 @@ import typing as t
 
 from . import _disk_images, _merge, _parallel, _quiesce, _snapshot_plan as _plan
 from ._deadline import Deadline
-from ._errors import GuestAgentError, NotQuiesced
+from ._errors import GuestAgentError, HypervisorUnreachable, NotQuiesced
 from ._guest import Guest
 from ._hypervisor import Domain
 from ._watchdog import Watchdog
@@ -18,6 +18,7 @@ from ._watchdog import Watchdog
 #: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.
 _THAW_SECONDS: t.Final = 2.0
 _UNDO_SECONDS: t.Final = 60.0
+_PAUSE: t.Final = 0.5
 
 
 class Subject:
@@ -121,7 +122,30 @@ def _take(subject: Subject, wish: Wish, deadline: Deadline) -> None:
     others = [target for target in subject.found.disks if target not in subject.overlays]
     xml = _disk_images.snapshot_xml(wish.name, wish.description, subject.overlays, others)
     subject.taken = True  # for all that we know, until it is undone
-    subject.domain.storage.take(xml, max(deadline.remaining(), 1.0))
+    for last in (False, True):
+        try:
+            subject.domain.storage.take(xml, max(deadline.remaining(), 1.0))
+        except GuestAgentError as error:
+            # libvirt, or the link to it, may be back while the guest is frozen, and the request may have got through.
+            if not last and not isinstance(error, HypervisorUnreachable):
+                raise
+            if _look_again(subject.domain, wish.name, deadline).record is None:
+                if last:
+                    raise
+                continue
+        return
+
+
+def _look_again(domain: Domain, name: str, deadline: Deadline) -> _plan.Found:
+    """As ``look``, over another connection where this one is lost."""
+    while True:
+        try:
+            domain.renew(max(deadline.remaining(), 1.0))
+            return look(domain, name)
+        except HypervisorUnreachable:
+            if deadline.expired():
+                raise
+            deadline.sleep(_PAUSE)
 
 
 def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> GuestAgentError:
@@ -129,7 +153,7 @@ def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> 
     deadline = Deadline(_UNDO_SECONDS)
 
     def undo(subject: Subject) -> None:
-        found = look(subject.domain, name)
+        found = _look_again(subject.domain, name, deadline)
         if found.record is not None:
             _merge.merge(subject.domain, name, _plan.removal(found), deadline)
         subject.taken = False

@@ -122,10 +122,8 @@ class Domain:
         return bool(self._call(self._handle.isPersistent))
 
     def agent_command(self, command: str, request: str, seconds: int, patience: float = 0.0) -> str:
-        """The agent's reply line (virDomainQemuAgentCommand, libvirt 0.10.0).
-
-        libvirt waits ``seconds`` for the reply. It may first wait 30 s for another agent command to end and, before 10.2, spend
-        5 s in its own synchronisation with the agent, whatever ``seconds`` is. For that the caller waits ``patience`` seconds more.
+        """The agent's reply line (virDomainQemuAgentCommand, libvirt 0.10.0), which libvirt waits ``seconds`` for. First it may
+        wait 30 s for another command and, until 10.2, 5 s for its own synchronisation: that is waited for with ``patience`` only.
         """
 
         def send() -> str:
@@ -242,6 +240,7 @@ class Connection:
         self._timeout = timeout
         self._deadline = deadline
         self._lanes = Lanes()
+        self._renewing = threading.Lock()
         if events:
             _start_event_loop()
         self.handle: t.Any = self.call(lambda: _open(uri))
@@ -254,11 +253,12 @@ class Connection:
 
     def renew(self, seconds: float, deaf: bool = False) -> None:
         """Connect once more, within ``seconds``, where the connection is lost or ``deaf``; one that is half open looks alive."""
-        if deaf:
-            self._lanes.close()
-            self.handle, self._lanes = None, Lanes()
-        if not _alive(self.handle):
-            self.handle = self.call(lambda: _open(self.uri), seconds)
+        with self._renewing:
+            if deaf:
+                self._lanes.close()
+                self.handle, self._lanes = None, Lanes()
+            if not _alive(self.handle):
+                self.handle = self.call(lambda: _open(self.uri), seconds)
 
     def hostname(self) -> str:
         return t.cast(str, self.call(self.handle.getHostname))

@@ -54,6 +54,9 @@ class FakeDomain:
     def storage(self) -> FakeDomain:
         return self
 
+    def renew(self, seconds: float) -> None:
+        self._events.append(f"renew {self.name}")
+
     def state(self) -> str:
         return "running"
 
@@ -257,19 +260,59 @@ def test_what_cannot_be_taken_back_is_named() -> None:
     assert [subject.taken for subject in scene.group] == [True, False]
 
 
-def test_a_snapshot_whose_outcome_nobody_knows_is_looked_for() -> None:
-    """libvirt took it, and its answer did not come."""
+@pytest.mark.parametrize("got_through", [True, False])
+def test_a_link_that_breaks_while_a_snapshot_is_taken(got_through: bool) -> None:
+    """libvirt took it, and its answer did not come; or it did not, and is asked again."""
     scene = Scene()
     domain = scene.domains[1]
-    take = domain.take
+    take, lost = domain.take, []
 
-    def lost(xml: str, seconds: float) -> None:
+    def taken(xml: str, seconds: float) -> None:
+        if lost:
+            return take(xml, seconds)
+        if got_through:
+            take(xml, seconds)
+        lost.append(True)
+        raise _errors.HypervisorUnreachable("the connection was lost")
+
+    domain.take = taken  # type: ignore[method-assign]
+    assert scene.take() is None
+    assert scene.chains == [2, 2]
+    assert [subject.quiesced for subject in scene.group] == [True, True]
+    assert scene.events.count("take b") == 1
+    assert scene.events.index("renew b") < scene.events.index("thaw b")
+
+
+def test_a_request_that_got_through_after_the_link_broke() -> None:
+    """It was still on its way when it was looked for, and stands in the way of the second one."""
+    scene = Scene()
+    domain = scene.domains[1]
+    take, asked = domain.take, []
+
+    def taken(xml: str, seconds: float) -> None:
+        asked.append(True)
+        if len(asked) == 1:
+            raise _errors.HypervisorUnreachable("the connection was lost")
         take(xml, seconds)
-        raise _errors.HypervisorUnreachable("libvirt did not answer")
+        raise _errors.LibvirtFailure("libvirt says: there is one of this name")
 
-    domain.take = lost  # type: ignore[method-assign]
-    assert "did not answer; no snapshot is left" in str(scene.take())
-    assert scene.chains == [1, 1]
+    domain.take = taken  # type: ignore[method-assign]
+    assert scene.take() is None
+    assert scene.chains == [2, 2]
+
+
+def test_a_libvirt_that_does_not_come_back_in_time(clock: FakeClock) -> None:
+    scene = Scene()
+    domain = scene.domains[1]
+    domain.raises["take"] = _errors.HypervisorUnreachable("the connection was lost")
+
+    def renew(_seconds: float) -> None:
+        if clock.monotonic() < 1070:
+            raise _errors.HypervisorUnreachable("nobody there")
+
+    domain.renew = renew  # type: ignore[method-assign]
+    assert "no snapshot is left" in str(scene.take())
+    assert (scene.frozen, scene.chains) == ([False, False], [1, 1])
 
 
 @pytest.mark.parametrize("required", [True, False])
