@@ -37,6 +37,9 @@ options:
     description:
       - What a host is called, in order of preference. V(name), V(uuid) and V(title) are the domain's, V(guest_hostname) is what
         the guest calls itself. Anything else is a Jinja expression (without braces) over the host's variables.
+      - A domain that a source of this plugin has made a host of already keeps that host's name.
+      - What Ansible's patterns and templates give a meaning is replaced by C(_) in libvirt's names, with a warning. A domain
+        that is called C(localhost), or like an address of loopback, gets a part of its UUID appended.
       - A name that the guest has a say in is used only if it is a proper host name that no other host has, and is not
         C(localhost) or an address. The domain's name is used when nothing else can be.
       - Two domains never become one host. Where several want the same name it belongs to the one that has it from libvirt, or
@@ -135,12 +138,16 @@ options:
     description:
       - Where to take addresses from, in order of preference. V(agent) is what the guest says of an interface that its domain has,
         V(lease) and V(arp) are what the hypervisor knows and is asked for only where the agent gave no address, V(agent_unverified)
-        is what the guest says of an interface that its domain does not have.
-      - An address that several domains claim is used for none of them, unless the hypervisor confirms whose it is.
+        is what the guest says of an interface that its domain does not have, or that is in user-mode networking (slirp, passt).
+      - V(forward) is a port of the hypervisor that passt forwards to the guest's port 22. It is used where no address is known, and
+        only without O(address_cidrs) and O(address_networks). C(ansible_host) and C(ansible_port) are the hypervisor's then.
+      - An address that several domains claim is used for none of them, unless the hypervisor confirms whose it is. Where several
+        hypervisors confirm it, a lease of the controller's own libvirt decides. What is not used is said in a warning.
+      - An address of the controller or of the hypervisor itself is never used, unless it is on a NIC with the controller's own MAC.
     type: list
     elements: str
-    choices: [agent, lease, arp, agent_unverified]
-    default: [agent, lease, arp]
+    choices: [agent, lease, arp, agent_unverified, forward]
+    default: [agent, lease, arp, forward]
   connection:
     description:
       - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
@@ -174,6 +181,8 @@ options:
   timeout:
     description:
       - How long all may take together, in seconds. Guests that were not reached by then have the agent status V(unknown).
+      - A domain that is listed and whose XML libvirt does not give has that status too, null for what the XML says, and a warning.
+        An inventory with such a domain is not cached.
     type: float
     default: 30
   concurrency:
@@ -189,7 +198,7 @@ options:
   stale:
     description:
       - Keep each guest's last good answer in the cache, and use it when its agent is silent. C(guest_agent.stale) is true then, and
-        C(guest_agent.status) stays what it is.
+        C(guest_agent.status) stays what it is. An old address gives way to any other guest's.
       - Needs O(cache_plugin) to be one that outlives the run, such as C(jsonfile); O(cache) itself may be off.
     type: bool
     default: false
@@ -247,17 +256,19 @@ probes:
 import hashlib
 import importlib
 import json
+import socket
 import typing as t
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 
-from ..module_utils._addresses import assign, usable
+from ..module_utils._addresses import assign
 from ..module_utils._errors import GuestAgentError
+from ..module_utils._own_addresses import host_of
 from ..module_utils._plan import Gathered
 from ..module_utils._query import Selection
 from ..module_utils._record import Record, key
-from ..plugin_utils import _hostvars, _names, _options, _stale
+from ..plugin_utils import _hostvars, _names, _options, _reachable, _stale
 from ..plugin_utils._guest_of_host import AGENT_CONNECTION
 from ..plugin_utils._unsafe import untrusted
 
@@ -289,14 +300,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.load_cache_plugin()
         cache_key = self._cache_key(path)
         if cache:
-            try:
-                return t.cast("list[Record]", self._cache[cache_key])
-            except KeyError:
-                pass
+            cached = _stale.kept(self._cache.get(cache_key))
+            if cached is not None:
+                return list(cached.values())
         gathered = self._gathered(path, selection)
         complete = not any(record["agent"]["status"] == "unknown" for record in gathered.records)
-        if complete and not gathered.failures:
-            self._cache[cache_key] = gathered.records
+        if complete and not gathered.failures and not gathered.troubles:
+            self._cache[cache_key] = _stale.keep({_stale.key(record): record for record in gathered.records})
         return gathered.records
 
     def _gathered(self, path: str, selection: Selection) -> Gathered:
@@ -307,6 +317,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for error in gathered.failures.values():
             if self.get_option("on_unreachable") == "fail":
                 raise error
+            self.display.warning(f"{self.NAME}: {error}")
+        for error in gathered.troubles:
             self.display.warning(f"{self.NAME}: {error}")
         if self.get_option("stale"):
             if self.get_option("cache_plugin") in ("memory", "ansible.builtin.memory"):
@@ -322,11 +334,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.get_option("cache_plugin"), _timeout=0, **{name: value for name, value in given.items() if value is not None}
         )
         keeper_key = f"last_{self._cache_key(path)}"
-        try:
-            last = keeper[keeper_key]
-        except KeyError:
-            last = {}
-        keeper[keeper_key] = _stale.remember(records, last)
+        last = _stale.kept(keeper.get(keeper_key)) or {}
+        keeper[keeper_key] = _stale.keep(_stale.remember(records, last))
         keeper.set_cache()
         _stale.fill(records, last)
 
@@ -339,23 +348,29 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         # A guest that is left out keeps its address all the same.
         claims = {key(record): record["addresses"] for record in gathered}
         policy = _options.address_policy(self.get_option)
-        addresses = assign(claims, policy)
+        addresses = assign(claims, policy, {key(record) for record in gathered if _is_near(record)})
         records = [record for record in gathered if selection.after_agent(record)]
-        for record in records:
-            unused = {c["address"] for c in usable(record["addresses"], policy)}
-            for address in sorted(unused - set(addresses[key(record)])):
-                self.display.v(f"{self.NAME}: {address} is not used for {record['libvirt']['name']}: other domains claim it too.")
+        found = [self._found(record, addresses[key(record)]) for record in records]
+        for sentence in _reachable.sentences(found, policy) if self.get_option("connection") in ("auto", "ssh") else ():
+            self.display.warning(f"{self.NAME}: {sentence}")
         variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
         if any(host.get_vars().get("ansible_connection") == AGENT_CONNECTION for host in self.inventory.hosts.values()):
             _load_connection()
 
+    def _found(self, record: Record, addresses: list[str]) -> _reachable.Found:
+        way = _hostvars.connection_vars(record, addresses, self.get_option("connection"), self._forward(record))
+        return _reachable.Found(record, addresses, "ansible_host" in way or way.get("ansible_connection") == AGENT_CONNECTION)
+
+    def _forward(self, record: Record) -> tuple[str, int] | None:
+        return _hostvars.forwarded_ssh(record) if _options.uses_forwards(self.get_option) else None
+
     def _variables(self, record: Record, addresses: list[str]) -> dict[str, t.Any]:
         prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
         return {
             **_hostvars.host_vars(record, addresses, prefix, suffix),
-            **_hostvars.connection_vars(record, addresses, self.get_option("connection")),
+            **_hostvars.connection_vars(record, addresses, self.get_option("connection"), self._forward(record)),
         }
 
     def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:
@@ -364,6 +379,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         groups |= {group for record in records for group in _hostvars.group_names(record, self.get_option("group_by"))}
         taken |= {*self.inventory.hosts, *groups}
         preference = self.get_option("hostnames")
+        known = _names.hosts_of_domains({name: host.get_vars() for name, host in self.inventory.hosts.items()})
+        ours = {(record["libvirt"][place], record["libvirt"]["uuid"]) for record in records for place in ("uri", "hypervisor")}
+        foreign = {name for domain, name in known.items() if domain not in ours}
         candidates = []
         for record, host_vars in zip(records, variables):
 
@@ -376,18 +394,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                     self.display.v(f"{self.NAME}: hostnames: {expression!r} cannot be evaluated: {error}")
                     return None
 
-            candidates.append(_names.choose(record, preference, evaluate, taken))
-        names, sentences = _names.distinct(records, candidates, {*groups, *self._foreign(records)})
+            settled = _names.settled(record, known)
+            candidates.append(settled or _names.choose(record, preference, evaluate, taken))
+        names, sentences = _names.distinct(records, candidates, {*groups, *foreign})
         for sentence in sentences:
             self.display.warning(sentence)
         return names
-
-    def _foreign(self, records: list[Record]) -> set[str]:
-        """Hosts that another source of this plugin has made of other domains."""
-        ours = {record["libvirt"]["uuid"] for record in records}
-        variable = f"{self.get_option('hostvars_prefix')}libvirt_uuid{self.get_option('hostvars_suffix')}"
-        known = {name: host.get_vars().get(variable) for name, host in self.inventory.hosts.items()}
-        return {name for name, uuid in known.items() if uuid is not None and uuid not in ours}
 
     def _add_host(self, name: str, record: Record, host_vars: dict[str, t.Any]) -> None:
         self.inventory.add_host(name)
@@ -401,6 +413,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         all_vars = {**host_vars, **self.inventory.get_host(name).get_vars()}
         self._add_host_to_composed_groups(self.get_option("groups"), all_vars, name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), all_vars, name, strict=strict)
+
+
+def _is_near(record: Record) -> bool:
+    """Whether the domain's hypervisor is this computer, and not one that a socket here leads to."""
+    name = record["libvirt"]["hypervisor"].split(".")[0].lower()
+    return host_of(record["libvirt"]["uri"]) is None and name == socket.gethostname().split(".")[0].lower()
 
 
 def _load_connection() -> None:

@@ -13,8 +13,11 @@ import typing as t
 from ._errors import InvalidInput
 
 #: Where an address is known from. ``agent``: the agent, on a NIC that the domain has; ``lease`` and ``arp``: the hypervisor;
-#: ``agent_unverified``: the agent, on an interface that the domain does not have (bridges of containers, tunnels, inventions).
+#: ``agent_unverified``: the agent, on an interface that the domain does not have (bridges of containers, tunnels, inventions),
+#: or on a NIC in user-mode networking, where no address leads to the guest.
 SOURCES: t.Final = ("agent", "lease", "arp", "agent_unverified")
+#: An address of the hypervisor or of the computer that asks it, whatever the guest says of it. No policy uses it.
+OWN: t.Final = "own"
 _VERIFIED: t.Final = frozenset({"lease", "arp"})
 _Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -22,12 +25,17 @@ _Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 _Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
-class Candidate(t.TypedDict):
+class _Candidate(t.TypedDict):
     address: str
     prefix: int
     mac: str | None
     network: str | None
     source: str
+
+
+class Candidate(_Candidate, total=False):
+    #: an old answer of a guest that is silent now
+    stale: bool
 
 
 class AddressPolicy(t.NamedTuple):
@@ -56,11 +64,16 @@ def parse_cidrs(texts: t.Iterable[str], option: str) -> tuple[_Network, ...]:
 _K = t.TypeVar("_K", bound=t.Hashable)
 
 
-def assign(claims: t.Mapping[_K, t.Sequence[Candidate]], policy: AddressPolicy) -> dict[_K, list[str]]:
-    """The addresses of each domain that are usable and its own, best first."""
+def assign(
+    claims: t.Mapping[_K, t.Sequence[Candidate]], policy: AddressPolicy, near: t.Container[_K] = frozenset()
+) -> dict[_K, list[str]]:
+    """The addresses of each domain that are usable and its own, best first.
+
+    :param near: domains of the hypervisor that this very computer is
+    """
     allowed = {key: usable(candidates, policy) for key, candidates in claims.items()}
     known = {key: [c for c in candidates if c["source"] in _VERIFIED] for key, candidates in claims.items()}
-    foreign = contested({key: [*candidates, *known[key]] for key, candidates in allowed.items()})
+    foreign = contested({key: [*candidates, *known[key]] for key, candidates in allowed.items()}, near)
     return {
         key: [c["address"] for c in candidates if (key, canonical(c["address"])) not in foreign]
         for key, candidates in allowed.items()
@@ -81,21 +94,35 @@ def usable(candidates: t.Sequence[Candidate], policy: AddressPolicy) -> list[Can
     return list(once.values())
 
 
-def contested(claims: t.Mapping[_K, t.Sequence[Candidate]]) -> set[tuple[_K, str]]:
+def contested(claims: t.Mapping[_K, t.Sequence[Candidate]], near: t.Container[_K] = frozenset()) -> set[tuple[_K, str]]:
     """(key, address) for every address that several domains claim and that the claimant's hypervisor does not confirm.
 
     A guest may claim any address on a NIC of its own. Where two claim the same one, only what the hypervisor itself knows (a
-    lease, ARP) decides; a claim without that gives way, so that no guest takes another's place.
+    lease, ARP) decides; a claim without that gives way, so that no guest takes another's place. An old claim gives way to any
+    other. Of several that hypervisors confirm, the lease of this computer's own network decides: its packets go there.
     """
-    claimants: dict[str, set[_K]] = collections.defaultdict(set)
-    confirmed: dict[str, set[_K]] = collections.defaultdict(set)
+    claims_of: dict[str, list[tuple[_K, Candidate]]] = collections.defaultdict(list)
     for key, candidates in claims.items():
         for candidate in candidates:
-            address = canonical(candidate["address"])
-            claimants[address].add(key)
-            if candidate["source"] in _VERIFIED:
-                confirmed[address].add(key)
-    return {(key, address) for address, keys in claimants.items() if len(keys) > 1 for key in keys if confirmed[address] != {key}}
+            claims_of[canonical(candidate["address"])].append((key, candidate))
+    foreign: set[tuple[_K, str]] = set()
+    for address, found in claims_of.items():
+        claimants = {key for key, _candidate in found}
+        if len(claimants) > 1:
+            foreign |= {(key, address) for key in claimants - _owner(found, near)}
+    return foreign
+
+
+def _owner(claims: t.Sequence[tuple[_K, Candidate]], near: t.Container[_K]) -> set[_K]:
+    """Whose an address is; empty where that is not known."""
+    fresh = [(key, candidate) for key, candidate in claims if not candidate.get("stale")]
+    confirmed = {key for key, candidate in fresh if candidate["source"] in _VERIFIED}
+    leased_here = {key for key, candidate in fresh if candidate["source"] == "lease" and key in near}
+    alone = {key for key, _candidate in fresh}
+    for owners in (confirmed, leased_here) if confirmed else (alone,):
+        if len(owners) == 1:
+            return owners
+    return set()
 
 
 def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None:

@@ -19,6 +19,7 @@ _KIB: t.Final = {"b": 1 / 1024, "bytes": 1 / 1024, "k": 1, "KiB": 1, "M": 1024, 
 
 #: No honest number is longer.
 _DIGITS_MAX: t.Final = 24
+_PORTS: t.Final = 65536
 #: Parts of an address: libvirt writes them in decimal and in hexadecimal.
 _PLACE: t.Final = re.compile(r"0x[0-9a-f]{1,8}|[0-9]{1,9}", re.ASCII | re.IGNORECASE)
 #: Whoever copies, templates or dumps metadata goes down in it by calling himself: what is deeper is left out.
@@ -28,11 +29,24 @@ METADATA_DEPTH_MAX: t.Final = 32
 Pci = tuple[int, int, int, int]
 
 
+class Forward(t.NamedTuple):
+    """So many TCP ``ports`` of the hypervisor, from ``port`` on, lead to the guest's from ``to`` on (<portForward> of passt)."""
+
+    #: the hypervisor's address that listens; None for all of them
+    address: str | None
+    port: int
+    to: int
+    ports: int
+
+
 class Nic(t.NamedTuple):
     mac: str
     #: the libvirt network, bridge or host device it is plugged into; "user" for user-mode networking
     network: str
     target_dev: str | None
+    #: it ends in QEMU (slirp) or in passt: no address of the guest leads to it
+    user_mode: bool = False
+    forwards: tuple[Forward, ...] = ()
 
 
 class Disk(t.NamedTuple):
@@ -170,12 +184,35 @@ def _memory_mib(memory: ET.Element | None) -> int:
 
 
 def _nic(nic: ET.Element) -> Nic:
-    source = nic.find("source")
-    places = ("network", "bridge", "dev", "path") if source is not None else ()
-    network = next((source.get(key, "") for key in places if source is not None and source.get(key)), nic.get("type", ""))
+    source, kind = nic.find("source"), nic.get("type", "")
+    passt = nic.find("backend[@type='passt']") is not None
+    user_mode = kind == "user" or (kind == "vhostuser" and passt)
+    places = ("network", "bridge", "dev", "path") if source is not None and not user_mode else ()
+    network = next((source.get(key, "") for key in places if source is not None and source.get(key)), kind)
     mac, target = nic.find("mac"), nic.find("target")
-    address = "" if mac is None else mac.get("address", "").lower()
-    return Nic(address, network, None if target is None else target.get("dev"))
+    return Nic(
+        mac="" if mac is None else mac.get("address", "").lower(),
+        network="user" if user_mode else network,
+        target_dev=None if target is None else target.get("dev"),
+        user_mode=user_mode,
+        forwards=tuple(_forwards(nic)) if passt else (),
+    )
+
+
+def _forwards(nic: ET.Element) -> t.Iterator[Forward]:
+    """Without a range passt takes the ports that are free; which these are is not known, and 22 is often the hypervisor's own."""
+    for forward in nic.iterfind("portForward[@proto='tcp']"):
+        ranges = [(piece, *_ports(piece)) for piece in forward.iterfind("range")]
+        barred = [(first, last) for piece, first, last, _to in ranges if piece.get("exclude") == "yes"]
+        for piece, first, last, to in ranges:
+            free = piece.get("exclude") != "yes" and not any(start <= last and first <= end for start, end in barred)
+            if free and 0 < first <= last < _PORTS and 0 < to < _PORTS:
+                yield Forward(forward.get("address"), first, to, last - first + 1)
+
+
+def _ports(piece: ET.Element) -> tuple[int, int, int]:
+    first = _number(piece.get("start"))
+    return first, _number(piece.get("end")) or first, _number(piece.get("to")) or first
 
 
 def _disks(root: ET.Element) -> tuple[Disk, ...]:

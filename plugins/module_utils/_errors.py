@@ -85,6 +85,12 @@ class LibvirtFailure(GuestAgentError):
     status = "unknown"
 
 
+class DomainBusy(LibvirtFailure):
+    """Another job of libvirt's holds the domain, or a QEMU that does not answer its monitor."""
+
+    kind = "domain_busy"
+
+
 class DomainNotFound(GuestAgentError):
     kind = "domain_not_found"
     status = "not_running"

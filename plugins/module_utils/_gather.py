@@ -6,7 +6,7 @@
 
 Each hypervisor has a thread of its own that lists its domains, and up to ``concurrency`` more that ask them, five on a
 connection. The caller waits for all of them, and never longer than ``timeout``: a domain that was not reached by then keeps
-what is known without it.
+what is known without it, which is at least what its hypervisor lists.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ from ._deadline import Deadline
 from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
 from ._hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
 from ._lanes import LANES_PER_CONNECTION
+from ._own_addresses import OwnAddresses
 from ._plan import Gathered, Plan
 from ._transport import LibvirtTransport
+
+#: Of domains in one sentence.
+_NAMED_MAX: t.Final = 5
 
 
 def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:
@@ -43,7 +47,8 @@ def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:
         for sweep in sweeps:
             sweep.close()
     records.sort(key=lambda record: (record["libvirt"]["uri"], record["libvirt"]["name"]))
-    return Gathered(records, {sweep.uri: sweep.failure for sweep in sweeps if sweep.failure is not None})
+    failures = {sweep.uri: sweep.failure for sweep in sweeps if sweep.failure is not None}
+    return Gathered(records, failures, [trouble for sweep in sweeps for trouble in sweep.troubles()])
 
 
 class _Sweep:
@@ -60,6 +65,10 @@ class _Sweep:
         self._jobs: queue.SimpleQueue[DomainSummary] = queue.SimpleQueue()
         self._records: dict[str, _record.Record] = {}
         self._domains: dict[str, Domain] = {}
+        #: those of which nothing is known yet but that they are listed, and those of which nothing more can be
+        self._pending: dict[str, DomainSummary] = {}
+        self._untold: dict[str, tuple[DomainSummary, GuestAgentError]] = {}
+        self._own = OwnAddresses("")
         self._open = 0
         self._listed = False
         self._hostname = ""
@@ -81,7 +90,22 @@ class _Sweep:
         if self._crash is not None:
             raise self._crash
         with self._lock:
-            return list(self._records.values())
+            if self._pending:
+                late = HypervisorUnreachable("libvirt did not give the XML in time", hint="raise timeout, or look at libvirt")
+                self._untold.update({uuid: (summary, late) for uuid, summary in self._pending.items()})
+                self._pending = {}
+            listed = [_listed_only(*untold, self.uri, self._hostname) for untold in self._untold.values()]
+            told = list(self._records.values())
+        return told + [record for record in listed if self._plan.select({"libvirt": record["libvirt"]})]
+
+    def troubles(self) -> list[GuestAgentError]:
+        """Why of some domains no more is known than that they are there: one error for each reason."""
+        names: dict[str, list[str]] = {}
+        errors: dict[str, GuestAgentError] = {}
+        for summary, error in self._untold.values():
+            names.setdefault(str(error.detail), []).append(summary.domain.name)
+            errors.setdefault(str(error.detail), error)
+        return [_together(errors[detail], sorted(found), self.uri) for detail, found in names.items()]
 
     def close(self) -> None:
         for connection in self._connections:
@@ -97,12 +121,14 @@ class _Sweep:
                 record["addresses"] += _leases.known(domain, record["interfaces"], source)
             except GuestAgentError:
                 continue
+        self._own.mark(record["addresses"])
 
     def _list(self) -> None:
         try:
             first = connect(self.uri, self._deadline.remaining(), deadline=self._deadline)
             self._connections.append(first)
             self.uri = first.uri
+            self._own = OwnAddresses(self.uri)
             self._hostname = first.hostname()
             wanted = [summary for summary in first.list_domains() if self._wanted(summary)]
         except InvalidInput as error:
@@ -118,6 +144,7 @@ class _Sweep:
             self._done.set()
             return
         self._domains = {summary.domain.uuid: summary.domain for summary in wanted}
+        self._pending = {summary.domain.uuid: summary for summary in wanted}
         self._open = len(wanted)
         self._listed = True
         for summary in wanted:
@@ -167,21 +194,28 @@ class _Sweep:
     def _begin(self, summary: DomainSummary, handles: dict[str, Domain] | None, followups: _Followups) -> None:
         if handles is not None:
             summary = summary._replace(domain=handles.get(summary.domain.uuid, summary.domain))
-        steps = _steps(summary, self.uri, self._hostname, self._plan)
+        steps = _steps(summary, self.uri, self._hostname, self._plan, self._own)
         self._advance(summary.domain.uuid, steps, followups)
 
     def _advance(self, uuid: str, steps: t.Iterator[_record.Record], followups: _Followups) -> None:
         """Publish the domain's next record, if there is one."""
+        record, trouble = None, None
         try:
             record = next(steps, None)
         except InvalidInput as error:
-            self._crash, record = error, None
-        except GuestAgentError:
-            record = None  # the domain vanished before anything was known of it: it costs only itself
+            self._crash = error
+        except DomainNotFound:
+            pass  # it vanished before anything was known of it: it costs only itself
+        except GuestAgentError as error:
+            trouble = error
         except BaseException as error:  # raised again where somebody sees it, in records()
-            self._crash, record = error, None
+            self._crash = error
         with self._lock:
+            summary = self._pending.pop(uuid, None)
+            if summary is not None and trouble is not None:
+                self._untold[uuid] = summary, trouble
             if record is not None:
+                self._untold.pop(uuid, None)
                 self._records[uuid] = record
                 followups.put((uuid, steps))
                 return
@@ -193,7 +227,7 @@ class _Sweep:
 _Followups = queue.SimpleQueue[tuple[str, t.Iterator[_record.Record]]]
 
 
-def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Iterator[_record.Record]:
+def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: OwnAddresses) -> t.Iterator[_record.Record]:
     """The record as libvirt knows it, then (where the plan wants the agent and there may be one) with the agent's part."""
     domain = _domain_xml.parse(summary.domain.xml())
     libvirt = _libvirt_part(summary, domain, uri, hostname)
@@ -213,27 +247,44 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan) -> t.Ite
         if agent["status"] in ("unresponsive", "disconnected"):
             _recheck(summary.domain, libvirt, agent)
     record = _record.build(libvirt, domain, agent, parts, plan.max_items)
+    own.mark(record["addresses"])
     if libvirt["state"] == "running" and not usable(record["addresses"], plan.policy):
         record["addresses"] += _leases.fallback(summary.domain, record["interfaces"], plan.policy)
+        own.mark(record["addresses"])
     yield record
 
 
-def _libvirt_part(summary: DomainSummary, domain: _domain_xml.DomainXml, uri: str, hostname: str) -> _record.LibvirtPart:
+def _libvirt_part(summary: DomainSummary, domain: _domain_xml.DomainXml | None, uri: str, hostname: str) -> _record.LibvirtPart:
     return {
         "uri": uri,
         "hypervisor": hostname,
         "name": summary.domain.name,
         "uuid": summary.domain.uuid,
         "state": summary.state,
-        "title": domain.title,
-        "description": domain.description,
-        "metadata": domain.metadata,
-        "vcpus": domain.vcpus,
-        "memory_mib": domain.memory_mib,
+        "title": domain and domain.title,
+        "description": domain and domain.description,
+        "metadata": domain.metadata if domain else {},
+        "vcpus": domain and domain.vcpus,
+        "memory_mib": domain and domain.memory_mib,
         "persistent": summary.persistent,
         "autostart": summary.autostart,
-        "channels": dict(domain.channels),
+        "channels": dict(domain.channels) if domain else {},
     }
+
+
+def _listed_only(summary: DomainSummary, error: GuestAgentError, uri: str, hostname: str) -> _record.Record:
+    """The record of a domain that is there, and of which libvirt gives no XML now."""
+    agent = _record.agent_part(error)
+    agent.update({"status": "unknown", "reason": f"libvirt did not give the domain's XML ({error.detail})"})
+    return {"libvirt": _libvirt_part(summary, None, uri, hostname), "agent": agent, "interfaces": [], "addresses": []}
+
+
+def _together(error: GuestAgentError, names: t.Sequence[str], uri: str) -> GuestAgentError:
+    """The error of several domains, in which the first few have their names."""
+    more = len(names) - _NAMED_MAX
+    domains = ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+    detail = f"{error.detail}; nothing but state and name is known of what {uri} lists so"
+    return error.__class__(detail, domain=domains, command=error.command, hint=error.hint)
 
 
 def _recheck(domain: Domain, libvirt: _record.LibvirtPart, agent: _record.AgentPart) -> None:

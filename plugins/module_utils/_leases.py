@@ -47,6 +47,5 @@ def known(domain: Domain, interfaces: t.Sequence[Interface], source: str) -> lis
 
 
 def _on_a_network(interface: Interface) -> bool:
-    """User-mode networking happens inside QEMU: no lease and no neighbour of the host comes of it."""
-    network = interface["name"]
-    return interface["target_dev"] is not None or (network is not None and network != "user")
+    """User-mode networking happens inside QEMU or passt: no lease and no neighbour of the host comes of it."""
+    return interface["name"] is not None and not interface["user_mode"]

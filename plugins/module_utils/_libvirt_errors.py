@@ -27,12 +27,15 @@ AGENT_COMMAND_FAILED = 113
 #: Texts of code 1 when the agent's end of the channel went away (qemuAgentIO, qemuAgentCommandFull).
 _ENDED = ("Missing agent reply", "End of file from agent", "Invalid file descriptor", "Unhandled event", "processing agent IO")
 #: Of calls that are no agent command these codes mean many things, but for the one text.
-_OF_AGENT_COMMANDS = (OPERATION_INVALID, ARGUMENT_UNSUPPORTED)
+_OF_AGENT_COMMANDS = (OPERATION_INVALID, OPERATION_TIMEOUT, ARGUMENT_UNSUPPORTED)
 _NOT_RUNNING = "not running"
 _GIVEN_UP = (
     "look for a name in the guest (a file system's label, a user, an interface) that is not UTF-8, and restart qemu-guest-agent in"
     " the guest"
 )
+#: Texts of code 68: cannot acquire state change lock (held by monitor=a agent=b), of which either holder may be missing.
+_LOCK = "state change lock"
+_HELD_BY_AGENT = "agent="
 _REFUSED = "unable to execute QEMU agent command"
 
 #: Codes that mean the same whatever the text is.
@@ -62,9 +65,9 @@ def translate(code: int | None, text: str, domain: str, command: str = "") -> _e
 
 
 def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentError:
-    if code in _OF_AGENT_COMMANDS and not command and _NOT_RUNNING not in text:
-        return _errors.LibvirtFailure(f"libvirt says: {_untrusted.clean(text, 300)}")
-    if code in _BY_CODE:
+    if code == OPERATION_TIMEOUT and _LOCK in text and (not command or _HELD_BY_AGENT not in text):
+        return _held(text, command)
+    if code in _BY_CODE and (command or code not in _OF_AGENT_COMMANDS or _NOT_RUNNING in text):
         kind, detail = _BY_CODE[code]
         return kind(detail)
     if code in (AGENT_UNRESPONSIVE, AGENT_COMMAND_TIMEOUT):
@@ -82,3 +85,10 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
         said = _untrusted.clean(text, 200)
         return _errors.ProtocolError(f"libvirt could not read the agent's reply, and gives the agent up ({said})", hint=_GIVEN_UP)
     return _errors.LibvirtFailure(f"libvirt says: {_untrusted.clean(text, 300)}")
+
+
+def _held(text: str, command: str) -> _errors.GuestAgentError:
+    """A domain does one thing at a time, and what it does now is no agent command of another client."""
+    detail = f"libvirt is busy with this domain and does nothing else with it ({_untrusted.clean(text, 200)})"
+    hint = "try again later; 'virsh domjobinfo' tells of a long job, and a QEMU that hangs holds its domain too"
+    return _errors.AgentBusy(detail, hint=hint) if command else _errors.DomainBusy(detail, hint=hint)

@@ -41,3 +41,5 @@ class Gathered(t.NamedTuple):
     records: list[_record.Record]
     #: URI -> why it could not be asked
     failures: dict[str, GuestAgentError]
+    #: why of some domains libvirt told no more than that they are there
+    troubles: t.Sequence[GuestAgentError] = ()

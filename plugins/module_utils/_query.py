@@ -113,5 +113,14 @@ def _is_early(expression: Expression) -> bool:
 
 
 def _selected(record: t.Any, include: t.Sequence[Expression], exclude: t.Sequence[Expression]) -> bool:
-    included = not include or any(expression.matches(record) for expression in include)
-    return included and not any(expression.matches(record) for expression in exclude)
+    try:
+        included = not include or any(expression.matches(record) for expression in include)
+        return included and not any(expression.matches(record) for expression in exclude)
+    except InvalidInput:
+        if _has_xml(record):
+            raise
+        return True  # what is not known now leaves no domain out
+
+
+def _has_xml(record: t.Any) -> bool:
+    return not isinstance(record, dict) or record.get("libvirt", {}).get("vcpus", 0) is not None

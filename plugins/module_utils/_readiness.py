@@ -26,6 +26,7 @@ from ._errors import (
     PermissionDenied,
 )
 from ._guest import Guest
+from ._own_addresses import OwnAddresses
 
 #: These are not better for waiting.
 _FATAL: t.Final = (ConnectionLost, DomainNotFound, HypervisorUnreachable, InvalidInput, PermissionDenied)
@@ -70,6 +71,7 @@ class Readiness:
         self._agent_timeout = guest.agent.timeout
         self._state = ""
         self._domain = _domain_xml.parse(guest.domain.xml())
+        self._own = OwnAddresses(guest.connection.uri)
         self._problem: GuestAgentError | None = None
         self._seconds = 1.0
         #: by condition; each raises why it does not hold
@@ -167,8 +169,10 @@ class Readiness:
             trouble = error
         interfaces = _record.merge_interfaces(self._domain.nics, told)
         known = _record.candidates(interfaces)
+        self._own.mark(known)
         if not usable(known, policy):
             known = _leases.fallback(self._guest.domain, interfaces, policy)
+            self._own.mark(known)
         look.found["addresses"] = [candidate["address"] for candidate in usable(known, policy)]
         if not look.found["addresses"]:
             others = ", ".join(address for interface in interfaces for address in interface["ip_addresses"][:8]) or "none at all"

@@ -108,6 +108,7 @@ EXAMPLES = r"""
     label: "{{ item.0.libvirt.name }} {{ item.1.mount_point }}"
   when:
     - item.1.total_bytes is not none
+    - item.1.used_bytes is not none
     - item.1.used_bytes > 0.9 * item.1.total_bytes
 """
 
@@ -123,6 +124,7 @@ guests:
       description:
         - What libvirt knows of the domain. C(channels) has its virtio channels, such as Spice's C(com.redhat.spice.0), with their
           states; null where libvirt does not know.
+        - C(title), C(description), C(vcpus) and C(memory_mib) are null, with a warning, where libvirt does not give the domain's XML.
       type: dict
       sample:
         name: web1
@@ -176,6 +178,16 @@ guests:
         target_dev:
           description: The hypervisor's end of it.
           type: str
+        user_mode:
+          description: Whether it is in user-mode networking (slirp, passt), where no address leads to the guest.
+          type: bool
+        port_forwards:
+          description:
+            - Which TCP ports of the hypervisor passt forwards. So many C(ports) from C(port) on lead to the guest's from C(to) on.
+          returned: where there are such
+          type: list
+          elements: dict
+          sample: [{address: null, port: 2022, to: 22, ports: 1}]
         statistics:
           description: Its counters, where the agent tells them.
           type: dict
@@ -187,8 +199,11 @@ guests:
           ip_addresses: [192.168.122.10/24]
           info_source: domain, guest-agent
           target_dev: vnet0
+          user_mode: false
     addresses:
-      description: Every address that is known, with where it is known from (V(agent), V(lease), V(arp) or V(agent_unverified)).
+      description:
+        - Every address that is known, with where it is known from (V(agent), V(lease), V(arp) or V(agent_unverified)). V(own) is an
+          address of the hypervisor or of the host that executes the module, whatever the guest says of it.
       type: list
       elements: dict
       sample: [{address: 192.168.122.10, prefix: 24, mac: "52:54:00:12:34:56", network: default, source: agent}]
@@ -389,6 +404,8 @@ def gather(task: Task) -> Outcome:
     gathered = gather_records([] if nobody else [uri], plan)
     for error in gathered.failures.values():
         raise error
+    for error in gathered.troubles:
+        task.warn(str(error))
     result: dict = {"guests": gathered.records}
     if params["states"] is None:
         _check_found(named, gathered.records, uri)

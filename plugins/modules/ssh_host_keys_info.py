@@ -19,7 +19,7 @@ options:
     description:
       - Names and addresses by which the guest will be reached, for RV(known_hosts).
       - Without it, the host name and the addresses that the agent tells are used, but for those that are local to the guest, and
-        those of interfaces that the domain does not have.
+        those of interfaces that the domain does not have or that are in user-mode networking, and the hypervisor's own.
       - A guest can say that it has the name or the address of another host. Give O(hosts) where you do not trust the guest with
         that; then whatever it says, its keys are good for these hosts only.
     type: list
@@ -139,12 +139,13 @@ import contextlib
 import re
 import typing as t
 
-from ..module_utils import _addresses, _argspec, _domain_xml, _known_hosts, _untrusted
+from ..module_utils import _addresses, _argspec, _domain_xml, _known_hosts, _record, _untrusted
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
 from ..module_utils._guest import open_guest
 from ..module_utils._needed import require
+from ..module_utils._own_addresses import OwnAddresses
 from ..module_utils._task import Outcome, Task, run
 
 COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
@@ -173,7 +174,7 @@ def gather(task: Task) -> Outcome:
     with open_guest(task.params) as guest, require(guest, COMMANDS) as agent:
         keys = _keys(agent, paths or _USUAL, all_needed=bool(paths))
         if hosts is None:
-            hosts = _claimed_hosts(agent, _domain_xml.parse(guest.domain.xml()))
+            hosts = _claimed_hosts(agent, _domain_xml.parse(guest.domain.xml()), guest.connection.uri)
     if not hosts:
         task.warn(f"{task.params['domain']}: there is neither a name nor an address to make lines for known_hosts with; give hosts")
     shown = [
@@ -204,7 +205,7 @@ def _keys(agent: GuestAgent, paths: t.Iterable[str], all_needed: bool) -> dict[s
     return found
 
 
-def _claimed_hosts(agent: GuestAgent, domain: _domain_xml.DomainXml) -> list[str]:
+def _claimed_hosts(agent: GuestAgent, domain: _domain_xml.DomainXml, uri: str) -> list[str]:
     """What the guest says of itself, as far as it can be true; nothing where its agent does not tell."""
     hosts: list[str] = []
     with contextlib.suppress(CommandRefused):
@@ -213,13 +214,8 @@ def _claimed_hosts(agent: GuestAgent, domain: _domain_xml.DomainXml) -> list[str
         interfaces = network.interfaces(agent)
     except CommandRefused:
         return hosts
-    macs = {nic.mac for nic in domain.nics}
-    claims: list[_addresses.Candidate] = [
-        {"address": text.split("/")[0], "prefix": 0, "mac": interface["mac"], "network": None, "source": "agent"}
-        for interface in interfaces
-        if interface["mac"] in macs
-        for text in interface["ip_addresses"]
-    ]
+    claims = _record.candidates(_record.merge_interfaces(domain.nics, interfaces))
+    OwnAddresses(uri).mark(claims)
     return hosts + [found["address"] for found in _addresses.usable(claims, _addresses.AddressPolicy())]
 
 

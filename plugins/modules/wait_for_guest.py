@@ -54,7 +54,9 @@ options:
   address_sources:
     description:
       - Where an address may be known from with O(address=true), in order of preference. V(agent) is what the agent says,
-        V(lease) and V(arp) are what the hypervisor knows, and are asked where the agent tells no address.
+        V(lease) and V(arp) are what the hypervisor knows, and are asked where the agent tells no address. V(agent_unverified) is
+        what the agent says of an interface that the domain does not have, or that is in user-mode networking (slirp, passt).
+      - An address of the hypervisor, or of the host that executes the module, is never the guest's.
     type: list
     elements: str
     choices: [agent, lease, arp, agent_unverified]

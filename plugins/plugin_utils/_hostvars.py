@@ -9,9 +9,13 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ..module_utils._own_addresses import host_of
 from ..module_utils._record import GUEST_KEYS, Record
 from ._guest_of_host import AGENT_CONNECTION
 
+SSH_PORT: t.Final = 22
+_ANY_ADDRESS: t.Final = (None, "0.0.0.0", "::")
+_LOOPBACK: t.Final = ("127.0.0.1", "::1")
 #: option value -> (prefix of the group's name, how to get the rest from a record)
 GROUPINGS: t.Final[dict[str, tuple[str, t.Callable[[Record], object]]]] = {
     "hypervisor": ("hypervisor", lambda record: record["libvirt"]["hypervisor"]),
@@ -30,22 +34,40 @@ def host_vars(record: Record, addresses: t.Sequence[str], prefix: str, suffix: s
     return {f"{prefix}{key}{suffix}": value for key, value in found.items()}
 
 
-def connection_vars(record: Record, addresses: t.Sequence[str], connection: str) -> dict[str, str]:
+def forwarded_ssh(record: Record) -> tuple[str, int] | None:
+    """Host and port that lead to the guest's SSH server, where the hypervisor forwards one (passt)."""
+    hypervisor = host_of(record["libvirt"]["uri"])
+    running = record["libvirt"]["state"] in ("running", "blocked")
+    for forward in (found for nic in record["interfaces"] if running for found in nic.get("port_forwards", ())):
+        if not 0 <= SSH_PORT - forward["to"] < forward["ports"]:
+            continue
+        host = forward["address"] if forward["address"] not in _ANY_ADDRESS else hypervisor or _LOOPBACK[0]
+        if host and (hypervisor is None or host not in _LOOPBACK):
+            return host, forward["port"] + SSH_PORT - forward["to"]
+    return None
+
+
+def connection_vars(
+    record: Record, addresses: t.Sequence[str], connection: str, forward: tuple[str, int] | None = None
+) -> dict[str, t.Any]:
     """How to reach the guest: ``connection`` is ``auto``, ``agent``, ``ssh`` or ``none``.
 
-    ``auto`` leaves the connection itself to the user where an address is known, so that group variables can choose it.
+    ``auto`` leaves the connection itself to the user where an address is known, so that group variables can choose it. A
+    ``forward`` is taken where no address is known.
     """
     if connection == "none":
         return {}
-    found = {
+    found: dict[str, t.Any] = {
         "ansible_guest_agent_uri": record["libvirt"]["uri"],
         "ansible_guest_agent_domain": record["libvirt"]["uuid"],
     }
     if addresses:
         found["ansible_host"] = addresses[0]
+    elif forward is not None:
+        found["ansible_host"], found["ansible_port"] = forward
     # The connection plugin needs a POSIX shell in the guest.
     is_windows = "os" in record and record["os"]["id"] == "mswindows"
-    by_agent = not addresses and record["agent"]["can_exec"] and not is_windows
+    by_agent = "ansible_host" not in found and record["agent"]["can_exec"] and not is_windows
     if connection == "agent" or (connection == "auto" and by_agent):
         found["ansible_connection"] = AGENT_CONNECTION
     elif connection == "ssh":

@@ -19,12 +19,26 @@ _HOST_NAME: t.Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Z
 #: A name that ends in a number is an address to the resolver, whatever else is in it: 127.1, 2130706433, 0x7f000001.
 _NUMBER: t.Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LOOPBACK: t.Final = re.compile(r"(ip6-)?(localhost|loopback)[0-9]*(-.*)?|localdomain")
+#: What is the controller itself to Ansible or to the resolver, whoever is called so.
+_CONTROLLER: t.Final = re.compile(
+    r"((ip6-)?loopback|(.+\.)?(ip6-)?localhost[46]?(\.localdomain[46]?)?|127(\.[0-9]+){1,3})\.?", re.IGNORECASE
+)
+#: What Ansible's patterns and templates give a meaning, anywhere in a name or at its begin; and to ssh a dash is an option.
+_SPECIAL: t.Final = re.compile(r"[\s\x00-\x1f\x7f:,\[\]{}*?]+")
+_SPECIAL_FIRST: t.Final = re.compile(r"[-!&~@#]+")
+
+
+_UUID_VARIABLE: t.Final = "libvirt_uuid"
 
 
 class Candidate(t.NamedTuple):
     name: str
     #: whether the guest had a say in it
     guest_says: bool
+    #: what libvirt says instead, where no host can be called so
+    instead_of: str = ""
+    #: whether the domain is a host of this name already
+    settled: bool = False
 
 
 def choose(record: Record, preference: t.Iterable[str], evaluate: t.Callable[[str], object], taken: t.Container[str]) -> Candidate:
@@ -44,10 +58,38 @@ def choose(record: Record, preference: t.Iterable[str], evaluate: t.Callable[[st
         if not isinstance(value, str) or not value:
             continue
         if not guest_says or value == libvirt["name"]:
-            return Candidate(str(value), False)
+            return spelled(str(value))
         if acceptable(value) and value not in taken:
             return Candidate(str(value), guest_says)
-    return Candidate(libvirt["name"], False)
+    return spelled(libvirt["name"])
+
+
+def spelled(name: str) -> Candidate:
+    """A name of libvirt's as a host's."""
+    first = _SPECIAL_FIRST.match(name)
+    host = _SPECIAL.sub("_", f"_{name[first.end() :]}" if first else name)
+    return Candidate(host, False, "" if host == name else name)
+
+
+def hosts_of_domains(hosts: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[tuple[str, str], str]:
+    """(URI, UUID) and (hypervisor, UUID) of the domains that are hosts by any source of this plugin -> the host's name.
+
+    Each source may have its own prefix and suffix.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for name, variables in hosts.items():
+        for variable, uuid in variables.items():
+            if _UUID_VARIABLE in variable and isinstance(uuid, str):
+                for place in ("libvirt_uri", "libvirt_hypervisor"):
+                    found.setdefault((str(variables.get(variable.replace(_UUID_VARIABLE, place))), str(uuid)), name)
+    return found
+
+
+def settled(record: Record, known: t.Mapping[tuple[str, str], str]) -> Candidate | None:
+    """The name of the host that the domain is already: one domain never becomes two hosts."""
+    libvirt = record["libvirt"]
+    name = known.get((libvirt["uri"], libvirt["uuid"])) or known.get((libvirt["hypervisor"], libvirt["uuid"]))
+    return Candidate(name, False, settled=True) if name else None
 
 
 def acceptable(name: str) -> bool:
@@ -67,19 +109,34 @@ def distinct(
     it does not depend on the order, or on which hypervisor is up, whose it is.
     """
     wanting = collections.Counter(candidate.name for candidate in candidates)
-    by_libvirt = collections.Counter(candidate.name for candidate in candidates if not candidate.guest_says)
+    by_libvirt = collections.Counter(c.name for c in candidates if not c.guest_says and not c.instead_of)
+    own_names = {record["libvirt"]["name"] for record in records}
+    settled = {candidate.name for candidate in candidates if candidate.settled}
     names: list[str] = []
     sentences: list[str] = []
-    spoken_for = {*wanting, *(record["libvirt"]["name"] for record in records)}
-    for record, (name, guest_says) in zip(records, candidates):
-        owner = wanting[name] == 1 or (not guest_says and by_libvirt[name] == 1)
-        final = name if owner and name not in foreign else _renamed(name, record, spoken_for)
+    spoken_for = {*wanting, *own_names}
+    for record, candidate in zip(records, candidates):
+        name, instead_of = candidate.name, candidate.instead_of
+        exact = not candidate.guest_says and not instead_of
+        owner = wanting[name] == 1 or (exact and by_libvirt[name] == 1)
+        if instead_of and name in own_names:
+            owner = False
+        is_foreign = name in foreign or name in settled
+        free = owner and not is_foreign and not _CONTROLLER.fullmatch(name)
+        final = name if free or candidate.settled else _renamed(name, record, spoken_for)
         spoken_for.add(final)
-        if final != name:
-            why = "There is a host or a group called" if name in foreign else "Several domains want to be the host"
-            sentences.append(f"{why} {name}; {_who(record)} is {final}.")
+        if final != (instead_of or name):
+            sentences.append(f"{_why(candidate, owner, is_foreign)}; {_who(record)} is {final}.")
         names.append(final)
     return names, sentences
+
+
+def _why(candidate: Candidate, owner: bool, is_foreign: bool) -> str:
+    if candidate.instead_of:
+        return f"Ansible or ssh would read the name {candidate.instead_of!r} as something else"
+    if is_foreign:
+        return f"There is a host or a group called {candidate.name}"
+    return f"Several domains want to be the host {candidate.name}" if not owner else f"{candidate.name} is the controller itself"
 
 
 def _renamed(name: str, record: Record, spoken_for: t.Container[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._addresses import AddressPolicy, parse_cidrs
+from ..module_utils._addresses import SOURCES, AddressPolicy, parse_cidrs
 from ..module_utils._errors import InvalidInput
 from ..module_utils._plan import Plan
 from ..module_utils._query import Selection
@@ -63,5 +63,10 @@ def address_policy(get_option: GetOption) -> AddressPolicy:
         cidrs=parse_cidrs(get_option("address_cidrs"), "address_cidrs"),
         exclude_cidrs=parse_cidrs(get_option("address_exclude_cidrs"), "address_exclude_cidrs"),
         networks=tuple(get_option("address_networks")),
-        sources=tuple(get_option("address_sources")),
+        sources=tuple(source for source in get_option("address_sources") if source in SOURCES),
     )
+
+
+def uses_forwards(get_option: GetOption) -> bool:
+    """A forwarded port is one of the hypervisor's: who asks for certain addresses or networks of guests does not mean it."""
+    return "forward" in get_option("address_sources") and not (get_option("address_cidrs") or get_option("address_networks"))

@@ -2,17 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The last good answer of each guest, for the times when it is silent."""
+"""Records in a cache, and the last good answer of each guest for the times when it is silent."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._record import GUEST_KEYS, Record
+from ..module_utils._record import GUEST_KEYS, VERSION, Record
 
-#: What a guest said, and what is derived from it; the rest of a record comes from libvirt and is always fresh.
-_GUEST_KEYS: t.Final = (*GUEST_KEYS, "addresses")
 _SILENT: t.Final = ("unresponsive", "unknown", "frozen", "broken", "disconnected")
+
+
+def kept(value: object) -> dict[str, Record] | None:
+    """What a cache has of ``keep``; None where another version of this collection, or something else, has put it there."""
+    records = value.get("records") if isinstance(value, dict) and value.get("version") == VERSION else None
+    return records if isinstance(records, dict) else None
+
+
+def keep(records: t.Mapping[str, Record]) -> dict[str, t.Any]:
+    return {"version": VERSION, "records": dict(records)}
 
 
 def fill(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> None:
@@ -22,7 +30,10 @@ def fill(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> None:
         if known is None or record["agent"]["status"] not in _SILENT:
             continue
         fresh = any(candidate["source"] in ("lease", "arp") for candidate in record["addresses"])
-        kept = {part: value for part, value in known.items() if part in _GUEST_KEYS and not (fresh and part == "addresses")}
+        kept = {part: value for part, value in known.items() if part in GUEST_KEYS}
+        if not fresh:
+            # What the guest had then may be another's now.
+            kept["addresses"] = [{**candidate, "stale": True} for candidate in known["addresses"]]
         t.cast("dict[str, t.Any]", record).update(kept)
         record["agent"].update(
             {

@@ -140,6 +140,37 @@ CLAIMS: list[tuple[dict, dict]] = [
 ]
 
 
+OLD: t.Any = {**candidate(X), "stale": True}
+OLD_LEASE: t.Any = {**candidate(X, "lease"), "stale": True}
+#: Of guests that are silent now.
+OLD_CLAIMS: list[tuple[dict, dict]] = [
+    ({"a": [OLD]}, {"a": [X]}),
+    ({"a": [OLD], "b": [candidate(X)]}, {"a": [], "b": [X]}),
+    ({"a": [OLD, OLD_LEASE], "b": [candidate(X)]}, {"a": [], "b": [X]}),
+    ({"a": [OLD], "b": [candidate(X)], "c": [candidate(X)]}, {"a": [], "b": [], "c": []}),
+    ({"a": [OLD], "b": [candidate(X)], "c": [candidate(X, "arp")]}, {"a": [], "b": [], "c": [X]}),
+    ({"a": [OLD_LEASE], "b": [OLD]}, {"a": [], "b": []}),
+    # the hypervisor still says that it is his
+    ({"a": [OLD, candidate(X, "lease")], "b": [candidate(X)]}, {"a": [X], "b": []}),
+]
+CLAIMS += OLD_CLAIMS
+
+
+def test_two_hypervisors_with_one_nat_network() -> None:
+    """Each confirms its own; from this computer only what is here can be reached."""
+    claims = {"here": [candidate(X), candidate(X, "lease")], "there": [candidate(X), candidate(X, "lease")]}
+    assert _addresses.assign(claims, AddressPolicy()) == {"here": [], "there": []}
+    assert _addresses.assign(claims, AddressPolicy(), {"here"}) == {"here": [X], "there": []}
+    assert _addresses.assign(claims, AddressPolicy(), {"here", "there"}) == {"here": [], "there": []}
+
+
+def test_what_arp_says_here_does_not_decide_between_two() -> None:
+    claims = {"here": [candidate(X, "arp")], "there": [candidate(X, "lease")]}
+    assert _addresses.assign(claims, AddressPolicy(), {"here"}) == {"here": [], "there": []}
+    claims = {"here": [candidate(X)], "there": [candidate(X, "lease")]}
+    assert _addresses.assign(claims, AddressPolicy(), {"here"}) == {"here": [], "there": [X]}
+
+
 @pytest.mark.parametrize(("claims", "addresses"), CLAIMS)
 @pytest.mark.parametrize("backwards", [False, True])
 def test_contested_addresses(claims: dict, addresses: dict, backwards: bool) -> None:

@@ -85,11 +85,11 @@ def test_a_running_domain() -> None:
         disks=(),
     )
     assert found.nics == (
-        ("52:54:00:aa:bb:01", "default", "vnet0"),
-        ("52:54:00:aa:bb:02", "br0", None),
-        ("52:54:00:aa:bb:03", "eno1", None),
-        ("52:54:00:aa:bb:04", "user", None),
-        ("", "hostdev", None),
+        _domain_xml.Nic("52:54:00:aa:bb:01", "default", "vnet0"),
+        _domain_xml.Nic("52:54:00:aa:bb:02", "br0", None),
+        _domain_xml.Nic("52:54:00:aa:bb:03", "eno1", None),
+        _domain_xml.Nic("52:54:00:aa:bb:04", "user", None, user_mode=True),
+        _domain_xml.Nic("", "hostdev", None),
     )
     assert found.disks == (
         ("vda", "root", "virtio", (0, 4, 0, 0), None),
@@ -118,6 +118,35 @@ def test_a_running_domain() -> None:
 )
 def test_the_channel(inner: str, channel: str | None) -> None:
     assert _domain_xml.parse(_domain(inner)).channel == channel
+
+
+PASST = "<backend type='passt'/><source dev='eth0'/><mac address='52:54:00:00:00:01'/>"
+FORWARDED = [
+    ("", ()),
+    ("<portForward proto='tcp'><range start='2022' to='22'/></portForward>", ((None, 2022, 22, 1),)),
+    ("<portForward proto='tcp' address='192.0.2.10'><range start='22'/></portForward>", (("192.0.2.10", 22, 22, 1),)),
+    ("<portForward proto='tcp'><range start='8000' end='8010' to='80'/></portForward>", ((None, 8000, 80, 11),)),
+    ("<portForward proto='udp'><range start='2022' to='22'/></portForward>", ()),
+    # which ports are free on the hypervisor is not known, and 22 is often its own
+    ("<portForward proto='tcp'/>", ()),
+    ("<portForward proto='tcp' address='192.0.2.10'/>", ()),
+    ("<portForward proto='tcp'><range start='20' end='30'/><range start='22' exclude='yes'/></portForward>", ()),
+    ("<portForward proto='tcp'><range start='1' end='5'/><range start='22' exclude='yes'/></portForward>", ((None, 1, 1, 5),)),
+    ("<portForward proto='tcp'><range start='x'/><range/><range start='9' end='3'/><range start='70000'/></portForward>", ()),
+]
+
+
+@pytest.mark.parametrize("kind", ["user", "vhostuser"])
+@pytest.mark.parametrize(("inner", "forwards"), FORWARDED)
+def test_passt_is_user_mode_networking_and_forwards_ports(kind: str, inner: str, forwards: tuple) -> None:
+    """The device that it listens on is no network of the guest's."""
+    (nic,) = _domain_xml.parse(_domain(f"<devices><interface type='{kind}'>{PASST}{inner}</interface></devices>")).nics
+    assert nic == _domain_xml.Nic("52:54:00:00:00:01", "user", None, True, forwards)
+
+
+def test_vhostuser_without_passt_is_a_switch_of_the_hypervisors() -> None:
+    (nic,) = _domain_xml.parse(_domain("<devices><interface type='vhostuser'><source path='/s'/></interface></devices>")).nics
+    assert (nic.network, nic.user_mode, nic.forwards) == ("/s", False, ())
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _hypervisor, _own_addresses
 from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
 from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
@@ -158,9 +159,72 @@ def test_the_deadline_leaves_the_rest_unknown(hosts: tuple[Hypervisor, Hyperviso
     started = time.monotonic()
     found = gather([A], PLAN._replace(agent_timeout=30, timeout=0.4))
     assert time.monotonic() - started < 2
-    assert _statuses(found.records) == {"d01": "connected", "d02": "unknown"}
+    assert _statuses(found.records) == {"d01": "connected", "d02": "unknown", "d03": "unknown"}
     assert found.records[1]["agent"]["reason"] == "it was not asked"
+    assert "libvirt did not give the domain's XML" in found.records[2]["agent"]["reason"]
+    assert [(trouble.domain, type(trouble)) for trouble in found.troubles] == [("d03", _errors.HypervisorUnreachable)]
     assert found.failures == {}
+
+
+LOCKED = Error(68, "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainX)")
+DENIED = Error(88, "access denied: 'QEMU' denied access")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (LOCKED, "libvirt is busy with this domain"),
+        (DENIED, "refuses this to this user"),
+        (Error(1, "broken"), "libvirt says: broken"),
+    ],
+)
+def test_a_domain_whose_xml_cannot_be_had_stays_a_host(hosts: tuple[Hypervisor, Hypervisor], error: Error, words: str) -> None:
+    held, paused = _domain(2), _domain(3, state=3)
+    held.raises["XMLDesc"] = paused.raises["XMLDesc"] = error
+    hosts[0].domains = [_domain(1), held, paused]
+    found = gather([A], PLAN._replace(states=()))
+    assert _statuses(found.records) == {"d01": "connected", "d02": "unknown", "d03": "unknown"}
+    assert [record["libvirt"]["state"] for record in found.records] == ["running", "running", "paused"]
+    record = found.records[1]
+    assert (record["libvirt"]["vcpus"], record["libvirt"]["memory_mib"], record["libvirt"]["title"]) == (None, None, None)
+    assert words in record["agent"]["reason"]
+    assert [trouble.domain for trouble in found.troubles] == ["d02, d03"]
+    assert words in str(found.troubles[0])
+    assert found.failures == {}
+
+
+def test_selected_by_what_is_known_of_it(hosts: tuple[Hypervisor, Hypervisor]) -> None:
+    hosts[0].domains = [_domain(number) for number in (1, 2, 3)]
+    for domain in hosts[0].domains:
+        domain.raises["XMLDesc"] = LOCKED
+    select = Selection(["libvirt.name != 'd01'"], ["starts_with(libvirt.title, 'x') && libvirt.name == 'd03'"]).before_agent
+    found = gather([A], PLAN._replace(select=select))
+    assert set(_statuses(found.records)) == {"d02", "d03"}  # a null is no text: what is not known leaves none out
+
+
+def test_many_of_one_reason_are_one_trouble(hosts: tuple[Hypervisor, Hypervisor]) -> None:
+    hosts[0].domains = [_domain(number) for number in range(1, 9)]
+    for domain in hosts[0].domains:
+        domain.raises["XMLDesc"] = DENIED
+    (trouble,) = gather([A], PLAN).troubles
+    assert trouble.domain == "d01, d02, d03, d04, d05 and 3 more"
+
+
+def test_nic_in_user_mode_gives_no_address(hosts: tuple[Hypervisor, Hypervisor]) -> None:
+    domain = _domain(1, "10.0.2.15")
+    domain.text = domain.text.replace("type='network'", "type='user'").replace("<source network='default'/>", "")
+    hosts[0].domains = [domain]
+    assert _addresses(gather([A], PLAN).records) == {"d01": [("10.0.2.15", "agent_unverified")]}
+    assert not [what for what in domain.did if "Addresses" in what]
+
+
+def test_an_address_of_the_hypervisor_is_no_guests(hosts: tuple[Hypervisor, Hypervisor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what the agent says nor what ARP says; and a lease is looked for instead."""
+    monkeypatch.setattr(_own_addresses, "_is_ours", lambda address: address == X)
+    domain = _domain(1, X)
+    domain.known = {0: {MAC.format(1): [Y]}, 2: {MAC.format(1): [X]}}
+    hosts[0].domains = [domain]
+    assert _addresses(gather([A], PLAN).records) == {"d01": [(X, "own"), (Y, "lease")]}
 
 
 def test_a_hypervisor_that_is_down(hosts: tuple[Hypervisor, Hypervisor]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import typing as t
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
+from ansible.inventory.manager import InventoryManager as CoreInventory
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
 from ansible.template import Templar
@@ -51,13 +53,14 @@ class World:
         self._directory = directory
         self.records: list[Record] = [samples.record("web", 1, "10.0.0.5", os={"id": "debian"}, hostname="inside")]
         self.failures: dict[str, _errors.GuestAgentError] = {}
+        self.troubles: list[_errors.GuestAgentError] = []
         self.asked: list[tuple[list[str], Plan]] = []
         self.data = InventoryData()
         self.warnings: list[str] = []
 
     def gather(self, uris: t.Iterable[str], plan: Plan) -> Gathered:
         self.asked.append((list(uris), plan))
-        return Gathered(json.loads(json.dumps(self.records)), self.failures)
+        return Gathered(json.loads(json.dumps(self.records)), self.failures, self.troubles)
 
     def parse(self, name: str = "x.libvirt.yml", use_cache: bool = True, **options: t.Any) -> InventoryData:
         path = self._directory / name
@@ -81,6 +84,14 @@ class World:
             "cache_connection": str(self._directory / "cache"),
             "cache_timeout": 600,
         }
+
+
+class InventoryManager(CoreInventory):  # type: ignore[misc]
+    """Ansible's way from a pattern to hosts, over data that are there already."""
+
+    def __init__(self, data: InventoryData) -> None:
+        super().__init__(DataLoader(), sources=None, parse=False)
+        self._inventory = data
 
 
 @pytest.fixture
@@ -196,6 +207,147 @@ def test_domains_of_one_name_in_two_sources_are_two_hosts(world: World) -> None:
     world.records = [samples.record("web", 2)]
     second = world.parse("two.libvirt.yml")
     assert {second.hosts[name].get_vars()["libvirt_uuid"] for name in second.hosts} == {samples.uuid(1), samples.uuid(2)}
+
+
+@pytest.mark.parametrize("second", [{}, {"hostnames": ["guest_hostname"], "hostvars_prefix": "x_"}, {"hostnames": ["name"]}])
+@pytest.mark.parametrize("uri", [samples.URI, "test:///the-same-by-another-name"])
+def test_one_domain_in_two_sources_is_one_host(world: World, second: dict, uri: str) -> None:
+    world.parse("one.libvirt.yml", hostnames=["guest_hostname"])
+    world.records[0]["libvirt"]["uri"] = uri
+    data = world.parse("two.libvirt.yml", **second)
+    assert set(data.hosts) == {"inside"}
+    assert world.warnings == []
+
+
+def test_who_was_renamed_in_one_source_keeps_that_name_in_the_next(world: World) -> None:
+    world.records = [samples.record(f"d{number}", number, hostname="same") for number in (1, 2)]
+    world.parse("one.libvirt.yml", hostnames=["guest_hostname"])
+    world.records = [*world.records[:1], samples.record("same-00000002", 3)]
+    data = world.parse("two.libvirt.yml", hostnames=["guest_hostname"])
+    names = {data.hosts[name].get_vars()["libvirt_name"]: name for name in data.hosts}
+    assert names == {"d1": "same-00000001", "d2": "same-00000002", "same-00000002": "same-00000002-00000003"}
+
+
+def test_the_same_uuid_on_another_hypervisor_is_another_domain(world: World) -> None:
+    world.parse("one.libvirt.yml")
+    world.records = [samples.record("web", 1, libvirt={"uri": "test:///b", "hypervisor": "kvm2"})]
+    assert len(world.parse("two.libvirt.yml").hosts) == 2
+
+
+ODD_NAMES = [("my guest", "my_guest"), ("localhost", "localhost-00000001"), ("-x:y,[z", "_x_y_z")]
+
+
+@pytest.mark.parametrize(("name", "host"), ODD_NAMES)
+def test_a_domain_whose_name_is_none_for_a_host(world: World, name: str, host: str) -> None:
+    world.records = [samples.record(name, 1, "10.0.0.5"), samples.record("db", 2)]
+    data = world.parse()
+    assert set(data.hosts) == {host, "db"}
+    assert (_vars(data, host)["libvirt_name"], _vars(data, host)["ansible_host"]) == (name, "10.0.0.5")
+    (warning,) = world.warnings
+    assert host in warning
+    assert [str(found) for found in InventoryManager(data).get_hosts(host)] == [host]
+
+
+def test_a_domain_of_which_libvirt_tells_nothing_is_said_and_not_cached(world: World) -> None:
+    options = world.cache()
+    record = world.records[0]
+    world.records = [samples.record("web", 1, libvirt={"vcpus": None, "memory_mib": None}, agent={"status": "unknown"})]
+    world.troubles = [_errors.DomainBusy("libvirt is busy with this domain", domain="web")]
+    include = {"include": ["starts_with(libvirt.title, 'x')"]}
+    assert _vars(world.parse(**options, **include))["guest_agent"]["status"] == "unknown"
+    assert world.warnings == [f"{NAME}: Domain web: libvirt is busy with this domain."]
+    world.records, world.troubles = [record], []
+    assert _vars(world.again(**options))["guest_hostname"] == "inside"
+
+
+@pytest.mark.parametrize("odd", [[{"libvirt": {}}], {"version": "0", "records": {"x": {}}}, "x", None])
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_cache_of_another_version_is_not_read(world: World, odd: t.Any, stale: bool) -> None:
+    options = {**world.cache(), "stale": stale}
+    world.parse(**options)
+    for path in Path(options["cache_connection"]).iterdir():
+        wrapped = "__payload__" in json.loads(path.read_text())  # since ansible-core 2.19
+        path.write_text(json.dumps({"__payload__": json.dumps(odd)} if wrapped else odd), encoding="utf-8")
+    assert _vars(world.again(**options))["guest_hostname"] == "inside"
+    assert len(world.asked) == 2
+    assert _vars(world.again(**options))["guest_hostname"] == "inside"
+    assert len(world.asked) == 2
+
+
+def test_a_forwarded_port_of_the_hypervisor(world: World) -> None:
+    nic: t.Any = {"name": "user", "mac": "52:54:00:00:00:01", "user_mode": True, "ip_addresses": ["192.0.2.10/24"]}
+    nic["port_forwards"] = [{"address": None, "port": 2022, "to": 22, "ports": 1}]
+    uri = {"uri": "qemu+ssh://root@kvm1/system"}
+    claim = candidate("192.0.2.10", "agent_unverified", "user")
+    world.records = [samples.record("web", 1, claim, libvirt=uri, interfaces=[nic], agent={"can_exec": True})]
+    found = _vars(world.parse())
+    assert (found["ansible_host"], found["ansible_port"], found["guest_addresses"]) == ("kvm1", 2022, [])
+    assert "ansible_connection" not in found
+    for other in ({"address_sources": ["agent"]}, {"address_cidrs": ["10.0.0.0/8"]}, {"address_networks": ["default"]}):
+        found = _vars(world.again(**other))
+        assert found["ansible_connection"] == "virtops.guest_agent.agent"
+        assert "ansible_host" not in found
+    assert world.warnings == []
+
+
+def test_an_old_claim_takes_no_live_guests_address(world: World) -> None:
+    options = {**world.cache(), "cache": False, "stale": True}
+    world.parse(**options)
+    world.records = [samples.record("web", 1, agent={"status": "unresponsive"}), samples.record("db", 2, "10.0.0.5")]
+    data = world.again(**options)
+    assert _vars(data, "db")["ansible_host"] == "10.0.0.5"
+    assert "ansible_host" not in _vars(data)
+
+
+def test_two_hypervisors_with_one_nat_network_are_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [candidate("10.0.0.5"), candidate("10.0.0.5", "lease")]
+    there = {"uri": "qemu+ssh://kvm2/system", "hypervisor": "kvm2"}
+    here = {"uri": "qemu:///system", "hypervisor": "kvm1.example.com"}
+    world.records = [samples.record("a", 1, *both, libvirt=here), samples.record("b", 2, *both, libvirt=there)]
+    data = world.parse()
+    assert all("ansible_host" not in _vars(data, name) for name in ("a", "b"))
+    (warning,) = world.warnings
+    assert "10.0.0.5 (a on kvm1.example.com, b on kvm2)" in warning
+    monkeypatch.setattr(socket, "gethostname", lambda: "KVM1")
+    data = world.again()
+    assert [_vars(data, name).get("ansible_host") for name in ("a", "b")] == ["10.0.0.5", None]
+    assert "10.0.0.5 (b on kvm2, and its owner)" in world.warnings[1]
+    world.again(connection="agent")
+    assert len(world.warnings) == 2
+
+
+def _on(name: str, *addresses: str, **values: t.Any) -> t.Any:
+    return {"interface_name": name, "ip_addresses": [f"{address}/24" for address in addresses], "user_mode": False, **values}
+
+
+def test_a_bridge_in_the_guest_is_said(world: World) -> None:
+    """Its MAC is its own, so the domain's NIC has no address."""
+    unverified = candidate("10.0.0.5", "agent_unverified", None)
+    interfaces = [_on("eth0"), _on("br0", "10.0.0.5")]
+    world.records = [
+        samples.record("web", 1, unverified, interfaces=interfaces),
+        samples.record("db", 2, "10.0.0.6", candidate("10.0.0.7", "agent_unverified", None)),
+    ]
+    assert "ansible_host" not in _vars(world.parse())
+    (warning,) = world.warnings
+    assert "web (br0 has 10.0.0.5)" in warning
+    assert "agent_unverified" in warning
+    world.again(connection="none")
+    world.again(address_exclude_cidrs=["10.0.0.5/32"])
+    assert _vars(world.again(address_sources=["agent", "agent_unverified"]))["ansible_host"] == "10.0.0.5"
+    assert len(world.warnings) == 1
+
+
+@pytest.mark.parametrize(("can_exec", "connection", "said"), [(True, "auto", False), (False, "auto", True), (True, "ssh", True)])
+def test_user_mode_networking_is_said_where_there_is_no_other_way(
+    world: World, can_exec: bool, connection: str, said: bool
+) -> None:
+    claim = candidate("10.0.2.15", "agent_unverified", "user")
+    nic = _on("eth0", "10.0.2.15", user_mode=True)
+    world.records = [samples.record("web", 1, claim, interfaces=[nic], agent={"can_exec": can_exec})]
+    assert "ansible_host" not in _vars(world.parse(connection=connection))
+    assert bool(world.warnings) is said
+    assert all("user-mode networking: web" in warning for warning in world.warnings)
 
 
 def test_a_guest_that_is_left_out_keeps_its_address(world: World) -> None:

@@ -60,12 +60,25 @@ def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
         (55, "Requested operation is not valid: domain is not running", _errors.DomainNotRunning),
         (55, "Requested operation is not valid: disk 'vda' has a blockjob active", _errors.LibvirtFailure),
         (74, "argument unsupported: unsupported flags (0x2)", _errors.LibvirtFailure),
+        (68, "Timed out during operation: cannot acquire state change lock (held by monitor=x)", _errors.DomainBusy),
+        (68, "Timed out during operation: cannot acquire state change lock (held by agent=x)", _errors.DomainBusy),
+        (68, "Timed out during operation: migration", _errors.LibvirtFailure),
     ],
 )
 def test_what_is_no_agent_command_has_its_own_meanings(code: int, text: str, kind: type) -> None:
     error = _libvirt_errors.translate(code, text, "web")
     assert isinstance(error, kind)
     assert kind is _errors.DomainNotRunning or text in str(error)
+    assert "another agent command" not in str(error)
+
+
+def test_an_agent_command_that_waits_for_another_job_of_the_domain() -> None:
+    """Before 5.0 agent commands took the lock of all jobs."""
+    text = "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainBlockJobAbort)"
+    error = _libvirt_errors.translate(68, text, "web", "guest-x")
+    assert type(error) is _errors.AgentBusy
+    assert "BlockJobAbort" in str(error)
+    assert "another agent command" not in str(error)
 
 
 @pytest.mark.parametrize("code", [1, 113])

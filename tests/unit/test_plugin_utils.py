@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import typing as t
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
@@ -59,7 +60,7 @@ RECORD = samples.record("web", hostname="inside", libvirt={"title": "The Web"})
 CHOICES: list[tuple[Record, list[str], t.Any, set[str], tuple[str, bool]]] = [
     (RECORD, ["name"], None, set(), ("web", False)),
     (RECORD, ["uuid"], None, set(), (samples.uuid(1), False)),
-    (RECORD, ["title", "name"], None, set(), ("The Web", False)),
+    (RECORD, ["title", "name"], None, set(), ("The_Web", False)),
     (RECORD, ["guest_hostname"], None, set(), ("inside", True)),
     (RECORD, ["guest_hostname", "name"], None, {"inside"}, ("web", False)),  # taken already
     (RECORD, [], None, set(), ("web", False)),
@@ -79,7 +80,8 @@ CHOICES: list[tuple[Record, list[str], t.Any, set[str], tuple[str, bool]]] = [
 
 @pytest.mark.parametrize(("record", "preference", "value", "taken", "chosen"), CHOICES)
 def test_choosing(record: Record, preference: list, value: t.Any, taken: set, chosen: tuple) -> None:
-    assert tuple(_names.choose(record, preference, lambda expression: value, taken)) == chosen
+    found = _names.choose(record, preference, lambda expression: value, taken)
+    assert (found.name, found.guest_says) == chosen
 
 
 def _distinct(*wanted: tuple[str, bool], groups: t.Container[str] = ()) -> tuple[list[str], list[str]]:
@@ -105,6 +107,58 @@ def test_collisions(wanted: list, names: list) -> None:
     renamed = [name for name, (original, _guest) in zip(names, wanted) if name != original]
     assert len(sentences) == len(renamed)
     assert all(name in sentence for name, sentence in zip(renamed, sentences))
+
+
+CONTROLLERS = [
+    "localhost",
+    "LOCALHOST",
+    "localhost.",
+    "localhost4.localdomain4",
+    "ip6-localhost",
+    "x.localhost",
+    "127.0.0.1",
+    "127.1",
+]
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_no_domain_is_the_controller(name: str) -> None:
+    names, (sentence,) = _names.distinct([samples.record(name, 1)], [_names.spelled(name)])
+    assert names == [f"{name}-00000001"]
+    assert f"{name} is the controller itself; domain {name} on {samples.URI} is {name}-00000001." == sentence
+
+
+SPELLED = [
+    ("my guest", "my_guest"), ("web:1", "web_1"), ("a,b", "a_b"), ("web[1]", "web_1_"), ("-oProxyCommand=x", "_oProxyCommand=x"),
+    ("!web", "_web"), ("&web", "_web"), ("~web", "_web"), ("@file", "_file"), ("web*", "web_"), ("a?", "a_"), ("{{ x }}", "_x_"),
+    ("a\tb", "a_b"), ("::1", "_1"), ("--", "_"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "host"), SPELLED)
+def test_no_name_of_libvirts_is_a_pattern(name: str, host: str) -> None:
+    record = samples.record(name, 1)
+    candidate = _names.choose(record, ["guest_hostname", "name"], lambda _expression: None, ())
+    names, sentences = _names.distinct([record], [candidate])
+    assert names == [host]
+    assert len(sentences) == 1
+    assert repr(name) in sentences[0]
+    assert host in sentences[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["web", "web-1", "web_1.example.com", "web@2", "Web (old)".replace(" ", "."), "wéb", "localhosts", "127"]
+)
+def test_other_names_of_libvirts_stay(name: str) -> None:
+    assert _names.distinct([samples.record(name, 1)], [_names.spelled(name)]) == ([name], [])
+
+
+def test_a_name_that_was_replaced_takes_no_other() -> None:
+    records = [samples.record(name, number) for number, name in enumerate(["a b", "a:b", "a_b", "c d", "c_d"])]
+    candidates = [_names.spelled(record["libvirt"]["name"]) for record in records]
+    candidates[4] = _names.Candidate("guests-own", True)
+    names, _sentences = _names.distinct(records, candidates)
+    assert names == ["a_b-00000000", "a_b-00000001", "a_b", "c_d-00000003", "guests-own"]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +227,43 @@ def test_how_to_reach_the_guest(connection: str, addresses: list, can_exec: bool
     where = {"ansible_guest_agent_uri": samples.URI, "ansible_guest_agent_domain": samples.uuid(1)}
     found = _hostvars.connection_vars(record, addresses, connection)
     assert found == ({} if expected is None else {**where, **expected})
+
+
+def _forwarding(uri: str = "qemu+ssh://root@kvm1/system", state: str = "running", **forward: t.Any) -> Record:
+    nic: t.Any = {
+        "user_mode": True,
+        "ip_addresses": [],
+        "port_forwards": [{"address": None, "port": 2022, "to": 22, "ports": 1, **forward}],
+    }
+    return samples.record(libvirt={"uri": uri, "state": state}, interfaces=[{"ip_addresses": []}, nic])
+
+
+@pytest.mark.parametrize(
+    ("record", "place"),
+    [
+        (_forwarding(), ("kvm1", 2022)),
+        (_forwarding(uri="qemu:///session"), ("127.0.0.1", 2022)),
+        (_forwarding(address="192.0.2.10"), ("192.0.2.10", 2022)),
+        (_forwarding(address="0.0.0.0"), ("kvm1", 2022)),
+        (_forwarding(port=2000, to=20, ports=5), ("kvm1", 2002)),
+        (_forwarding(port=2000, to=20, ports=2), None),
+        (_forwarding(to=80), None),
+        (_forwarding(state="shutoff"), None),
+        (_forwarding(address="127.0.0.1"), None),
+        (_forwarding(uri="qemu:///session", address="127.0.0.1"), ("127.0.0.1", 2022)),
+        (samples.record(), None),
+    ],
+)
+def test_a_port_that_leads_to_the_guests_ssh(record: Record, place: tuple | None) -> None:
+    assert _hostvars.forwarded_ssh(record) == place
+
+
+def test_a_forwarded_port_is_for_hosts_without_an_address() -> None:
+    record, forward = samples.record(agent={"can_exec": True}), ("kvm1", 2022)
+    found = _hostvars.connection_vars(record, [], "auto", forward)
+    assert (found["ansible_host"], found["ansible_port"], found.get("ansible_connection")) == ("kvm1", 2022, None)
+    assert "ansible_port" not in _hostvars.connection_vars(record, [ADDRESS], "auto", forward)
+    assert "ansible_host" not in _hostvars.connection_vars(record, [], "none", forward)
 
 
 @pytest.mark.parametrize(("prefix", "suffix"), [("", ""), ("x_", ""), ("", "_y"), ("x_", "_y")])
@@ -300,12 +391,30 @@ def test_old_answers_of_silent_guests(status: str, filled: bool) -> None:
     record = samples.record("web", 1, agent={"status": status, "version": None, "can_exec": False}, libvirt={"state": "new"})
     _stale.fill([record], {_stale.key(KNOWN): KNOWN})
     assert record["agent"]["stale"] is filled
+    assert all(candidate.get("stale") for candidate in record["addresses"])
     assert record["agent"]["status"] == status
     assert record.get("hostname") == ("old" if filled else None)
     assert bool(record["addresses"]) is filled
     assert record["agent"]["can_exec"] is filled
     assert record["agent"]["last_probe_time"] == ("then" if filled else None)
     assert record["libvirt"]["state"] == "new"
+
+
+def test_what_another_version_has_kept_is_not_read() -> None:
+    """A key that comes with an upgrade is in no record of before."""
+    kept = _stale.keep({_stale.key(KNOWN): KNOWN})
+    assert _stale.kept(kept) == {_stale.key(KNOWN): KNOWN}
+    assert _stale.kept(json.loads(json.dumps(kept))) == {_stale.key(KNOWN): KNOWN}
+    without = {_stale.key(KNOWN): KNOWN}
+    for other in ({**kept, "version": "0"}, {"records": without}, without, [KNOWN], None, "x", {**kept, "records": [KNOWN]}):
+        assert _stale.kept(other) is None
+
+
+@pytest.mark.parametrize("kind", [_record.Record, _record.LibvirtPart, _record.AgentPart, _record.Interface, _record.BlockDevice])
+def test_a_key_that_comes_makes_another_version(kind: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _record._keys()
+    monkeypatch.setitem(kind.__annotations__, "new", "str")
+    assert _record._keys() != before
 
 
 def test_another_domains_answers_are_not_used() -> None:

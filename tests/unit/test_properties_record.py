@@ -221,6 +221,9 @@ def test_no_address_is_chosen_that_leads_nowhere_or_that_the_domain_does_not_hav
     chosen = _addresses.usable(claims, _addresses.AddressPolicy())
     assert [found["address"] for found in chosen if _leads_nowhere(found["address"])] == []
     assert {found["source"] for found in chosen} <= {"agent", "lease", "arp"}
-    own = {str(address) for _name, mac, addresses in guest if mac == NICS[0].mac for address in addresses}
+    # An agent that tells no MACs at all may have one interface that is the domain's only NIC.
+    macs = {mac for _name, mac, _addresses_of_it in guest}
+    its = None if macs == {None} else NICS[0].mac
+    own = {str(address) for _name, mac, addresses in guest if mac == its for address in addresses}
     assert {found["address"] for found in chosen} <= own | {found["address"] for found in told}
     assert len({found["address"] for found in chosen}) == len(chosen)

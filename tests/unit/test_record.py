@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, network, system
-from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, DomainXml, Nic, parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, DomainXml, Forward, Nic, parse
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless, texts
@@ -88,6 +88,47 @@ def test_only_the_domains_own_nics_are_believed() -> None:
         ("10.0.0.1", "agent", "default"),
         ("10.0.0.66", "agent_unverified", None),
     ]
+
+
+#: FreeBSD's agent before 7.2 tells no MACs.
+WITHOUT_MACS = [
+    ([_nic("vtnet0", None, "10.0.0.1/24"), _nic("lo0", None, "127.0.0.1/8", "fe80::1/64")], "vtnet0"),
+    ([_nic("lo", "00:00:00:00:00:00", "127.0.0.1/8"), _nic("eth0", None, "2001:db8::1/64")], "eth0"),
+    ([_nic("vtnet0", None, "10.0.0.1/24"), _nic("tun0", None, "10.8.0.1/24")], None),  # which of them it is, is not known
+    ([_nic("vtnet0", None, "fe80::1/64")], None),
+    ([_nic("tun0", None, "10.8.0.1/24"), _nic("bond0", C)], None),  # this agent does tell MACs
+    ([_nic("tun0", None, "10.8.0.1/24"), _nic("eth0", A)], None),
+]
+
+
+@pytest.mark.parametrize(("guest", "name"), WITHOUT_MACS)
+def test_an_interface_without_a_mac_where_the_domain_has_one_nic(guest: t.Any, name: str | None) -> None:
+    interfaces = _record.merge_interfaces(NICS[:1], guest)
+    joined = [i for i in interfaces if i["info_source"] == "domain, guest-agent" and i["interface_name"] != "eth0"]
+    if name is None:
+        assert joined == []
+        assert {c["source"] for c in _record.candidates(interfaces)} <= {"agent_unverified"}
+    else:
+        (nic,) = (i for i in interfaces if i["interface_name"] == name)
+        assert (nic["name"], nic["mac"], nic["info_source"]) == ("default", A, "domain, guest-agent")
+        assert [c["source"] for c in _record.candidates([nic])] == ["agent"]
+    two = _record.merge_interfaces(NICS, guest)
+    assert [i["interface_name"] for i in two if i["name"]] == [i["interface_name"] for i in two if i["mac"] in (A, B)]
+    assert all(c["source"] == "agent_unverified" for c in _record.candidates(two))
+
+
+@pytest.mark.parametrize("kind", [{}, {"forwards": (Forward(None, 2022, 22, 1),)}])
+def test_no_address_leads_into_user_mode_networking(kind: dict) -> None:
+    """slirp gives every guest 10.0.2.15, passt gives each that of its hypervisor."""
+    nics = (Nic(A, "user", None, user_mode=True, **kind), NICS[1])
+    interfaces = _record.merge_interfaces(nics, [_nic("eth0", A, "192.0.2.10/24"), _nic("eth1", B, "10.0.0.1/24")])
+    assert [(c["address"], c["source"]) for c in _record.candidates(interfaces)] == [
+        ("192.0.2.10", "agent_unverified"),
+        ("10.0.0.1", "agent"),
+    ]
+    assert [i["user_mode"] for i in interfaces] == [True, False]
+    forwards = [{"address": None, "port": 2022, "to": 22, "ports": 1}] if kind else None
+    assert interfaces[0].get("port_forwards") == forwards
 
 
 def test_what_was_not_answered_is_absent() -> None:
