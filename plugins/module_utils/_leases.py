@@ -11,7 +11,7 @@ import typing as t
 from ._addresses import AddressPolicy, Candidate, usable
 from ._errors import GuestAgentError
 from ._hypervisor import Domain
-from ._record import Interface
+from ._interfaces import Interface
 
 
 def fallback(domain: Domain, interfaces: t.Sequence[Interface], policy: AddressPolicy) -> list[Candidate]:

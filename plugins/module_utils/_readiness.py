@@ -10,7 +10,7 @@ import contextlib
 import math
 import typing as t
 
-from . import _diagnosis, _domain_xml, _leases, _preflight, _record
+from . import _diagnosis, _domain_xml, _interfaces, _leases, _preflight
 from ._addresses import AddressPolicy, usable
 from ._commands import cloud_init, exec as _exec, network, small_files
 from ._deadline import Deadline
@@ -167,8 +167,8 @@ class Readiness:
             raise
         except GuestAgentError as error:
             trouble = error
-        interfaces = _record.merge_interfaces(self._domain.nics, told)
-        known = _record.candidates(interfaces)
+        interfaces = _interfaces.merge(self._domain.nics, told)
+        known = _interfaces.candidates(interfaces)
         self._own.mark(known)
         if not usable(known, policy):
             known = _leases.fallback(self._guest.domain, interfaces, policy)

@@ -11,8 +11,10 @@ Its shape is KubeVirt's guest agent document, in snake_case. What the guest did 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import typing as t
+
+from . import _interfaces
+from ._interfaces import Interface, PortForward
 
 # Collections are compiled anew at each start: the commands' modules are read only by who asks an agent.
 if t.TYPE_CHECKING:
@@ -26,12 +28,11 @@ if t.TYPE_CHECKING:
     from ._commands.ssh_host_keys import HostKey
     from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
     from ._commands.system import OsInfo, Timezone, User
-    from ._domain_xml import Disk, DomainXml, Forward, Nic
+    from ._domain_xml import Disk, DomainXml
     from ._errors import GuestAgentError
 
 #: KubeVirt shows ten users and filesystems; more belongs into a report, not into every host's variables.
 DEFAULT_MAX_ITEMS: t.Final = 10
-_NO_MAC: t.Final = "00:00:00:00:00:00"
 #: Subsets that stand in a record as the guest gave them, and those that are lists: these are cut, and have their true length beside
 #: them as NAME_total.
 _WHOLE: t.Final = ("hostname", "os", "timezone", "memory", "load", "ssh_host_keys", "probes")
@@ -66,28 +67,6 @@ class AgentPart(t.TypedDict):
     stale: bool
     blocked_commands: list[str]
     can_exec: bool
-
-
-class PortForward(t.TypedDict):
-    """So many TCP ``ports`` of the hypervisor, from ``port`` on, lead to the guest's from ``to`` on; ``address`` None is any."""
-
-    address: str | None
-    port: int
-    to: int
-    ports: int
-
-
-class Interface(t.TypedDict, total=False):
-    name: str | None
-    interface_name: str | None
-    mac: str | None
-    ip_address: str | None
-    ip_addresses: list[str]
-    info_source: str
-    target_dev: str | None
-    user_mode: bool
-    port_forwards: list[PortForward]
-    statistics: dict[str, int] | None
 
 
 class FilesystemDisk(t.TypedDict):
@@ -229,12 +208,12 @@ def build(
     max_items: int = DEFAULT_MAX_ITEMS,
 ) -> Record:
     """The record from both views; ``max_items`` 0 gives whole lists."""
-    interfaces = merge_interfaces(domain.nics, parts.get("interfaces"))
+    interfaces = _interfaces.merge(domain.nics, parts.get("interfaces"))
     record: dict[str, t.Any] = {
         "libvirt": libvirt,
         "agent": agent,
         "interfaces": interfaces,
-        "addresses": candidates(interfaces),
+        "addresses": _interfaces.candidates(interfaces),
     }
     answers = t.cast("dict[str, t.Any]", parts)
     record.update({name: answers[name] for name in _WHOLE if name in answers})
@@ -254,40 +233,6 @@ def build(
 def key(record: Record) -> tuple[str, str]:
     """What makes a domain itself: its hypervisor and its UUID there."""
     return record["libvirt"]["uri"], record["libvirt"]["uuid"]
-
-
-def merge_interfaces(nics: t.Sequence[Nic], guest: t.Sequence[GuestInterface] | None) -> list[Interface]:
-    """Both views of the NICs, joined by MAC: the domain's first, then what only the guest has.
-
-    A bridge or VLAN in the guest carries its NIC's MAC, so several guest interfaces may belong to one NIC.
-    """
-    by_mac = {nic.mac: nic for nic in nics if nic.mac}
-    nameless = _without_mac(guest or ()) if len(nics) == len(by_mac) == 1 else None
-    seen: set[str] = set()
-    both: list[Interface] = []
-    only_guest: list[Interface] = []
-    for found in guest or ():
-        nic = nics[0] if found is nameless else by_mac.get(found["mac"] or "")
-        if nic is None:
-            only_guest.append(_interface(None, found, "guest-agent"))
-        else:
-            seen.add(nic.mac)
-            both.append(_interface(nic, found, "domain, guest-agent"))
-    unseen = [_interface(nic, None, "domain") for nic in nics if nic.mac not in seen]
-    return both + unseen + only_guest
-
-
-def _without_mac(guest: t.Sequence[GuestInterface]) -> GuestInterface | None:
-    """The only interface that leads out of a guest whose agent tells no MACs, as on FreeBSD; None where there are several."""
-    if any((found["mac"] or _NO_MAC) != _NO_MAC for found in guest):
-        return None
-    leading_out = [found for found in guest if any(map(_leads_out, found["ip_addresses"]))]
-    return leading_out[0] if len(leading_out) == 1 else None
-
-
-def _leads_out(text: str) -> bool:
-    address = ipaddress.ip_interface(text).ip
-    return not address.is_loopback and not address.is_link_local
 
 
 def find_disk(disk: GuestDisk, domain_disks: t.Sequence[Disk]) -> str | None:
@@ -338,51 +283,6 @@ def block_device(found: GuestBlockDevice, domain_disks: t.Sequence[Disk]) -> Blo
         "device": address and address["device"],
         "bus": address and address["bus"],
     }
-
-
-def _interface(nic: Nic | None, guest: GuestInterface | None, source: str) -> Interface:
-    addresses = guest["ip_addresses"] if guest else []
-    interface: Interface = {
-        "name": nic.network if nic else None,
-        "interface_name": guest["interface_name"] if guest else None,
-        "mac": nic.mac if nic else guest and guest["mac"],
-        "ip_address": addresses[0].split("/")[0] if addresses else None,
-        "ip_addresses": addresses,
-        "info_source": source,
-        "target_dev": nic.target_dev if nic else None,
-        "user_mode": nic is not None and nic.user_mode,
-    }
-    if nic and nic.forwards:
-        interface["port_forwards"] = [_port_forward(forward) for forward in nic.forwards]
-    if guest and guest["statistics"] is not None:
-        interface["statistics"] = guest["statistics"]
-    return interface
-
-
-def _port_forward(forward: Forward) -> PortForward:
-    return {"address": forward.address, "port": forward.port, "to": forward.to, "ports": forward.ports}
-
-
-def candidates(interfaces: t.Sequence[Interface]) -> list[Candidate]:
-    """Every address that the agent tells, with whether the domain has an interface for it that leads to the guest.
-
-    slirp gives all guests one address, and passt gives a guest that of its hypervisor.
-    """
-    return [
-        {
-            "address": address,
-            "prefix": int(prefix),
-            "mac": interface["mac"],
-            "network": interface["name"],
-            "source": "agent" if _leads_to_guest(interface) else "agent_unverified",
-        }
-        for interface in interfaces
-        for address, _slash, prefix in (text.partition("/") for text in interface["ip_addresses"])
-    ]
-
-
-def _leads_to_guest(interface: Interface) -> bool:
-    return interface["info_source"] == "domain, guest-agent" and not interface["user_mode"]
 
 
 def _filesystem(found: GuestFilesystem, domain_disks: t.Sequence[Disk]) -> Filesystem:

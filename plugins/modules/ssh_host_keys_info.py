@@ -139,7 +139,7 @@ import contextlib
 import re
 import typing as t
 
-from ..module_utils import _addresses, _argspec, _domain_xml, _known_hosts, _record, _untrusted
+from ..module_utils import _addresses, _argspec, _domain_xml, _interfaces, _known_hosts, _untrusted
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
@@ -214,7 +214,7 @@ def _claimed_hosts(agent: GuestAgent, domain: _domain_xml.DomainXml, uri: str) -
         interfaces = network.interfaces(agent)
     except CommandRefused:
         return hosts
-    claims = _record.candidates(_record.merge_interfaces(domain.nics, interfaces))
+    claims = _interfaces.candidates(_interfaces.merge(domain.nics, interfaces))
     OwnAddresses(uri).mark(claims)
     return hosts + [found["address"] for found in _addresses.usable(claims, _addresses.AddressPolicy())]
 

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _leases, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _interfaces, _leases, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
 
 MAC = "52:54:00:00:00:01"
@@ -35,7 +35,7 @@ class Asked:
 def interfaces(*nics: str) -> list[_record.Interface]:
     devices = "".join(nics).format(mac=MAC)
     found = _domain_xml.parse(f"<domain><name>x</name><devices>{devices}</devices></domain>")
-    return _record.merge_interfaces(found.nics, [])
+    return _interfaces.merge(found.nics, [])
 
 
 @pytest.mark.parametrize("nic", [ON_BRIDGE, ON_NETWORK, CALLED_USER, DIRECT, PASSED_THROUGH])

@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses, _deadline, _probe, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses, _deadline, _interfaces, _probe, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Nic, parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
@@ -217,7 +217,7 @@ def test_no_address_is_chosen_that_leads_nowhere_or_that_the_domain_does_not_hav
         {"interface_name": name, "mac": mac, "ip_addresses": [f"{address}/24" for address in addresses], "statistics": None}
         for name, mac, addresses in guest
     ]
-    claims = [*told, *_record.candidates(_record.merge_interfaces(NICS, said))]
+    claims = [*told, *_interfaces.candidates(_interfaces.merge(NICS, said))]
     chosen = _addresses.usable(claims, _addresses.AddressPolicy())
     assert [found["address"] for found in chosen if _leads_nowhere(found["address"])] == []
     assert {found["source"] for found in chosen} <= {"agent", "lease", "arp"}

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _interfaces, _protocol, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, network, system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, DomainXml, Forward, Nic, parse
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -54,14 +54,12 @@ MERGES = [
 
 @pytest.mark.parametrize(("guest", "merged"), MERGES)
 def test_interfaces_are_joined_by_mac(guest: t.Any, merged: list) -> None:
-    assert _short(_record.merge_interfaces(NICS, guest)) == merged
+    assert _short(_interfaces.merge(NICS, guest)) == merged
 
 
 def test_a_nic_without_a_mac_is_no_interface_without_one() -> None:
     """A passed-through device may have no MAC in the domain, and a tunnel has none in the guest: they are not the same."""
-    merged = _record.merge_interfaces(
-        [Nic("", "hostdev", None)], [_nic("tun0", None, "10.8.0.1/24"), _nic("tap0", "", "10.9.0.1/24")]
-    )
+    merged = _interfaces.merge([Nic("", "hostdev", None)], [_nic("tun0", None, "10.8.0.1/24"), _nic("tap0", "", "10.9.0.1/24")])
     assert [(i["interface_name"], i["info_source"]) for i in merged] == [
         (None, "domain"),
         ("tun0", "guest-agent"),
@@ -103,26 +101,26 @@ WITHOUT_MACS = [
 
 @pytest.mark.parametrize(("guest", "name"), WITHOUT_MACS)
 def test_an_interface_without_a_mac_where_the_domain_has_one_nic(guest: t.Any, name: str | None) -> None:
-    interfaces = _record.merge_interfaces(NICS[:1], guest)
+    interfaces = _interfaces.merge(NICS[:1], guest)
     joined = [i for i in interfaces if i["info_source"] == "domain, guest-agent" and i["interface_name"] != "eth0"]
     if name is None:
         assert joined == []
-        assert {c["source"] for c in _record.candidates(interfaces)} <= {"agent_unverified"}
+        assert {c["source"] for c in _interfaces.candidates(interfaces)} <= {"agent_unverified"}
     else:
         (nic,) = (i for i in interfaces if i["interface_name"] == name)
         assert (nic["name"], nic["mac"], nic["info_source"]) == ("default", A, "domain, guest-agent")
-        assert [c["source"] for c in _record.candidates([nic])] == ["agent"]
-    two = _record.merge_interfaces(NICS, guest)
+        assert [c["source"] for c in _interfaces.candidates([nic])] == ["agent"]
+    two = _interfaces.merge(NICS, guest)
     assert [i["interface_name"] for i in two if i["name"]] == [i["interface_name"] for i in two if i["mac"] in (A, B)]
-    assert all(c["source"] == "agent_unverified" for c in _record.candidates(two))
+    assert all(c["source"] == "agent_unverified" for c in _interfaces.candidates(two))
 
 
 @pytest.mark.parametrize("kind", [{}, {"forwards": (Forward(None, 2022, 22, 1),)}])
 def test_no_address_leads_into_user_mode_networking(kind: dict) -> None:
     """slirp gives every guest 10.0.2.15, passt gives each that of its hypervisor."""
     nics = (Nic(A, "user", None, user_mode=True, **kind), NICS[1])
-    interfaces = _record.merge_interfaces(nics, [_nic("eth0", A, "192.0.2.10/24"), _nic("eth1", B, "10.0.0.1/24")])
-    assert [(c["address"], c["source"]) for c in _record.candidates(interfaces)] == [
+    interfaces = _interfaces.merge(nics, [_nic("eth0", A, "192.0.2.10/24"), _nic("eth1", B, "10.0.0.1/24")])
+    assert [(c["address"], c["source"]) for c in _interfaces.candidates(interfaces)] == [
         ("192.0.2.10", "agent_unverified"),
         ("10.0.0.1", "agent"),
     ]
