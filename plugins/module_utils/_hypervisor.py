@@ -14,6 +14,7 @@ import typing as t
 import uuid
 
 from . import _libvirt_errors, _stream
+from ._crowded import patiently
 from ._deadline import Deadline
 from ._errors import (
     AgentBusy,
@@ -243,7 +244,7 @@ class Connection:
         self._renewing = threading.Lock()
         if events:
             _start_event_loop()
-        self.handle: t.Any = self.call(lambda: _open(uri))
+        self.handle: t.Any = self._opened(uri, timeout)
         if not uri:
             self.uri = t.cast(str, self.call(self.handle.getURI))
 
@@ -258,7 +259,11 @@ class Connection:
                 self._lanes.close()
                 self.handle, self._lanes = None, Lanes()
             if not _alive(self.handle):
-                self.handle = self.call(lambda: _open(self.uri), seconds)
+                self.handle = self._opened(self.uri, seconds)
+
+    def _opened(self, uri: str, seconds: float) -> t.Any:
+        limit = seconds if self._deadline is None else min(seconds, self._deadline.remaining())
+        return patiently(lambda left: self.call(lambda: _open(uri), left), uri, Deadline(limit))
 
     def hostname(self) -> str:
         return t.cast(str, self.call(self.handle.getHostname))
