@@ -166,6 +166,19 @@ def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: dict[str, str
         assert role.changed
         role.run(**options)
         assert role.changed == 0
+        # Another host has the address: a guest that claims it does not get its place, but where the user says so.
+        ours = Path(options["ssh_trust_known_hosts"])
+        noted, place = ours.read_text(), f"[127.0.0.1]:{guest['ansible_port']}"
+        others = f"{place} {' '.join(key.with_suffix('.pub').read_text().split()[:2])}\n"
+        ours.write_text(others)
+        assert "by a key that this guest does not have" in role.run(check=False, **options).stdout
+        assert ours.read_text() == others
+        role.run(**options, ssh_trust_replace=True)
+        assert sorted(ours.read_text().splitlines()) == sorted(noted.splitlines())
+        # Nothing is noted of a guest that is not at the address that it claims.
+        elsewhere = {**options, "ssh_trust_known_hosts": str(tmp_path / "other"), "ssh_trust_address": "127.0.0.2"}
+        role.run(check=False, **elsewhere)
+        assert not (tmp_path / "other").exists()
         lab.run(name, "sed -i '/of the role/d' /home/ansible/.ssh/authorized_keys")
         role.run(check=False, **{**options, "ssh_trust_keys": []})  # the proof is one
     finally:
