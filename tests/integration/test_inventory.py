@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from tests.lab import Guest, Lab
 from tests.lab.guest import QUIET
 from tests.lab.hostile import ScriptedAgent, agent_info
 from tests.lab.second import second_hypervisor
+from tests.lab.wire import Wire
 
 AGENT_TIMEOUT = 5
 NOT_TRIED = "SKIPPED OUT LOUD: the hostile guest is not tried on ansible-core"
@@ -236,6 +240,61 @@ def test_cache_and_stale_answers(lab: Lab, start: Callable[..., str], ansible: A
     assert fresh["guest_agent"]["stale"] is True
     assert fresh["guest_agent"]["last_probe_time"] == first["guest_agent"]["last_probe_time"]
     assert fresh["guest_os"] == first["guest_os"]
+
+
+PASST = """
+<interface type='user'>
+  <backend type='passt'/><mac address='52:54:00:00:00:01'/><source dev='eth0'/>
+  <portForward proto='tcp'><range start='2022' to='22'/></portForward>
+</interface>
+"""
+DEFINED = """
+<domain type='qemu'>
+  <name>{name}</name><memory>65536</memory><os><type arch='x86_64'>hvm</type></os><devices>{devices}</devices>
+</domain>
+"""
+GET_XML = 14  # REMOTE_PROC_DOMAIN_GET_XML_DESC
+LOCKED = "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainMemoryStats)"
+
+
+def test_odd_domains_are_hosts_all_the_same(ansible: Ansible, options_file: Path, tmp_path: Path) -> None:
+    """One called like the controller, one with a space, one in passt, and one whose XML cannot be had for a while."""
+    place = Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))  # a socket's path is short
+    place.chmod(0o755)
+    sock = place / "sock"
+    with second_hypervisor() as hypervisor, Wire(sock, hypervisor.socket) as wire, hypervisor.lab() as lab:
+        lab.start_all([Guest(name="localhost", kernel=QUIET), Guest(name="it with a space", kernel=QUIET)])
+        held = lab.connection.defineXML(DEFINED.format(name="it-held", devices=""))
+        lab.connection.defineXML(DEFINED.format(name="it-passt", devices=PASST))
+        wire.refuse(GET_XML, uuid.UUID(held.UUIDString()).bytes, 68, LOCKED)
+        cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
+        write_inventory(options_file, uri=[f"qemu+unix:///session?socket={sock}"], states=["all"], **cache)
+        done = ansible.run("ansible-inventory", "-i", str(options_file), "--list")
+        wire.allow()
+        again = ansible.run("ansible-inventory", "-i", str(options_file), "--list")
+        part = lab.domain("localhost").UUIDString().split("-")[0]
+    shutil.rmtree(place)
+    hosts = {"localhost": f"localhost-{part}", "it with a space": "it_with_a_space", "it-held": "it-held", "it-passt": "it-passt"}
+    for run, warnings in ((done, ["it-held", "localhost", "it with a space"]), (again, ["localhost", "it with a space"])):
+        found = hostvars(json.loads(run.stdout))
+        assert {each["libvirt_name"]: name for name, each in found.items()} == hosts
+        for name in ("localhost", "it with a space"):
+            mine = found[hosts[name]]
+            assert (mine["guest_agent"]["status"], mine["guest_os"]["id"]) == ("connected", "tiny")
+            # User-mode networking: the agent is the way.
+            assert (mine["guest_addresses"], mine["ansible_connection"]) == ([], "virtops.guest_agent.agent")
+            assert "ansible_host" not in mine
+        assert "ansible_host" not in found["it-passt"]
+        (nic,) = found["it-passt"]["guest_interfaces"]
+        assert (nic["name"], nic["user_mode"]) == ("user", True)
+        assert nic["port_forwards"] == [{"address": None, "port": 2022, "to": 22, "ports": 1}]
+        assert run.stderr.count("[WARNING]") == len(warnings), run.stderr
+        assert all(word in run.stderr for word in warnings)
+    first, second = (hostvars(json.loads(run.stdout))["it-held"] for run in (done, again))
+    assert (first["guest_agent"]["status"], first["libvirt_state"], first["libvirt_vcpus"]) == ("unknown", "shutoff", None)
+    assert "busy with this domain" in first["guest_agent"]["reason"]
+    # Nothing of it was cached.
+    assert (second["guest_agent"]["status"], second["libvirt_vcpus"], second["libvirt_memory_mib"]) == ("not_configured", 1, 64)
 
 
 def cores() -> list[Any]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A socket between a client and libvirt that a test can make slow, silent or broken, and that counts libvirt's requests."""
+"""A socket between a client and libvirt that a test can make slow, silent or broken, and that counts and refuses calls."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _CHUNK = 1 << 18
 _CALL = 0
 _KEEPALIVE = 0x6B656570
 _HEADER = struct.Struct(">7I")  # length, program, version, procedure, type, serial, status
+_REPLY, _FAILED = 1, 1
+#: virErrorDomain and virErrorLevel of what the QEMU driver says
+_FROM_QEMU, _AN_ERROR = 10, 2
 #: Seconds after which the loop looks whether it is to end.
 _TURN = 0.2
 
@@ -33,6 +36,7 @@ class Wire:
     def __init__(self, path: Path, target: Path, delay: float = 0.0) -> None:
         self.delay = delay
         self.calls: collections.Counter[tuple[int, int]] = collections.Counter()
+        self._refused: dict[tuple[int, bytes], bytes] = {}
         self._target = str(target)
         self._going, self._stop = threading.Event(), threading.Event()
         self._going.set()
@@ -70,6 +74,17 @@ class Wire:
         self.delay = 0.0
         self._going.set()
 
+    def refuse(self, procedure: int, subject: bytes, code: int, text: str) -> None:
+        """Answer each call of ``procedure`` whose arguments hold ``subject`` with libvirt's error ``code``, instead of libvirt."""
+        said = text.encode()
+        message = struct.pack(">IIII", code, _FROM_QEMU, 1, len(said)) + said + bytes(-len(said) % 4)
+        nothing_more = struct.pack(">IIIIIiiI", _AN_ERROR, 0, 0, 0, 0, -1, -1, 0)
+        self._refused[procedure, subject] = message + nothing_more
+
+    def allow(self) -> None:
+        """Refuse nothing any more."""
+        self._refused = {}
+
     def _serve(self) -> None:
         while not self._stop.is_set():
             waiting = [pipe.queue[0][0] for pipe in self._pipes if pipe.queue and not pipe.blocked and self._going.is_set()]
@@ -81,9 +96,12 @@ class Wire:
                 if each is self._listener:
                     self._accept()
                 else:
-                    data = readers[each].receive(self.delay)
-                    if readers[each].unread is not None:
-                        self._count(readers[each], data)
+                    pipe = readers[each]
+                    data = pipe.receive()
+                    if pipe.unread is not None:
+                        data = self._sift(pipe, data) if data else data
+                    if data or pipe.ended:
+                        pipe.queue.append((time.monotonic() + self.delay, data))
             for pipe in list(self._pipes):
                 if self._going.is_set() and pipe in self._pipes and not pipe.deliver():
                     self._drop(pipe)
@@ -104,33 +122,44 @@ class Wire:
         pipe.source.close()
         pipe.sink.close()
 
-    def _count(self, pipe: _Pipe, data: bytes) -> None:
+    def _sift(self, pipe: _Pipe, data: bytes) -> bytes:
+        """What of ``data`` goes on to libvirt at once: calls that are whole, are counted, and are not refused."""
         unread = (pipe.unread or b"") + data
+        passed = b""
         while len(unread) >= _HEADER.size:
-            length, program, _version, procedure, kind, _serial, _status = _HEADER.unpack_from(unread)
+            length, program, version, procedure, kind, serial, _status = _HEADER.unpack_from(unread)
+            length = max(length, _HEADER.size)
             if len(unread) < length:
                 break
+            call, unread = unread[:length], unread[length:]
             if kind == _CALL and program != _KEEPALIVE:
                 self.calls[program, procedure] += 1
-            unread = unread[max(length, _HEADER.size) :]
+            refusals = [said for (number, subject), said in self._refused.items() if number == procedure and subject in call]
+            answer = refusals[0] if refusals and kind == _CALL else None
+            if answer is None:
+                passed += call
+                continue
+            header = _HEADER.pack(_HEADER.size + len(answer), program, version, procedure, _REPLY, serial, _FAILED)
+            back = next(other for other in self._pipes if other.source is pipe.sink)
+            back.queue.append((time.monotonic() + self.delay, header + answer))
         pipe.unread = unread
+        return passed
 
 
 class _Pipe:
-    """One direction: bytes with the time at which they are due. ``unread``: what is not counted yet; None where nothing is."""
+    """One direction: bytes with the time at which they are due. ``unread``: the begin of a call; None where none are read."""
 
     def __init__(self, source: socket.socket, sink: socket.socket, unread: bytes | None) -> None:
         self.source, self.sink, self.unread = source, sink, unread
         self.queue: collections.deque[tuple[float, bytes]] = collections.deque()
         self.ended = self.blocked = False
 
-    def receive(self, delay: float) -> bytes:
+    def receive(self) -> bytes:
         try:
             data = self.source.recv(_CHUNK)
         except OSError:
             data = b""
         self.ended = not data
-        self.queue.append((time.monotonic() + delay, data))
         return data
 
     def deliver(self) -> bool:
