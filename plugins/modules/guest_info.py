@@ -124,7 +124,8 @@ guests:
       description:
         - What libvirt knows of the domain. C(channels) has its virtio channels, such as Spice's C(com.redhat.spice.0), with their
           states; null where libvirt does not know.
-        - C(title), C(description), C(vcpus) and C(memory_mib) are null, with a warning, where libvirt does not give the domain's XML.
+        - C(title), C(description), C(vcpus) and C(memory_mib) are null, with a warning, where libvirt does not give the domain's
+          XML.
       type: dict
       sample:
         name: web1

@@ -33,7 +33,7 @@ HEADER = (
 LAYERS = (
     {"_errors"},
     {"_deadline", "_disk_images", "_domain_xml", "_protocol", "_untrusted"},
-    {"_client", "_events", "_hypervisor", "_lanes", "_libvirt_errors", "_storage", "_stream", "_transport"},
+    {"_client", "_crowded", "_events", "_hypervisor", "_lanes", "_libvirt_errors", "_storage", "_stream", "_transport"},
 )
 # Between the rooms of plugins/. Modules run on hypervisors, where plugin_utils is not; the action plugins run the
 # modules' own code in the controller. A room that is not named here is a door like the inventory.
