@@ -44,16 +44,9 @@ T = t.TypeVar("T")
 #: What errors call the hypervisor that libvirt itself chooses when it is given no URI.
 DEFAULT_HYPERVISOR: t.Final = "libvirt's default hypervisor"
 #: virDomainState
-STATES: t.Final = {
-    0: "nostate",
-    1: "running",
-    2: "blocked",
-    3: "paused",
-    4: "shutdown",
-    5: "shutoff",
-    6: "crashed",
-    7: "pmsuspended",
-}
+STATES: t.Final = dict(
+    enumerate(("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")),
+)
 #: virConnectListAllDomainsFlags
 _LIST_PERSISTENT: t.Final = 4
 _LIST_AUTOSTART: t.Final = 1024
