@@ -11,8 +11,11 @@ short_description: Say which SSH keys let a guest's user in
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Adds public keys to the file C(.ssh/authorized_keys) in the home of a guest's user, or takes keys out of it, through the guest's
-    agent (qemu-ga 5.2). Neither SSH nor a network is needed.
+  - Adds public keys to the file C(.ssh/authorized_keys) in the home of a guest's user, or takes keys out of it, through its
+    agent. Neither SSH nor a network is needed.
+  - Where the agent runs programs, the file is changed with the rights of the user, and keeps its comments and empty lines.
+    Elsewhere the agent's own commands do it (qemu-ga 5.2). These work as C(root) in the user's directory and follow the links
+    there, and they take out empty lines where a key is added.
   - A key is known by its type and its data. The comment behind it does not matter, and a line that is there with another comment
     stays as it is. The options in front of it do, for they say what the key allows.
 options:
@@ -48,8 +51,8 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - The agent knows no other file than C(.ssh/authorized_keys) of the user's home. Where sshd is configured to look elsewhere
-    (C(AuthorizedKeysFile)), this module does not help.
+  - Only C(.ssh/authorized_keys) of the user's home is known. Where sshd is configured to look elsewhere (C(AuthorizedKeysFile)),
+    this module does not help.
   - Windows guests have these commands since qemu-ga 9.1.
 seealso:
   - module: ansible.posix.authorized_key
@@ -132,7 +135,7 @@ import typing as t
 
 from ..module_utils import _argspec, _authorized_keys, _untrusted
 from ..module_utils._client import GuestAgent
-from ..module_utils._commands import ssh_keys, users
+from ..module_utils._commands import key_file, ssh_keys, users
 from ..module_utils._errors import CommandFailed, InvalidInput
 from ..module_utils._needed import open_agent
 from ..module_utils._task import Outcome, Task, run
@@ -155,43 +158,51 @@ def ensure(task: Task) -> Outcome:
     if exclusive and task.params["state"] == "absent":
         raise InvalidInput("exclusive needs state=present", hint="give the keys that shall stay, or none")
     lines = _authorized_keys.wanted(task.params["keys"])
-    with open_agent(task.params, [ssh_keys.GET]) as agent:
-        before = ssh_keys.authorized_keys(agent, user)
 
-        def plan(existing: t.Sequence[str]) -> _authorized_keys.Plan:
-            return _authorized_keys.plan(existing, lines, task.params["state"], exclusive)
+    def plan(existing: t.Sequence[str]) -> _authorized_keys.Plan:
+        return _authorized_keys.plan(existing, lines, task.params["state"], exclusive)
 
+    with open_agent(task.params, []) as agent:
+        keys = key_file.keys_of(agent, user)
+        before = keys.lines()
         first = plan(before)
         after = first.after
-        if first.add or (exclusive and first.remove):
-            agent.require(ssh_keys.ADD)
-        if first.remove and not exclusive:
-            agent.require(ssh_keys.REMOVE)
+        _check_allowed(agent, keys, first, exclusive)
         if after != before and not task.check_mode:
-            _apply(agent, user, first, exclusive)
-            after = ssh_keys.authorized_keys(agent, user)
+            _apply(keys, first, exclusive)
+            after = keys.lines()
             if plan(after).remove and not plan(after).add and not exclusive:
                 # The agent takes out what is the same to the last blank, and does not tell of blanks around a line.
                 task.warn(
                     f"{agent.name}: the keys of {user} had blanks around them, so the file was written anew, without comments"
                 )
-                ssh_keys.replace(agent, user, plan(after).after)
-                after = ssh_keys.authorized_keys(agent, user)
+                keys.replace(plan(after).after)
+                after = keys.lines()
             if plan(after).add or plan(after).remove:
                 raise CommandFailed(f"the keys of {user} are not what the agent was told", domain=agent.name, command=ssh_keys.ADD)
     shown = {"user": user, "authorized_keys": _shown(after), "added": _shown(first.add), "removed": _shown(first.remove)}
     return Outcome(shown, {"keys": before}, {"keys": after}, _diff(user, _shown(before), shown["authorized_keys"]))
 
 
-def _apply(agent: GuestAgent, user: str, plan: _authorized_keys.Plan, exclusive: bool) -> None:
+def _check_allowed(agent: GuestAgent, keys: key_file.Keys, plan: _authorized_keys.Plan, exclusive: bool) -> None:
+    """Check mode fails where the change would."""
+    if keys.by_file:
+        return
+    if plan.add or (exclusive and plan.remove):
+        agent.require(ssh_keys.ADD)
+    if plan.remove and not exclusive:
+        agent.require(ssh_keys.REMOVE)
+
+
+def _apply(keys: key_file.Keys, plan: _authorized_keys.Plan, exclusive: bool) -> None:
     """No key that is to stay is missing for a moment: what is new comes first, and exclusive keys come all at once."""
     if exclusive:
-        ssh_keys.replace(agent, user, plan.after)
+        keys.replace(plan.after)
         return
     if plan.add:
-        ssh_keys.add(agent, user, plan.add)
+        keys.add(plan.add)
     if plan.remove:
-        ssh_keys.remove(agent, user, plan.remove)
+        keys.remove(plan.remove)
 
 
 def _shown(lines: t.Iterable[str]) -> list[str]:

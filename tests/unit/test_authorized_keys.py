@@ -40,6 +40,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
 def guest(request: pytest.FixtureRequest, host: Hypervisor) -> FakeGuest:
     guest = host.domains[0].guest = FakeGuest(request.param)
     guest.authorized = {"deploy": FILE, "new": None, "empty": ""}
+    guest.blocked.add("guest-exec")
     return guest
 
 
