@@ -9,6 +9,7 @@ import base64
 import functools
 import io
 import json
+import os
 import random
 import typing as t
 from pathlib import Path
@@ -21,7 +22,8 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane, Preferred, Progress, Sink
 from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
-from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Watched
+from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
+from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
@@ -30,14 +32,14 @@ DATA = random.Random(2).randbytes(600 * 1024 + 7)
 
 def read(guest: Watched, path: Path, size: int = len(DATA), offset: int = 0) -> bytes:
     found: list[bytes] = []
-    AgentLane(guest.agent()).read(str(path), size, found.append, offset)
+    AgentLane(guest.agent(), clock=FakeClock()).read(str(path), size, found.append, offset)
     return b"".join(found)
 
 
 def write(guest: Watched, path: Path, data: bytes = DATA) -> list[int]:
     path.touch()
     steps: list[int] = []
-    AgentLane(guest.agent()).write(str(path), io.BytesIO(data), len(data), steps.append)
+    AgentLane(guest.agent(), clock=FakeClock()).write(str(path), io.BytesIO(data), len(data), steps.append)
     return steps
 
 
@@ -68,12 +70,59 @@ def test_a_lost_reply_is_made_up_for(guest: Watched, file: Path, tmp_path: Path,
     assert (tmp_path / "x").read_bytes() == DATA
 
 
+def struck(error: _errors.GuestAgentError) -> Fault:
+    """Nothing is done, and somebody says why."""
+    return real_agent.raising(error)
+
+
+PASSING = [
+    _errors.AgentTimeout("no reply"),
+    _errors.ConnectionLost("libvirtd is restarted"),
+    _errors.AgentBusy("another client"),
+    _errors.DomainNotRunning("the domain is paused"),
+    _errors.GuestFrozen("by another client"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: error.kind)
+@pytest.mark.parametrize("command", ["guest-file-read", "guest-file-write", "guest-file-flush", "guest-file-close"])
+def test_a_trouble_that_passes(guest: Watched, file: Path, tmp_path: Path, command: str, error: _errors.GuestAgentError) -> None:
+    guest.faults = {command: [None, *[struck(error)] * 8], "guest-file-seek": [struck(error), None]}
+    assert read(guest, file) == DATA
+    guest.faults.setdefault(command, [])[:0] = [struck(error)]
+    steps = write(guest, tmp_path / "x")
+    assert ((tmp_path / "x").read_bytes(), sum(steps)) == (DATA, len(DATA))
+
+
 @pytest.mark.parametrize("command", ["guest-file-read", "guest-file-write"])
-def test_three_in_a_row_are_too_many(guest: Watched, file: Path, command: str) -> None:
-    guest.faults = {command: [real_agent.lost] * 3}
+def test_a_silence_that_does_not_pass(guest: Watched, file: Path, command: str) -> None:
+    guest.faults = {command: [SILENT] * 1000}
+    clock = FakeClock()
+    lane = AgentLane(guest.agent(), clock=clock)
+    begun = clock.monotonic()
+    source: t.Any = io.BytesIO(DATA)
+    arguments = (len(DATA), lambda _data: None) if command == "guest-file-read" else (source, len(DATA), lambda _count: None)
     with pytest.raises(_errors.AgentTimeout):
-        (read if command == "guest-file-read" else write)(guest, file)
-    assert guest.count(command) == 3
+        getattr(lane, command.rpartition("-")[2])(str(file), *arguments)
+    assert content.PATIENCE <= clock.monotonic() - begun < content.PATIENCE + 10
+
+
+@pytest.mark.parametrize("at", [0, 1, 4])
+def test_an_agent_that_is_restarted(guest: Watched, file: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had open is open no more, and what it had not yet written is lost."""
+    monkeypatch.setattr(content, "_FLUSHED", 2 * content.WRITE_MAX)
+    path = tmp_path / "x"
+
+    def restart(arguments: Message, ask: t.Callable[[], Message]) -> Message:
+        guest.agent().call("guest-file-close", {"handle": arguments["handle"]})
+        if path.exists():
+            os.truncate(path, path.stat().st_size // content._FLUSHED * content._FLUSHED)
+        raise _errors.AgentDisappeared("it has ended")
+
+    guest.faults = {"guest-file-read": [*[None] * min(at, 2), restart], "guest-file-write": [*[None] * at, restart]}
+    assert read(guest, file) == DATA
+    steps = write(guest, path)
+    assert (path.read_bytes(), sum(steps)) == (DATA, len(DATA))
 
 
 def test_what_may_still_come_is_not_asked_twice(guest: Watched, file: Path) -> None:
@@ -83,12 +132,16 @@ def test_what_may_still_come_is_not_asked_twice(guest: Watched, file: Path) -> N
     assert guest.count("guest-file-write") == 2
 
 
+SILENT = real_agent.raising(_errors.AgentTimeout("no reply"))
+
+
 class Hanging:
     """Passes on so many requests, and then answers nothing any more."""
 
     def __init__(self, guest: Watched, requests: int) -> None:
         self._guest, self._left = guest, requests
         self.name = guest.name
+        self.renew = guest.renew
         self.unanswered: list[tuple[str, int]] = []
 
     def exchange(self, request: Request, seconds: int) -> str:
@@ -99,24 +152,29 @@ class Hanging:
         raise _errors.AgentTimeout("no reply")
 
 
-def test_an_agent_that_hangs_costs_its_timeout_once_and_little_more(loose_guest: Watched, file: Path) -> None:
+def test_an_agent_that_hangs_costs_its_timeout_once_and_then_little_at_a_time(loose_guest: Watched, file: Path) -> None:
     hanging = Hanging(loose_guest, 2)
     with pytest.raises(_errors.AgentTimeout):
-        AgentLane(GuestAgent(hanging, 10)).read(str(file), len(DATA), lambda _data: None)
-    assert hanging.unanswered == [("guest-file-read", 10), ("guest-file-seek", 2), ("guest-file-close", 2)]
+        AgentLane(GuestAgent(hanging, 10), clock=FakeClock()).read(str(file), len(DATA), lambda _data: None)
+    assert hanging.unanswered[0] == ("guest-file-read", 10)
+    assert hanging.unanswered[-1] == ("guest-file-close", 2)
+    assert set(hanging.unanswered[1:-1]) == {("guest-file-seek", 2)}
 
 
 def test_no_wait_is_longer_than_the_agent_s_timeout(loose_guest: Watched, file: Path) -> None:
     hanging = Hanging(loose_guest, 2)
     with pytest.raises(_errors.AgentTimeout):
-        AgentLane(GuestAgent(hanging, 1)).read(str(file), len(DATA), lambda _data: None)
+        AgentLane(GuestAgent(hanging, 1), clock=FakeClock()).read(str(file), len(DATA), lambda _data: None)
     assert {seconds for _command, seconds in hanging.unanswered} == {1}
 
 
-def test_a_lost_close_is_said(loose_guest: Watched, tmp_path: Path) -> None:
-    loose_guest.faults = {"guest-file-close": [real_agent.lost]}
-    with pytest.raises(_errors.AgentTimeout):
-        write(loose_guest, tmp_path / "x", b"x")
+@pytest.mark.parametrize("how", [real_agent.lost, real_agent.unheard])
+def test_a_lost_close_is_asked_for_again(loose_guest: Watched, tmp_path: Path, how: Fault) -> None:
+    """One that is closed already has been flushed before."""
+    loose_guest.faults = {"guest-file-close": [how]}
+    write(loose_guest, tmp_path / "x", b"x")
+    assert (tmp_path / "x").read_bytes() == b"x"
+    assert loose_guest.count("guest-file-flush") == 1
 
 
 def test_a_close_that_fails_is_said(loose_guest: Watched, tmp_path: Path) -> None:

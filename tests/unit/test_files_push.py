@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _placed
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, files
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, content, files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.files import Attributes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import Reached
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
@@ -223,7 +223,7 @@ SILENT = real_agent.raising(_errors.AgentTimeout("no reply"))
 CTRL_C = real_agent.raising(KeyboardInterrupt())
 INTERRUPTIONS: list[tuple[str, list[Fault | None], type[BaseException]]] = [
     ("guest-file-write", [None, CTRL_C], KeyboardInterrupt),
-    ("guest-file-write", [None, SILENT, SILENT, SILENT], _errors.AgentTimeout),
+    ("guest-file-write", [None, *[SILENT] * 100], _errors.AgentTimeout),
     ("guest-exec", [None, CTRL_C], KeyboardInterrupt),
     ("guest-exec", [SILENT], _errors.AgentTimeout),
     ("guest-exec", [real_agent.ended], _errors.AgentDisappeared),
@@ -243,16 +243,32 @@ def _interrupted(
     guest.assert_nothing_left()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "PATIENCE", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("command", "faults", "kind"), INTERRUPTIONS)
 def test_interrupted(guest: Watched, place: Path, command: str, faults: list[Fault | None], kind: type[BaseException]) -> None:
     _interrupted(guest, place, command, faults, kind)
 
 
-@pytest.mark.parametrize(("fault", "kind"), [(CTRL_C, KeyboardInterrupt), (SILENT, _errors.AgentTimeout)])
-def test_interrupted_at_the_close(guest: Watched, place: Path, fault: Fault, kind: type[BaseException]) -> None:
-    _interrupted(guest, place, "guest-file-close", [fault], kind)
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("faults", "kind"), [([CTRL_C], KeyboardInterrupt), ([SILENT] * 2, _errors.AgentTimeout)])
+def test_interrupted_at_the_close(guest: Watched, place: Path, faults: list[Fault | None], kind: type[BaseException]) -> None:
+    _interrupted(guest, place, "guest-file-close", faults, kind)
 
 
-@pytest.mark.parametrize("command", ["guest-exec", "guest-file-open", "guest-file-write"])
+@pytest.mark.parametrize("command", ["guest-exec", "guest-file-open"])
 def test_the_agent_ends_while_packed_content_is_brought(guest: Watched, place: Path, command: str) -> None:
     _interrupted(guest, place, command, [real_agent.ended], _errors.AgentDisappeared, bytes(len(DATA)))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_push_goes_on(guest: Watched, place: Path, packed: bool) -> None:
+    lost = real_agent.raising(_errors.ConnectionLost("libvirtd is restarted"))
+    guest.faults = {"guest-file-write": [lost] if packed else [None, lost, lost]}
+    data = bytes(len(DATA)) if packed else DATA
+    push(guest, place / "x", data)
+    assert (place / "x").read_bytes() == data

@@ -13,7 +13,19 @@ import typing as t
 
 from .. import _untrusted
 from .._client import GuestAgent
-from .._errors import AgentTimeout, CommandFailed, GuestAgentError, InvalidInput, LaneFailed, ProtocolError, StillInFlight
+from .._deadline import SYSTEM_CLOCK, Clock, Deadline
+from .._errors import (
+    AgentTimeout,
+    AgentUnavailable,
+    CommandFailed,
+    GuestAgentError,
+    InvalidInput,
+    LaneFailed,
+    ProtocolError,
+    StillInFlight,
+    UnknownOutcome,
+)
+from . import passing
 
 #: Raw bytes in one request; in base64 and with what surrounds them they stay below what libvirt can be given.
 WRITE_MAX: t.Final = 95 * 1024
@@ -21,10 +33,17 @@ WRITE_MAX: t.Final = 95 * 1024
 READ_MAX: t.Final = 256 * 1024
 #: Bytes from which on a lane that takes a program of its own in the guest is the faster one.
 _LARGE: t.Final = 1024 * 1024
-#: How often the same piece is asked for when no reply comes.
-_ATTEMPTS: t.Final = 3
+#: Seconds for which an agent may be out of reach for no known reason: what it has begun to take is given up after that.
+PATIENCE: t.Final = 60.0
+#: Seconds for which a guest may be paused or frozen in the middle of a transfer.
+_LONGEST: t.Final = 24 * 3600.0
+#: Bytes after which what was written is given to the system.
+_FLUSHED: t.Final = 8 * 1024 * 1024
 #: Seconds for what is asked of an agent that was silent for all of its timeout: one that is well again answers at once.
 _AFTER_SILENCE: t.Final = 2
+
+#: The agent's own lane goes on where the other one cannot.
+_LANE_TROUBLES: t.Final = (LaneFailed, AgentUnavailable, UnknownOutcome)
 
 Sink = t.Callable[[bytes], object]
 Progress = t.Callable[[int], object]
@@ -47,23 +66,37 @@ class Lane(t.Protocol):
 class AgentLane:
     """JSON and base64 through the agent: slow, and there where the agent is.
 
-    Both methods raise CommandFailed where the guest's file system does not play along, and UnknownOutcome when the agent stays
-    silent.
+    Both methods go on through troubles that pass, and raise CommandFailed where the guest's file system does not play along, and
+    UnknownOutcome when the agent stays silent for ``patience`` seconds.
     """
 
     name = "agent"
 
-    def __init__(self, agent: GuestAgent) -> None:
+    def __init__(self, agent: GuestAgent, patience: float | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._agent = agent
+        self._patience = PATIENCE if patience is None else patience
+        self._clock = clock
 
     def write(self, path: str, source: t.BinaryIO, size: int, progress: Progress) -> None:
-        with _opened(self._agent, path, "r+") as file:
-            for offset, data in _pieces(source, size):
-                file.write(offset, data)
-                progress(len(data))
+        start, offset, safe = source.tell(), 0, 0
+        with self._opened(path, "r+") as file:
+            while offset < size:
+                data = _piece(source, size, offset)
+                try:
+                    file.write(offset, data)
+                    offset += len(data)
+                    progress(len(data))
+                    if offset == size or offset - safe >= _FLUSHED:
+                        file.flush(offset)
+                        safe = offset
+                except Reopened:
+                    # What an agent that has ended had not yet given to the system is lost.
+                    progress(safe - offset)
+                    source.seek(start + safe)
+                    offset = safe
 
     def read(self, path: str, size: int, sink: Sink, offset: int = 0) -> None:
-        with _opened(self._agent, path, "r") as file:
+        with self._opened(path, "r") as file:
             if offset:
                 file.seek(offset)
             end = offset + size
@@ -75,19 +108,19 @@ class AgentLane:
                 sink(data)
                 offset += len(data)
 
+    def _opened(self, path: str, mode: str) -> t.ContextManager[_File]:
+        return _opened(self._agent, path, mode, self._patience, self._clock)
+
 
 def ignore(_count: int) -> None:
     """A progress that nobody watches."""
 
 
-def _pieces(source: t.BinaryIO, size: int) -> t.Iterator[tuple[int, bytes]]:
-    offset = 0
-    while offset < size:
-        data = source.read(min(WRITE_MAX, size - offset))
-        if not data:
-            raise InvalidInput(f"the source was {size} bytes long, and ended at {offset}")
-        yield offset, data
-        offset += len(data)
+def _piece(source: t.BinaryIO, size: int, offset: int) -> bytes:
+    data = source.read(min(WRITE_MAX, size - offset))
+    if not data:
+        raise InvalidInput(f"the source was {size} bytes long, and ended at {offset}")
+    return data
 
 
 class Preferred:
@@ -115,7 +148,7 @@ class Preferred:
 
         try:
             self._first.write(path, source, size, count)
-        except LaneFailed:
+        except _LANE_TROUBLES:
             progress(-done)
             source.seek(start)
             self._second.write(path, source, size, progress)
@@ -133,7 +166,7 @@ class Preferred:
 
         try:
             self._first.read(path, size, count, offset)
-        except LaneFailed:
+        except _LANE_TROUBLES:
             self._second.read(path, size - done, sink, offset + done)
 
 
@@ -146,10 +179,22 @@ def read_beginning(agent: GuestAgent, path: str, count: int) -> bytes:
         return file.read(0, count)
 
 
+class Reopened(Exception):
+    """The agent that had the file open has ended; another one has it open now, at its beginning."""
+
+
 class _File:
-    def __init__(self, agent: GuestAgent, handle: int) -> None:
+    def __init__(self, agent: GuestAgent, path: str, mode: str, patience: float = 0, clock: Clock = SYSTEM_CLOCK) -> None:
         self._agent = agent
-        self._handle = handle
+        self._path, self._mode = path, mode
+        self._patience, self._clock = patience, clock
+        #: whether the agent may be at another place of the file than it should
+        self._astray = False
+        self._handle = self._open()
+
+    def _open(self) -> int:
+        arguments = {"path": self._path, "mode": self._mode}
+        return _untrusted.integer(self._agent.call("guest-file-open", arguments), "a file handle")
 
     def seek(self, offset: int, timeout: int | None = None) -> None:
         arguments = {"handle": self._handle, "offset": offset, "whence": 0}
@@ -158,14 +203,23 @@ class _File:
             raise ProtocolError("the agent went to another place of the file than it was told", domain=self._agent.name)
 
     def write(self, offset: int, data: bytes) -> None:
-        """All of ``data``: the agent may take less at a time."""
+        """All of ``data``: the agent may take less at a time.
+
+        :raise Reopened: what was written before may be lost.
+        """
         done = 0
         while done < len(data):
             done += self._persistently(offset + done, lambda rest=data[done:]: self._write(rest))  # type: ignore[misc]
 
+    def flush(self, offset: int) -> None:
+        """What was written is the system's then, and survives the agent."""
+        self._persistently(offset, lambda: self._agent.call("guest-file-flush", {"handle": self._handle}))
+
     def read(self, offset: int, count: int) -> bytes:
         """At most ``count`` bytes; none at the end of the file."""
-        return self._persistently(offset, lambda: self._read(count))
+        while True:
+            with contextlib.suppress(Reopened):
+                return self._persistently(offset, lambda: self._read(count))
 
     def _write(self, data: bytes) -> int:
         arguments = {"handle": self._handle, "buf-b64": base64.b64encode(data).decode("ascii")}
@@ -180,22 +234,60 @@ class _File:
         return data
 
     def _persistently(self, offset: int, ask: t.Callable[[], T]) -> T:
-        """``ask`` again when no reply came: whether it was done then does not matter, for the place in the file is known.
+        """``ask`` again after a trouble that has passed: whether it was done then does not matter, for the place in the file is
+        known, and an agent that finds it has done all that it was told before.
 
-        An agent that does not even find that place is not asked a third time: it hangs.
+        :raise Reopened: it was another agent that found the file.
         """
-        for _attempt in range(1, _ATTEMPTS):
+
+        def question() -> T:
+            if self._astray:
+                self._return_to(offset)
+            self._astray = True
+            answer = ask()
+            self._astray = False
+            return answer
+
+        return self._through(question)
+
+    def _through(self, question: t.Callable[[], T]) -> T:
+        def decided() -> T:
             try:
-                return ask()
-            except StillInFlight:
-                raise  # it could be done later, at another place
-            except AgentTimeout:
-                self._agent.retry()
-                self.seek(offset, self._after_silence())
-        return ask()
+                return question()
+            except (StillInFlight, ProtocolError) as error:
+                raise _Final(error) from error  # what could be done later, at another place, and lies
+
+        deadline = Deadline(_LONGEST if self._patience else 0, self._clock)
+        try:
+            return passing.through(self._agent, decided, deadline, self._patience, self._clock)
+        except _Final as final:
+            raise final.error from final
+
+    def _return_to(self, offset: int) -> None:
+        try:
+            self.seek(offset, self._after_silence())
+        except CommandFailed:
+            self._handle = self._open()
+            raise Reopened from None
 
     def _after_silence(self) -> int:
         return min(_AFTER_SILENCE, self._agent.timeout)
+
+    def finish(self) -> None:
+        """Close it. One that is not open any more has been closed, or its agent has ended."""
+        asked = False
+
+        def question() -> None:
+            nonlocal asked
+            try:
+                self.close()
+            except CommandFailed:
+                if not asked:
+                    raise
+            finally:
+                asked = True
+
+        self._through(question)
 
     def close(self, timeout: int | None = None) -> None:
         self._agent.call("guest-file-close", {"handle": self._handle}, timeout)
@@ -214,14 +306,19 @@ class _File:
             return
 
 
+class _Final(Exception):
+    def __init__(self, error: GuestAgentError) -> None:
+        super().__init__()
+        self.error = error
+
+
 @contextlib.contextmanager
-def _opened(agent: GuestAgent, path: str, mode: str) -> t.Iterator[_File]:
+def _opened(agent: GuestAgent, path: str, mode: str, patience: float = 0, clock: Clock = SYSTEM_CLOCK) -> t.Iterator[_File]:
     """The open file. What was written is in it for sure once closing it has raised nothing."""
-    handle = _untrusted.integer(agent.call("guest-file-open", {"path": path, "mode": mode}), "a file handle")
-    file = _File(agent, handle)
+    file = _File(agent, path, mode, patience, clock)
     try:
         yield file
-        file.close()
+        file.finish()
     except BaseException as error:
         file.abandon(error)
         raise

@@ -342,13 +342,7 @@ def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[str, Result]
 def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result, sink: Sink | None) -> Result:
     try:
         sizes = _sizes(agent, nonce)
-        if sink is None:
-            stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0])
-        else:
-            sink(result.stdout)
-            if sizes[0] > len(result.stdout):
-                lane.read(f"{place}.o", sizes[0] - len(result.stdout), sink, len(result.stdout))
-            stdout = b""
+        stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0], sink)
         return result._replace(stdout=stdout, stderr=_whole(agent, lane, f"{place}.e", result.stderr, sizes[1]))
     finally:
         _remove(agent, _login_shell.clean_up(nonce))
@@ -366,14 +360,14 @@ def _sizes(agent: GuestAgent, nonce: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _whole(agent: GuestAgent, lane: Lane, path: str, beginning: bytes, size: int) -> bytes:
-    """``beginning`` and what the file has after it, where it was left since it has more."""
-    if size <= len(beginning):
-        return beginning
-    if size > _OUTPUT_MAX:
+def _whole(agent: GuestAgent, lane: Lane, path: str, beginning: bytes, size: int, sink: Sink | None = None) -> bytes:
+    """``beginning`` and what the file has after it, where it was left since it has more; nothing where ``sink`` gets it."""
+    if sink is None and size > _OUTPUT_MAX:
         detail = f"the command printed {size} bytes, and {_OUTPUT_MAX} is the most that is taken"
         raise OutputTooLong(detail, domain=agent.name, command="guest-exec", hint="let it write to a file, and fetch that")
-    parts = [beginning]
-    sink: Sink = parts.append
-    lane.read(path, size - len(beginning), sink, len(beginning))
+    parts: list[bytes] = []
+    take: Sink = sink or parts.append
+    take(beginning)
+    if size > len(beginning):
+        lane.read(path, size - len(beginning), take, len(beginning))
     return b"".join(parts)
