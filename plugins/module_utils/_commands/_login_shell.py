@@ -78,7 +78,7 @@ printf '{{nonce}} ended %s %s %s %s %s\\n' "$r" "$t" "$u" "$w" "${{k:-0}}" >&2 |
 [ ! -s "$t.e" ] || head -c {INLINE_OUTPUT} "$t.e" >&2 || k=1
 """
 _INPUT_ARRIVED: t.Final = """
-c=0; until [ -e "$t.k" ]; do c=$((c+1)); [ $c -lt 200 ] || refuse stdin; sleep 0.05; done
+c=0; until [ -O "$t.k" ] && [ ! -L "$t.k" ]; do c=$((c+1)); [ $c -lt 200 ] || refuse stdin; sleep 0.05; done
 """
 _HAS_GZIP: t.Final = """
 command -v gzip >/dev/null || refuse gzip
@@ -326,8 +326,9 @@ def kill(process_group: int, nonce: str, age: int = 0) -> str:
 
 
 def discard(nonce: str) -> str:
-    """Removes input that was staged and not used."""
-    return f"{_spool(nonce)}{_remove('ik')}"
+    """Removes input that was staged and not used. Where nobody heard how that ended, it may have just begun."""
+    whole = 'c=0; until [ -e "$t.k" ] || [ $c = 20 ]; do c=$((c+1)); sleep 0.1; done\n'
+    return f"{_spool(nonce)}{whole}{_remove('ik')}"
 
 
 def sizes(nonce: str) -> str:
@@ -351,7 +352,9 @@ def _is_another(age: int) -> str:
 
 
 def _spool(nonce: str) -> str:
-    return f'for d in /var/tmp /tmp /run; do [ -d "$d" ] && [ -w "$d" ] && break; done; t=$d/.virtops-{nonce}\n'
+    """Where no other user can exchange what is there: in root's directories that have the sticky bit, or are root's alone."""
+    own = '[ -O "$d" ] && { [ -k "$d" ] || [ "$d" = /run ]; }'
+    return f'for d in /var/tmp /tmp /run; do [ -d "$d" ] && [ -w "$d" ] && {own} && break; done; t=$d/.virtops-{nonce}\n'
 
 
 def _remove(endings: str) -> str:
