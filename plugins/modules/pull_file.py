@@ -59,6 +59,9 @@ attributes:
     details: The file is read all the same where the guest has no C(sha256sum), and where a diff is to show its content.
   diff_mode:
     details: Shows the content of texts of up to 100 KiB, and the checksum of everything else.
+notes:
+  - While the content is under way the task goes on when the guest is paused or frozen for up to an hour, and when libvirt or the
+    agent is out of reach for up to 45 seconds.
 seealso:
   - module: virtops.guest_agent.push_file
 """

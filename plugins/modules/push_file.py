@@ -73,6 +73,9 @@ extends_documentation_fragment:
 attributes:
   diff_mode:
     details: Shows the content of texts of up to 100 KiB, and the checksum of everything else.
+notes:
+  - While the content is under way the task goes on when the guest is paused or frozen for up to an hour, and when libvirt or the
+    agent is out of reach for up to 45 seconds.
 seealso:
   - module: virtops.guest_agent.pull_file
 """

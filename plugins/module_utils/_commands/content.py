@@ -34,9 +34,9 @@ READ_MAX: t.Final = 256 * 1024
 #: Bytes from which on a lane that takes a program of its own in the guest is the faster one.
 _LARGE: t.Final = 1024 * 1024
 #: Seconds for which an agent may be out of reach for no known reason: what it has begun to take is given up after that.
-PATIENCE: t.Final = 60.0
+PATIENCE: t.Final = 45.0
 #: Seconds for which a guest may be paused or frozen in the middle of a transfer.
-_LONGEST: t.Final = 24 * 3600.0
+_LONGEST: t.Final = 3600.0
 #: Bytes after which what was written is given to the system.
 _FLUSHED: t.Final = 8 * 1024 * 1024
 #: Seconds for what is asked of an agent that was silent for all of its timeout: one that is well again answers at once.
