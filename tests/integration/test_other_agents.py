@@ -1,0 +1,104 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Older versions of qemu-ga, and those of other systems, through libvirt: inventory, guest_info, facts, run_command, connection."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.integration.ansible_cli import Ansible, write_inventory
+from tests.integration.guests_by_agent import Plays, variables
+from tests.lab import Guest, Lab
+from tests.lab.agents import AGENTS
+from tests.lab.guest import QUIET
+from tests.lab.hostile import ScriptedAgent
+
+
+class Expected(NamedTuple):
+    status: str
+    os_id: str | None
+    hostname: str | None
+    address: str
+    distribution: str | None
+    #: whether a command runs, and if not, a part of what is said
+    refused: str = ""
+
+
+_NO_SHELL = "No such file or directory"
+EXPECTED = {
+    "qemu-ga 2.5": Expected("restricted", None, None, "192.0.2.21", None),
+    "qemu-ga 2.11": Expected("connected", "ubuntu", "old-lab", "192.0.2.21", "Ubuntu"),
+    "qemu-ga 2.12": Expected("connected", "centos", "old-lab", "192.0.2.21", "CentOS"),
+    "qemu-ga 3.1": Expected("connected", "debian", "old-lab", "192.0.2.21", "Debian"),
+    "Windows, 7.2": Expected("connected", "mswindows", "WIN-LAB", "192.0.2.22", "Windows Server 2022 Standard", _NO_SHELL),
+    "Windows, 10.0": Expected("connected", "mswindows", "WIN-LAB", "192.0.2.22", "Windows Server 2022 Standard", _NO_SHELL),
+    "FreeBSD": Expected("connected", "freebsd", "bsd-lab.example.org", "192.0.2.23", "FreeBSD"),
+    "Talos": Expected("connected", "talos", "talos-lab", "192.0.2.24", "Talos", _NO_SHELL),
+    "NixOS": Expected("connected", "nixos", "nixos-lab", "192.0.2.25", "NixOS"),
+}
+GUESTS = {name: "it-agent-" + re.sub(r"\W+", "-", name.lower()) for name in AGENTS}
+
+
+@pytest.fixture(scope="module")
+def answering(lab: Lab) -> Iterator[None]:
+    """A guest for each of them, all at once: the commands of Ansible take longer than the guests."""
+    lab.start_all([Guest(name=name, agent="relay", kernel=QUIET) for name in GUESTS.values()])
+    with contextlib.ExitStack() as stack:
+        for name, agent in AGENTS.items():
+            relay = lab.relay(GUESTS[name])
+            stack.enter_context(ScriptedAgent(relay, agent.table(), numbers=agent.numbers, alone=True))
+        yield
+    for name in GUESTS.values():
+        lab.destroy(name)
+
+
+@pytest.mark.usefixtures("answering")
+def test_inventory_and_guest_info(lab: Lab, ansible: Ansible, options_file: Path) -> None:
+    assert set(EXPECTED) == set(AGENTS)
+    write_inventory(options_file, uri=[lab.uri], include=["starts_with(libvirt.name, 'it-agent-')"])
+    found = ansible.inventory(options_file)["_meta"]["hostvars"]
+    told = ansible.module("guest_info", uri=lab.uri, domains=list(GUESTS.values()))["guests"]
+    records = {record["libvirt"]["name"]: record for record in told}
+    for name, guest in GUESTS.items():
+        expected, host, record = EXPECTED[name], found[guest], records[guest]
+        assert host["guest_agent"]["status"] == record["agent"]["status"] == expected.status, name
+        assert host["guest_agent"]["version"] == AGENTS[name].version
+        assert host.get("guest_os", {}).get("id") == record.get("os", {}).get("id") == expected.os_id, name
+        assert host.get("guest_hostname") == record.get("hostname") == expected.hostname, name
+        assert f"{expected.address}/24" in [each for nic in record["interfaces"] for each in nic["ip_addresses"]], name
+        # Nothing that the domain does not have is an address to reach it at.
+        assert "ansible_host" not in host
+        by_agent = host.get("ansible_connection") == "virtops.guest_agent.agent"
+        assert by_agent is (AGENTS[name].runs != "windows"), name
+
+
+@pytest.mark.usefixtures("answering")
+def test_facts_commands_and_the_connection(lab: Lab, ansible: Ansible, tmp_path: Path) -> None:
+    plays = Plays(ansible, tmp_path, {GUESTS[name]: variables(lab, GUESTS[name]) for name in AGENTS})
+    told = plays.play(
+        {"name": "facts", "virtops.guest_agent.facts": {}},
+        {"name": "run_command", "virtops.guest_agent.run_command": {"cmd": "echo hello"}},
+        {"name": "raw", "ansible.builtin.raw": "echo hello", "ignore_unreachable": True},
+        ignore_errors=True,
+    )
+    results: dict[tuple[str, str], Any] = {(result["host"], result["task"]): result for result in told}
+    for name, guest in GUESTS.items():
+        expected = EXPECTED[name]
+        facts = results[guest, "facts"]["ansible_facts"]
+        assert facts.get("ansible_distribution") == expected.distribution, name
+        assert expected.address in facts["ansible_all_ipv4_addresses"], name
+        for task in ("run_command", "raw"):
+            result = results[guest, task]
+            if expected.refused:
+                assert expected.refused in result["msg"], (name, result)
+                assert "hostile" not in result["msg"], (name, result)
+            else:
+                assert (result.get("rc"), result.get("stdout", "").strip()) == (0, "hello"), (name, result)
