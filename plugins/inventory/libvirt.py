@@ -152,7 +152,7 @@ options:
     description:
       - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
         you (SSH, if you say nothing). Where there is no address, and the agent may execute commands, it chooses the connection
-        plugin P(virtops.guest_agent.agent#connection).
+        plugin P(virtops.guest_agent.agent#connection), but not for Windows, where that plugin has no shell.
       - V(agent) always chooses that connection plugin.
       - V(ssh) always uses SSH. V(none) sets nothing.
     type: str

@@ -20,6 +20,8 @@ options:
     description:
       - Whether the channel is there, V(present) or V(absent).
       - A domain that is off has it in its definition only, a transient one only while it runs.
+      - A channel of this name that is of another type than C(unix), such as C(pty), is replaced, since libvirt does not talk over
+        it.
     type: str
     choices: [present, absent]
     default: present

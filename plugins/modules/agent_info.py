@@ -46,13 +46,15 @@ agent:
     status:
       description:
         - V(connected), V(disconnected) (the channel is there, nobody listens), V(not_configured) (the domain has no channel),
-          V(unresponsive) (no answer in time), V(frozen), V(restricted) (a command that is needed is blocked or unknown),
-          V(broken) (libvirt gave the channel up, or the replies make no sense), V(not_running) or V(unknown).
+          V(unresponsive) (no answer in time), V(frozen), V(restricted) (it blocks or does not know a command for what
+          M(virtops.guest_agent.guest_info) gathers by default), V(broken) (libvirt gave the channel up, or no reply makes sense),
+          V(not_running) or V(unknown).
+        - It is the same whatever else is asked of the guest.
       type: str
       sample: disconnected
     reason:
       description:
-        - Why the status is what it is; empty when all is well.
+        - Why the status is what it is, and what is missing or was left out of the answers; empty when all is well.
         - Of an agent that is V(connected) it names the commands for programs and files that this agent does not accept.
       type: str
       sample: the channel is there, and nobody in the guest listens on it

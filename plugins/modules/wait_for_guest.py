@@ -149,7 +149,7 @@ held:
 missing:
   description:
     - The conditions that do not hold, and why. When O(timeout) is over and there are any, the task fails with C(failure.kind)
-      V(not_ready).
+      V(not_ready). It fails at once where the agent does not accept a command that a condition needs.
   returned: always
   type: dict
   sample: {cloud_init: cloud-init is at work on modules-config}

@@ -48,14 +48,14 @@ GUESTS = {name: "it-agent-" + re.sub(r"\W+", "-", name.lower()) for name in AGEN
 
 
 @pytest.fixture(scope="module")
-def answering(lab: Lab) -> Iterator[None]:
+def answering(lab: Lab) -> Iterator[dict[str, ScriptedAgent]]:
     """A guest for each of them, all at once: the commands of Ansible take longer than the guests."""
     lab.start_all([Guest(name=name, agent="relay", kernel=QUIET) for name in GUESTS.values()])
     with contextlib.ExitStack() as stack:
-        for name, agent in AGENTS.items():
-            relay = lab.relay(GUESTS[name])
-            stack.enter_context(ScriptedAgent(relay, agent.table(), numbers=agent.numbers, alone=True))
-        yield
+        yield {
+            name: stack.enter_context(ScriptedAgent(lab.relay(GUESTS[name]), agent.table(), numbers=agent.numbers, alone=True))
+            for name, agent in AGENTS.items()
+        }
     for name in GUESTS.values():
         lab.destroy(name)
 
@@ -102,3 +102,14 @@ def test_facts_commands_and_the_connection(lab: Lab, ansible: Ansible, tmp_path:
                 assert "hostile" not in result["msg"], (name, result)
             else:
                 assert (result.get("rc"), result.get("stdout", "").strip()) == (0, "hello"), (name, result)
+
+
+def test_an_agent_that_is_silent_on_what_it_does_not_know(lab: Lab, ansible: Ansible, answering: dict[str, ScriptedAgent]) -> None:
+    agent = answering["NixOS"]
+    agent.replies.update({"guest-info": None, "guest-get-users": None})
+    (record,) = ansible.module("guest_info", uri=lab.uri, domain=GUESTS["NixOS"], agent_timeout=2)["guests"]
+    assert record["agent"]["status"] == "restricted"
+    assert record["agent"]["reason"] == "the agent does not answer guest-info, guest-get-users"
+    assert (record["hostname"], record["os"]["id"], record["timezone"]["name"]) == ("nixos-lab", "nixos", "UTC")
+    assert "users" not in record
+    assert agent.commands().count("guest-ping") == 2  # after each that was not answered

@@ -172,3 +172,9 @@ def test_what_makes_no_sense_names_its_guest() -> None:
     agent = Liar({"guest-get-users": 5}).agent()
     with pytest.raises(_errors.ProtocolError, match="Domain liar: guest-get-users: "), agent.named():
         SUBSETS["users"].read(agent)
+
+
+def test_a_system_with_one_odd_value() -> None:
+    part, parts = _ask({"guest-get-osinfo": {"id": "debian", "version-id": 12, "name": "Debian"}}, "os")
+    assert (parts["os"]["id"], parts["os"]["name"], parts["os"]["version_id"]) == ("debian", "Debian", None)
+    assert part["reason"].startswith("guest-get-osinfo: 1 of what it says of its system left out, since the agent's reply has int")

@@ -61,9 +61,14 @@ class User(t.TypedDict):
 def os_info(agent: GuestAgent) -> OsInfo:
     """guest-get-osinfo. A system that has no os-release, or does not show the agent one, is named by its kernel."""
     reply = _untrusted.mapping(agent.call("guest-get-osinfo"))
-    values = {key.replace("-", "_"): _untrusted.optional_text(reply, key, 255) for key in _OS_KEYS}
-    found = t.cast(OsInfo, values)
+    entries = [{"key": key, "text": reply[key]} for key in _OS_KEYS if reply.get(key) is not None]
+    values = dict.fromkeys((key.replace("-", "_") for key in _OS_KEYS), None)
+    found = t.cast(OsInfo, {**values, **dict(agent.each_part(entries, "what it says of its system", _os_text))})
     return found if found["id"] else _named_by_kernel(found)
+
+
+def _os_text(entry: dict[str, t.Any]) -> tuple[str, str]:
+    return entry["key"].replace("-", "_"), _untrusted.text(entry["text"], entry["key"], 255)
 
 
 def system(os: OsInfo) -> str:
