@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
+from . import _domain_xml, _suspend
 from ._commands import power
 from ._deadline import Deadline
 from ._errors import (
@@ -17,7 +18,11 @@ from ._errors import (
     DomainNotFound,
     DomainNotRunning,
     DomainStillOn,
+    GuestAgentError,
     GuestFrozen,
+    LibvirtFailure,
+    NotAwake,
+    NotBack,
     ProtocolError,
     UnknownOutcome,
 )
@@ -27,6 +32,19 @@ from ._hypervisor import Domain
 
 #: Between two looks at the domain's state, should an event be lost (seconds).
 _LOOK_SECONDS: t.Final = 5.0
+#: How long a guest that sleeps may take to wake up and answer.
+_WAKE_SECONDS: t.Final = 60.0
+#: What keeps a guest from being asked, and not its domain from being destroyed.
+_OBSTACLES: t.Final = (
+    AgentUnavailable,
+    CommandRefused,
+    DomainNotRunning,
+    LibvirtFailure,
+    NotAwake,
+    NotBack,
+    ProtocolError,
+    UnknownOutcome,
+)
 
 
 def choose(mode: str, guest: Guest) -> str:
@@ -65,13 +83,106 @@ def request(guest: Guest, method: str, params: t.Mapping[str, t.Any], deadline: 
     return method
 
 
-def wait_until_off(domain: Domain, watch: LifecycleWatch, deadline: Deadline, force_after: float | None) -> bool:
+class Shutdown:
+    """The way of one guest to its end. ``method``: how it was asked, ``none`` where it was not."""
+
+    def __init__(self, guest: Guest, watch: LifecycleWatch, params: t.Mapping[str, t.Any], deadline: Deadline) -> None:
+        self.method = "none"
+        self._guest = guest
+        self._watch = watch
+        self._params = params
+        self._deadline = deadline
+        self._obstacle: GuestAgentError | None = None
+
+    def foresee(self) -> str:
+        """How it would be asked, or ``forced``.
+
+        :raise GuestAgentError: it could not be asked.
+        """
+        domain = self._guest.domain
+        state = domain.state()
+        if state == "shutdown":
+            return "none"
+        if state == "pmsuspended":  # what its agent can do is known once it is awake
+            return "acpi" if self._params["mode"] == "acpi" else "agent"
+        try:
+            _check_state(domain, state)
+            return choose(self._params["mode"], self._guest)
+        except _OBSTACLES:
+            if self._params["force_after"] is None:
+                raise
+            return "forced"
+
+    def ask(self) -> None:
+        """Where the domain is to be destroyed in the end, what keeps it from being asked is no error.
+
+        :raise GuestAgentError: it cannot be asked.
+        """
+        self._obstacle = None
+        try:
+            self._ask()
+        except _OBSTACLES as error:
+            if self._params["force_after"] is None:
+                raise
+            self._obstacle = error
+
+    def wait(self) -> None:
+        """
+        :raise DomainStillOn: as wait_until_off
+        """
+        if wait_until_off(self._guest.domain, self._watch, self._deadline, self._params["force_after"], self._ask_again):
+            self.method = "forced"
+
+    def _ask(self) -> None:
+        domain = self._guest.domain
+        state = domain.state()
+        if state == "pmsuspended":
+            self._wake()
+        elif state not in ("running", "blocked"):
+            # One that is on its way off already is waited for, and not asked again.
+            _check_state(domain, state)
+            return
+        self.method = request(self._guest, choose(self._params["mode"], self._guest), self._params, self._deadline)
+
+    def _ask_again(self) -> None:
+        if isinstance(self._obstacle, (DomainNotRunning, GuestFrozen)):  # these pass
+            self._guest.agent.retry()
+            self.ask()
+
+    def _wake(self) -> None:
+        """A guest that has just been woken misses the power button, and libvirt the agent."""
+        seconds = (self._deadline.remaining(), self._params["force_after"], _WAKE_SECONDS)
+        limit = Deadline(min(each for each in seconds if each is not None))
+        _suspend.wake(self._guest.domain, self._watch, limit)
+        try:
+            if _domain_xml.parse(self._guest.domain.xml()).channel != "":
+                _suspend.wait_for_agent(self._guest.agent, limit)
+        except NotBack:
+            if self._params["mode"] == "agent":
+                raise
+
+
+def _check_state(domain: Domain, state: str) -> None:
+    if state not in ("running", "blocked", "shutdown", "shutoff"):
+        hint = "resume it, or say with force_after when it is to be destroyed"
+        raise DomainNotRunning(f"the domain is {state} and cannot shut down", domain=domain.name, hint=hint)
+
+
+def wait_until_off(
+    domain: Domain,
+    watch: LifecycleWatch,
+    deadline: Deadline,
+    force_after: float | None,
+    meanwhile: t.Callable[[], None] = lambda: None,
+) -> bool:
     """Until the domain is off or does not exist any more; whether it had to be destroyed for that, after ``force_after`` seconds.
 
-    :raise DomainStillOn: it is still on at the deadline, or is paused, suspended or crashed instead of off.
+    ``meanwhile`` is called each time that it is seen to be on.
+
+    :raise DomainStillOn: it is still on at the deadline, or, where it is not to be destroyed, paused, suspended or crashed.
     """
-    forced = False
-    while not is_off(domain):
+    forced, patient = False, force_after is not None
+    while not is_off(domain, patient):
         if deadline.expired():
             raise DomainStillOn(f"still on {deadline.seconds:g} s after it was asked to shut down", domain=domain.name)
         limit = deadline.remaining()
@@ -83,15 +194,17 @@ def wait_until_off(domain: Domain, watch: LifecycleWatch, deadline: Deadline, fo
                     forced = True
                 force_after = None
                 continue
+        meanwhile()
         watch.next(min(limit, _LOOK_SECONDS))
     return forced
 
 
-def is_off(domain: Domain) -> bool:
+def is_off(domain: Domain, patient: bool = False) -> bool:
+    """``patient``: a domain that has stopped in another way is only not off yet."""
     try:
         state = domain.state()
     except DomainNotFound:
         return True
-    if state in ("crashed", "pmsuspended", "paused"):
+    if state in ("crashed", "pmsuspended", "paused") and not patient:
         raise DomainStillOn(f"the domain is {state} instead of off", domain=domain.name)
     return state == "shutoff"

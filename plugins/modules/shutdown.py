@@ -14,6 +14,7 @@ description:
   - Asks a guest to shut down, through its agent (qemu-ga) or its power button, and waits until its domain is off.
   - Waits by libvirt's events. An agent that gives no reply to a shutdown is what a shutdown looks like; what counts is whether
     the domain goes off.
+  - A guest that is suspended to memory is woken first, so that it can shut down.
 options:
   mode:
     description:
@@ -37,6 +38,8 @@ options:
     description:
       - After how many seconds of waiting the domain is destroyed, as if its plug were pulled. Never, when it is not given. It must
         be less than O(timeout).
+      - A guest that cannot be asked is then no error. One that is paused or frozen is asked as soon as it can hear it, and a
+        domain that has crashed or has no agent that O(mode=agent) demands is only waited for.
     type: int
 extends_documentation_fragment:
   - virtops.guest_agent._guest
@@ -67,7 +70,8 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(off), V(gone) (the domain was transient and does not exist any more), or V(requested) with O(wait=false) and in check mode.
+    - V(off), V(gone) (the domain does not exist any more, since it was transient), or V(requested) with O(wait=false) and in check
+      mode. A domain that did not exist from the beginning is V(gone) too, with a warning.
     - A domain that is still on when O(timeout) is over is a failure with C(failure.kind) V(still_on).
   returned: success
   type: str
@@ -91,9 +95,9 @@ failure:
 
 from ..module_utils import _argspec
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import DomainNotRunning, InvalidInput
-from ..module_utils._guest import open_guest
-from ..module_utils._power import choose, request, wait_until_off
+from ..module_utils._errors import DomainNotFound, InvalidInput
+from ..module_utils._guest import Guest, open_guest
+from ..module_utils._power import Shutdown
 from ..module_utils._task import Outcome, Task, run
 
 SPEC = _argspec.Spec(
@@ -114,26 +118,28 @@ def ensure(task: Task) -> Outcome:
     if force_after is not None and force_after >= task.params["timeout"]:
         raise InvalidInput(f"force_after ({force_after} s) must be less than timeout ({task.params['timeout']} s)")
     deadline = Deadline(task.params["timeout"])
-    with open_guest(task.params, events=True) as guest:
-        state = guest.domain.state()
-        if state == "shutoff":
-            return _outcome("off", "none", deadline, {"state": "off"})
-        if state not in ("running", "blocked", "shutdown"):
-            raise DomainNotRunning(
-                f"the domain is {state} and cannot shut down", domain=guest.domain.name, hint="resume or destroy it"
-            )
-        # One that is on its way off already is waited for, and not asked again.
-        method = "none" if state == "shutdown" else choose(task.params["mode"], guest)
-        if task.check_mode:
-            return _outcome("requested", method, deadline, {"state": state})
-        gone = "off" if guest.domain.persistent() else "gone"
-        watch = guest.domain.lifecycle()
-        method = request(guest, method, task.params, deadline)
-        if not task.params["wait"]:
-            return _outcome("requested", method, deadline, {"state": state})
-        if wait_until_off(guest.domain, watch, deadline, force_after):
-            method = "forced"
-        return _outcome(gone, method, deadline, {"state": state})
+    try:
+        with open_guest(task.params, events=True) as guest:
+            return _shut_down(task, guest, deadline)
+    except DomainNotFound as error:
+        # A transient domain does not exist any more once it is off.
+        task.warn(f"Domain {error.domain}: {error.detail}. There is nothing to shut down.")
+        return _outcome("gone", "none", deadline, {"state": "gone"})
+
+
+def _shut_down(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
+    state = guest.domain.state()
+    if state == "shutoff":
+        return _outcome("off", "none", deadline, {"state": "off"})
+    gone = "off" if guest.domain.persistent() else "gone"
+    shutdown = Shutdown(guest, guest.domain.lifecycle(), task.params, deadline)
+    if task.check_mode:
+        return _outcome("requested", shutdown.foresee(), deadline, {"state": state})
+    shutdown.ask()
+    if not task.params["wait"]:
+        return _outcome("requested", shutdown.method, deadline, {"state": state})
+    shutdown.wait()
+    return _outcome(gone, shutdown.method, deadline, {"state": state})
 
 
 def _outcome(outcome: str, method: str, deadline: Deadline, before: dict[str, str]) -> Outcome:

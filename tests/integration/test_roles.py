@@ -106,7 +106,11 @@ def test_who_cannot_be_started_again_is_not_stopped(lab: Lab, ansible: Ansible, 
     assert f"{name} cannot be started again" in role.run(check=False, **options).stdout
     role.run(**options, graceful_shutdown_transient="leave")
     assert running(lab) == {name}
-    role.run(**options, graceful_shutdown_transient="stop")
+    lab.domain(name).suspend()
+    options["graceful_shutdown_transient"] = "stop"
+    assert f"{name} cannot shut down" in role.run(check=False, **options).stdout
+    assert running(lab) == {name}
+    role.run(**options, graceful_shutdown_force_after=3)
     assert running(lab) == set()
     assert not (tmp_path / "r").exists() or json.loads((tmp_path / "r").read_text())["tiers"] == [[]]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
 
 import pytest
@@ -20,6 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.modules import (
     fsfreeze,
     guest_info,
     push_file,
+    restart,
     run_command,
     run_script,
     shutdown,
@@ -95,7 +97,7 @@ def test_agent_info_of_a_silent_agent(guest: FakeGuest, run: Run) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "kind"), [({"domain": "none"}, "domain_not_found"), ({"agent_timeout": 0}, "invalid_input")])
-@pytest.mark.parametrize("module", [agent_info, facts, fsfreeze, shutdown])
+@pytest.mark.parametrize("module", [agent_info, facts, fsfreeze, restart])
 def test_wrong_arguments(host: Hypervisor, run: Run, module: t.Any, arguments: dict, kind: str) -> None:
     extra = {"state": "thawed"} if module is fsfreeze else {}
     assert run(module, **extra, **arguments)["failure"]["kind"] == kind
@@ -409,6 +411,56 @@ def test_a_paused_guest_cannot_shut_down(host: Hypervisor, run: Run) -> None:
     result = run(shutdown)
     assert "the domain is paused and cannot shut down" in result["msg"]
     assert "resume" in result["failure"]["hint"]
+
+
+@pytest.mark.parametrize(("state", "block"), [(3, ()), (6, ()), (1, ("guest-shutdown",))])
+def test_a_guest_that_cannot_be_asked_is_destroyed_where_that_was_said(
+    host: Hypervisor, guest: FakeGuest, run: Run, state: int, block: tuple[str, ...]
+) -> None:
+    host.domains[0].current = state
+    guest.blocked |= set(block)
+    told = {"mode": "agent", "force_after": 1, "timeout": 30}
+    assert run(shutdown, check=True, **told)["method"] == "forced"
+    result = run(shutdown, **told)
+    assert (result["method"], result["outcome"], result["changed"]) == ("forced", "off", True)
+    assert result["seconds"] >= 1
+
+
+def test_a_paused_guest_is_asked_when_it_is_resumed(host: Hypervisor, run: Run) -> None:
+    domain = host.domains[0]
+    domain.current = 3
+    resumed = threading.Timer(0.3, lambda: setattr(domain, "current", 1))
+    resumed.start()
+    result = run(shutdown, force_after=20, timeout=30)
+    resumed.join()
+    assert (result["method"], result["outcome"]) == ("agent", "off")
+    assert "destroy" not in domain.did
+
+
+def test_a_frozen_guest_is_asked_when_it_is_thawed(host: Hypervisor, guest: FakeGuest, run: Run) -> None:
+    guest.frozen = True
+    thawed = threading.Timer(0.3, lambda: setattr(guest, "frozen", False))
+    thawed.start()
+    result = run(shutdown, force_after=20, timeout=30)
+    thawed.join()
+    assert (result["method"], result["outcome"]) == ("agent", "off")
+
+
+@pytest.mark.parametrize(("mode", "method"), [("auto", "agent"), ("acpi", "acpi")])
+def test_a_guest_that_sleeps_is_woken_to_shut_down(host: Hypervisor, run: Run, mode: str, method: str) -> None:
+    domain = host.domains[0]
+    domain.current = 7
+    assert run(shutdown, mode=mode, check=True)["method"] == method
+    assert domain.current == 7
+    result = run(shutdown, mode=mode)
+    assert (result["method"], result["outcome"]) == (method, "off")
+
+
+def test_a_domain_that_is_gone_already_is_gone(host: Hypervisor, run: Run) -> None:
+    host.domains.clear()
+    result = run(shutdown)
+    assert (result["outcome"], result["method"], result["changed"]) == ("gone", "none", False)
+    assert "There is nothing to shut down" in result["warned"]
 
 
 def test_a_guest_that_stays_on(host: Hypervisor, run: Run) -> None:

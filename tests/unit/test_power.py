@@ -60,7 +60,10 @@ CASES = [
     ({0: "running", 7: "shutoff"}, 30, False, 10, None),
     ({0: "running"}, 90, None, 90, "still on 60 s after"),
     ({0: "running", 7: "crashed"}, None, None, 10, "the domain is crashed instead"),
-    ({0: "running", 7: "paused"}, 30, None, 10, "the domain is paused instead"),
+    ({0: "running", 7: "paused"}, None, None, 10, "the domain is paused instead"),
+    ({0: "running", 7: "paused"}, 30, True, 30, None),
+    ({0: "crashed"}, 30, True, 30, None),
+    ({0: "pmsuspended", 7: "shutoff"}, 30, False, 10, None),
     ({0: "running", 7: "pmsuspended"}, None, None, 10, "the domain is pmsuspended instead"),
 ]
 
