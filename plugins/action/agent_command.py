@@ -19,13 +19,15 @@ import importlib
 import os
 import typing as t
 
+from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 from ..plugin_utils import _in_process
-from ..plugin_utils._guest_of_host import NAMES, elsewhere, filled_in, guest_of, host_of
+from ..plugin_utils._guest_of_host import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of
 
 _MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
+_SETTINGS: t.Final = ("action", "virtops.guest_agent.agent_command")
 _NOT_ASYNC: t.Final = (
     "runs in the controller's own process on a guest of the inventory, where nothing goes on by itself;"
     " for async add delegate_to: localhost"
@@ -40,10 +42,11 @@ class ActionModule(NormalAction):
         delegate = self._task.delegate_to
         # A guest that is a hypervisor itself is told which of its own domains is meant.
         nested = delegate and self._task.args.keys() & {"domain", "domains"}
-        guest = None if nested else self._guest(host_of(variables, delegate))
+        by_agent = self._connection.transport == AGENT_CONNECTION
+        guest = None if nested else self._guest(host_of(variables, delegate), by_agent)
         if guest is not None:
             return self._in_process(guest)
-        if delegate and (own := self._guest(variables)) is not None:
+        if delegate and (own := self._guest(variables, self._own_connection(variables) == AGENT_CONNECTION)) is not None:
             known = own if self._connection.transport == "local" else elsewhere(own)
             self._task.args = filled_in(self._task.args, known, self._module().SPEC.options)
         return t.cast("dict[str, t.Any]", super().run(tmp, variables))
@@ -69,5 +72,18 @@ class ActionModule(NormalAction):
     def _module(self) -> t.Any:
         return importlib.import_module(_MODULES + self._task.action.rpartition(".")[2])
 
-    def _guest(self, host: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
-        return guest_of({name: self._templar.template(host[name]) for name in NAMES if name in host})
+    def _own_connection(self, variables: t.Mapping[str, t.Any]) -> t.Any:
+        """How the host that delegates is reached: where it does not say that, Ansible has noted how the delegate is."""
+        said = self._templar.template(variables.get("ansible_connection"))
+        return self._task.get_play().connection if said in (None, self._connection._load_name) else said
+
+    def _guest(self, host: t.Mapping[str, t.Any], by_agent: bool) -> dict[str, t.Any] | None:
+        variables = {name: self._templar.template(host[name]) for name in NAMES if name in host}
+        return guest_of(variables, by_agent, _settings())
+
+
+def _settings() -> dict[str, t.Any]:
+    """What the environment and ansible.cfg say for all guests."""
+    kind, name = _SETTINGS
+    C.config.initialize_plugin_configuration_definitions(kind, name, SETTINGS)
+    return {option: C.config.get_config_value(option, plugin_type=kind, plugin_name=name) for option in SETTINGS}

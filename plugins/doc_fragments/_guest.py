@@ -37,7 +37,8 @@ requirements:
 notes:
   - The module talks to libvirt, not to the guest's network. On a guest of the inventory P(virtops.guest_agent.libvirt#inventory) it
     runs in the controller's process and takes O(uri) and the domain from the guest's variables
-    (C(ansible_guest_agent_uri), C(ansible_guest_agent_domain)).
+    (C(ansible_guest_agent_uri), C(ansible_guest_agent_domain)), or else from the environment and C(ansible.cfg), as
+    P(virtops.guest_agent.agent#connection) does.
   - With C(delegate_to) it runs on that host, still for the guest; on a host other than the controller's own O(uri) is then left to
     the task and to libvirt's default there. On any other host say which O(uri) and which domain.
   - An agent that does not answer fails the task and does not make the host unreachable, wherever the module runs.

@@ -19,8 +19,18 @@ VARIABLES: t.Final[dict[str, tuple[str, ...]]] = {
     "socket": ("ansible_guest_agent_socket",),
     "data_lane": ("ansible_guest_agent_data_lane",),
 }
+#: The same options, as the connection plugin takes them from the environment and from ansible.cfg.
+SETTINGS: t.Final[dict[str, dict[str, t.Any]]] = {
+    option: {
+        "env": [{"name": f"ANSIBLE_GUEST_AGENT_{option.removeprefix('agent_').upper()}"}],
+        "ini": [{"section": "guest_agent_connection", "key": option}],
+        "default": None,
+    }
+    for option in VARIABLES
+    if option != "domain"
+}
 #: All that ``guest_of`` looks at.
-NAMES: t.Final = frozenset({"ansible_connection", "inventory_hostname"}.union(*VARIABLES.values()))
+NAMES: t.Final = frozenset({"inventory_hostname"}.union(*VARIABLES.values()))
 #: What has a meaning only where the inventory's own host is: a path there, and a URI as seen from there.
 _LOCAL: t.Final = frozenset({"uri", "socket"})
 
@@ -34,13 +44,16 @@ def host_of(variables: t.Mapping[str, t.Any], delegate: str | None) -> t.Mapping
     return {**variables.get("ansible_delegated_vars", {}).get(delegate, {}), "inventory_hostname": delegate}
 
 
-def guest_of(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
-    """What the host's variables say of its guest; None for a host that is none.
+def guest_of(
+    variables: t.Mapping[str, t.Any], by_agent: bool = False, settings: t.Mapping[str, t.Any] = {}
+) -> dict[str, t.Any] | None:
+    """What the host's variables say of its guest, or else ``settings`` (option -> value); None for a host that is none.
 
-    A guest is a host with a domain, or one that is reached over the agent: there its name is the domain's.
+    A guest is a host with a domain, or one that is reached over the agent (``by_agent``): there its name is the domain's.
     """
     found = {option: _first(variables, names) for option, names in VARIABLES.items()}
-    if found["domain"] is None and variables.get("ansible_connection") == AGENT_CONNECTION:
+    found.update({option: settings.get(option) for option, value in found.items() if value is None})
+    if found["domain"] is None and by_agent:
         found["domain"] = variables.get("inventory_hostname")
     if not found["domain"]:
         return None

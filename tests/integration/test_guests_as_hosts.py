@@ -101,6 +101,31 @@ def test_a_guest_is_what_a_task_is_delegated_to(ansible: Ansible, tmp_path: Path
     assert "failure" not in hypervisor
 
 
+@pytest.mark.parametrize("core", CORES)
+def test_a_play_that_says_how_guests_are_reached(lab: Lab, tmp_path: Path, guest: str, core: str) -> None:
+    """By the keyword, by the environment and by ansible.cfg, with no variable of the host."""
+    commands = bin_dir(core, "a play on guests")
+    ansible = Ansible(tmp_path / "home", commands)
+    ansible.env["ANSIBLE_GUEST_AGENT_URI"] = lab.uri
+    (tmp_path / "home" / "ansible.cfg").write_text("[guest_agent_connection]\nagent_timeout = 7\n")
+    hosts = tmp_path / "hosts.json"
+    hosts.write_text(json.dumps({"all": {"hosts": {guest: {}}}}))
+    python = {"ansible_python_interpreter": f"{commands}/python"}
+    raw, ours, elsewhere = play(
+        ansible,
+        hosts,
+        tmp_path,
+        {"ansible.builtin.raw": "hostname"},
+        {f"{OURS}agent_info": {}},
+        {f"{OURS}agent_info": {"uri": lab.uri}, "delegate_to": "localhost", "vars": python},
+        connection=f"{OURS}agent",
+    )
+    assert raw["rc"] == 0
+    assert (ours["libvirt"]["name"], ours["agent"]["status"]) == (guest, "connected")
+    assert ours["invocation"]["module_args"]["agent_timeout"] == 7
+    assert elsewhere["libvirt"]["name"] == guest
+
+
 def test_an_agent_that_is_silent_is_a_failure_and_no_unreachable_host(
     lab: Lab, ansible: Ansible, tmp_path: Path, source: Path, guest: str
 ) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._argspec impor
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_info
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_of_host import (
     NAMES,
+    SETTINGS,
     VARIABLES,
     elsewhere,
     filled_in,
@@ -33,33 +34,42 @@ GUEST_VARIABLES = {
 
 
 @pytest.mark.parametrize(
-    ("variables", "guest"),
+    ("variables", "by_agent", "guest"),
     [
-        ({"inventory_hostname": "kvm1"}, None),
-        ({"inventory_hostname": "kvm1", "ansible_connection": "ssh", "ansible_guest_agent_uri": "qemu:///system"}, None),
-        ({"inventory_hostname": "web1", "ansible_guest_agent_domain": ""}, None),
-        ({"inventory_hostname": "web1", "ansible_guest_agent_domain": "d"}, {"domain": "d"}),
-        ({"inventory_hostname": "web1", "ansible_connection": "virtops.guest_agent.agent"}, {"domain": "web1"}),
-        (
-            {"inventory_hostname": "w", "ansible_connection": "virtops.guest_agent.agent", "ansible_guest_agent_domain": "d"},
-            {"domain": "d"},
-        ),
-        ({"ansible_guest_agent_domain": "d", "ansible_libvirt_uri": "a:///"}, {"domain": "d", "uri": "a:///"}),
+        ({"inventory_hostname": "kvm1"}, False, None),
+        ({"inventory_hostname": "kvm1", "ansible_guest_agent_uri": "qemu:///system"}, False, None),
+        ({"inventory_hostname": "web1", "ansible_guest_agent_domain": ""}, False, None),
+        ({"inventory_hostname": "web1", "ansible_guest_agent_domain": "d"}, False, {"domain": "d"}),
+        ({"inventory_hostname": "web1"}, True, {"domain": "web1"}),
+        ({"inventory_hostname": "w", "ansible_guest_agent_domain": "d"}, True, {"domain": "d"}),
+        ({"ansible_guest_agent_domain": "d", "ansible_libvirt_uri": "a:///"}, False, {"domain": "d", "uri": "a:///"}),
         (
             {"ansible_guest_agent_domain": "d", "ansible_libvirt_uri": "a:///", "ansible_guest_agent_uri": "b:///"},
+            False,
             {"domain": "d", "uri": "b:///"},
         ),
     ],
 )
-def test_which_guest_a_host_is(variables: dict[str, t.Any], guest: dict[str, t.Any] | None) -> None:
-    assert guest_of(variables) == guest
+def test_which_guest_a_host_is(variables: dict[str, t.Any], by_agent: bool, guest: dict[str, t.Any] | None) -> None:
+    assert guest_of(variables, by_agent) == guest
+
+
+def test_the_environment_is_weaker_than_variables() -> None:
+    settings = {"uri": "env:///", "agent_timeout": 3, "socket": None}
+    host = {"ansible_guest_agent_domain": "d"}
+    assert guest_of(host, False, settings) == {"domain": "d", "uri": "env:///", "agent_timeout": 3}
+    assert guest_of({**host, "ansible_libvirt_uri": "a:///"}, False, settings) == {
+        "domain": "d",
+        "uri": "a:///",
+        "agent_timeout": 3,
+    }
+    assert guest_of({"inventory_hostname": "kvm1"}, False, settings) is None
 
 
 def test_of_a_delegate_it_is_the_delegate_that_is_meant() -> None:
     """Ansible gives a delegate's variables with the name of the host that delegates."""
-    theirs = {"inventory_hostname": "web1", "ansible_connection": "virtops.guest_agent.agent"}
-    variables = {**GUEST_VARIABLES, "ansible_delegated_vars": {"web2": theirs}}
-    assert guest_of(host_of(variables, "web2")) == {"domain": "web2"}
+    variables = {**GUEST_VARIABLES, "ansible_delegated_vars": {"web2": {"inventory_hostname": "web1"}}}
+    assert guest_of(host_of(variables, "web2"), True) == {"domain": "web2"}
     assert guest_of(host_of(variables, None)) == guest_of(GUEST_VARIABLES)
     assert guest_of(host_of(variables, "elsewhere")) is None
 
@@ -95,3 +105,5 @@ def test_the_variables_are_those_of_the_connection() -> None:
         documented = [variable["name"] for variable in options[option]["vars"]]
         assert list(names) == documented[::-1], option  # the last one that is set wins there
         assert set(names) <= NAMES
+        for place in ("env", "ini"):
+            assert SETTINGS.get(option, {}).get(place) == options[option].get(place), option
