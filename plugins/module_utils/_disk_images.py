@@ -11,13 +11,16 @@ import xml.etree.ElementTree as ET
 
 from ._errors import LibvirtFailure
 
-#: The attribute of <source> that says where the image is, by the disk's type.
-_PLACES: t.Final = {"file": "file", "block": "dev", "network": "name", "dir": "dir", "volume": "volume", "vhostuser": "path"}
+#: The attributes of <source> that say where the image is: of a disk of type file, block, network, dir, vhostuser.
+_PLACES: t.Final = ("file", "dev", "name", "dir", "path")
+_PCI: t.Final = ("domain", "bus", "slot", "function")
+_HARD_DISKS: t.Final = ("disk", "lun")
 
 
 class Image(t.NamedTuple):
     """One image of a chain. ``kind`` is libvirt's type of the source, such as file, block or network."""
 
+    #: or what else it is known by: a name at its server, pool and volume, an NVMe controller
     path: str
     kind: str
     format: str
@@ -28,8 +31,10 @@ class Disk(t.NamedTuple):
 
     target: str
     images: tuple[Image, ...]
-    #: why no snapshot of it can be wanted: it keeps nothing; "" for an ordinary disk
+    #: why it is left out unless it is named; "" for an ordinary disk
     spared: str
+    #: why libvirt cannot put an image over it; "" where it can
+    refused: str
     #: what libvirt copies between its images at the moment, such as active-commit; "" where nothing
     job: str
     #: whether that job has copied everything and waits to be ended
@@ -105,7 +110,8 @@ def _disk(element: ET.Element) -> Disk:
     return Disk(
         target="" if target is None else target.get("dev", ""),
         images=tuple(_images(element)),
-        spared=_spared(element),
+        spared=_refused(element) or _spared(element),
+        refused=_refused(element),
         job="" if mirror is None else mirror.get("job", "copy"),
         job_ready=mirror is not None and mirror.get("ready") in ("yes", "pivot"),
     )
@@ -113,18 +119,54 @@ def _disk(element: ET.Element) -> Disk:
 
 def _images(disk: ET.Element) -> t.Iterator[Image]:
     layer: ET.Element | None = disk
-    while layer is not None and (path := _path(layer.find("source"))):
+    while layer is not None and (path := _path(layer.find("source")) or _unknown(layer)):
         form = layer.find("driver" if layer is disk else "format")
         yield Image(path, layer.get("type", ""), "" if form is None else form.get("type", ""))
         layer = layer.find("backingStore")
 
 
 def _path(source: ET.Element | None) -> str:
-    return next((source.get(place, "") for place in _PLACES.values() if source.get(place)), "") if source is not None else ""
+    if source is None:
+        return ""
+    if source.get("volume"):
+        return f"{source.get('pool', '')}/{source.get('volume', '')}"
+    return next((source.get(place, "") for place in _PLACES if source.get(place)), "") or _server(source) or _nvme(source)
+
+
+def _server(source: ET.Element) -> str:
+    """What is served without a name, as an NBD server may do it, is known by the server."""
+    host = source.find("host")
+    if host is None:
+        return ""
+    place = host.get("socket") or ":".join(filter(None, (host.get("name"), host.get("port"))))
+    return f"{source.get('protocol', '')}://{place}"
+
+
+def _nvme(source: ET.Element) -> str:
+    address = source.find("address")
+    if address is None:
+        return ""
+    place = ":".join(address.get(part, "0").removeprefix("0x") for part in _PCI)
+    return f"nvme://{place}/{source.get('namespace', '')}"
+
+
+def _unknown(layer: ET.Element) -> str:
+    """A hard disk has an image, also where this does not know how it is said."""
+    return layer.get("type", "") if layer.tag == "disk" and layer.get("device", "disk") in _HARD_DISKS else ""
+
+
+def _refused(disk: ET.Element) -> str:
+    if disk.get("device") == "lun":
+        return "it is passed through to the guest (lun)"
+    if disk.get("type") == "vhostuser":
+        return "another process serves it (vhostuser)"
+    if disk.find("shareable") is not None:
+        return "other domains may write to it (shareable)"
+    return ""
 
 
 def _spared(disk: ET.Element) -> str:
-    if disk.get("device", "disk") not in ("disk", "lun"):
+    if disk.get("device", "disk") not in _HARD_DISKS:
         return "it is no hard disk"
     if disk.find("readonly") is not None:
         return "it is read-only"

@@ -110,12 +110,20 @@ def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog]
 
 def remove(
     domains: t.Sequence[Domain], removals: t.Mapping[str, _plan.Removal], name: str, seconds: float
-) -> dict[str, GuestAgentError]:
-    """Merge the snapshot of the domains that are named in ``removals``; name of the domain -> why it could not be done."""
+) -> tuple[dict[str, GuestAgentError], dict[str, list[str]]]:
+    """Merge the snapshot of the domains that are named in ``removals``.
+
+    Name of the domain -> why it could not be done, and -> the files that libvirt did not remove.
+    """
     deadline = Deadline(seconds)
     having = [domain for domain in domains if domain.name in removals]
-    troubles = _parallel.each(lambda domain: _merge.merge(domain, name, removals[domain.name], deadline), having)
-    return {domain.name: trouble for domain, trouble in zip(having, troubles) if trouble is not None}
+    left: dict[str, list[str]] = {}
+
+    def merge(domain: Domain) -> None:
+        left[domain.name] = _merge.merge(domain, name, removals[domain.name], deadline)
+
+    troubles = _parallel.each(merge, having)
+    return {domain.name: trouble for domain, trouble in zip(having, troubles) if trouble is not None}, left
 
 
 def _take(subject: Subject, wish: Wish, deadline: Deadline) -> None:
@@ -151,11 +159,12 @@ def _look_again(domain: Domain, name: str, deadline: Deadline) -> _plan.Found:
 def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> GuestAgentError:
     """Take back what was taken, also where libvirt did not say whether it was, and say in the error how that went."""
     deadline = Deadline(_UNDO_SECONDS)
+    files: list[str] = []
 
     def undo(subject: Subject) -> None:
         found = _look_again(subject.domain, name, deadline)
         if found.record is not None:
-            _merge.merge(subject.domain, name, _plan.removal(found), deadline)
+            files.extend(_merge.merge(subject.domain, name, _plan.removal(found), deadline))
         subject.taken = False
 
     left = [
@@ -164,7 +173,8 @@ def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> 
         if trouble is not None
     ]
     outcome = f"what remains is the snapshot of {', '.join(left)}" if left else "no snapshot is left"
-    failure.detail = f"{failure.detail}; {outcome}"
+    unused = f", and {', '.join(sorted(files))} can be removed" if files else ""
+    failure.detail = f"{failure.detail}; {outcome}{unused}"
     return failure
 
 

@@ -19,6 +19,7 @@ NO_DOMAIN = 42
 OPERATION_INVALID = 55
 OPERATION_TIMEOUT = 68
 ARGUMENT_UNSUPPORTED = 74
+BLOCK_COPY_ACTIVE = 83
 AGENT_UNRESPONSIVE = 86
 ACCESS_DENIED = 88
 AGENT_COMMAND_TIMEOUT = 112
@@ -84,7 +85,8 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
     if code == INTERNAL_ERROR and command:
         said = _untrusted.clean(text, 200)
         return _errors.ProtocolError(f"libvirt could not read the agent's reply, and gives the agent up ({said})", hint=_GIVEN_UP)
-    return _errors.LibvirtFailure(f"libvirt says: {_untrusted.clean(text, 300)}")
+    said_of = _errors.DiskBusy if code == BLOCK_COPY_ACTIVE else _errors.LibvirtFailure
+    return said_of(f"libvirt says: {_untrusted.clean(text, 300)}")
 
 
 def _held(text: str, command: str) -> _errors.GuestAgentError:

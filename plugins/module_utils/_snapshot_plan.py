@@ -31,12 +31,23 @@ class Found(t.NamedTuple):
     def chains(self) -> Chains:
         return {target: disk.chain for target, disk in self.disks.items()}
 
+    def bases(self) -> dict[str, str]:
+        """Disk -> the image that keeps the moment of the snapshot, which is another one when older snapshots were merged.
+
+        Of a domain that is off libvirt tells no chain: there it is what was noted with the snapshot.
+        """
+        found = {}
+        for target, overlay in self.record.overlays.items() if self.record else ():
+            chain = self.chains.get(target, [])
+            noted = self.record.bases.get(target, "") if self.record else ""
+            found[target] = chain[chain.index(overlay) + 1] if overlay in chain[:-1] else noted
+        return found
+
 
 class Merge(t.NamedTuple):
-    """The image ``top`` of a disk goes into ``base`` under it. active: it is the one that is written to."""
+    """The image ``top`` of a disk goes into the one under it. active: it is the one that is written to."""
 
     target: str
-    base: str
     top: str
     active: bool
     #: whether libvirt is at it already
@@ -73,6 +84,10 @@ def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: 
     chosen = [disk for target, disk in found.disks.items() if target in (disks or ()) or (disks is None and not disk.spared)]
     if not chosen:
         raise InvalidInput("the domain has no disk that a snapshot could be taken of", domain=found.name)
+    for disk in chosen:
+        if disk.refused:
+            hint = "leave it out of disks"
+            raise InvalidInput(f"no snapshot of disk {disk.target} is possible: {disk.refused}", domain=found.name, hint=hint)
     return {disk.target: _overlay(found.name, disk, name, directory) for disk in chosen}
 
 
@@ -149,7 +164,7 @@ def _merge(found: Found, target: str, overlay: str) -> Merge:
     begun = disk.job == "active-commit" and position == 0
     if disk.job and not begun:
         raise DiskBusy(f"a block job ({disk.job}) runs on disk {target}", domain=found.name)
-    return Merge(target, disk.chain[position + 1], overlay, position == 0, begun)
+    return Merge(target, overlay, position == 0, begun)
 
 
 def _check_external(domain: str, record: Snapshot) -> None:

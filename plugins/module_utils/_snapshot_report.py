@@ -58,7 +58,7 @@ def taken(subject: Subject, foreseen: bool) -> Report:
 
 
 def as_found(domain: Domain, found: Found) -> Report:
-    overlays, bases = (found.record.overlays, found.record.bases) if found.record else ({}, {})
+    overlays, bases = (found.record.overlays, found.bases()) if found.record else ({}, {})
     return {
         "domain": domain.name,
         "uuid": domain.uuid,

@@ -16,6 +16,7 @@ _ATOMIC: t.Final = 128
 #: virDomainSnapshotDeleteFlags
 _METADATA_ONLY: t.Final = 2
 #: virDomainBlockCommitFlags
+_SHALLOW: t.Final = 1
 _DELETE: t.Final = 2
 _ACTIVE: t.Final = 4
 #: virDomainBlockJobAbortFlags
@@ -42,14 +43,14 @@ class Storage:
         """Take a snapshot off libvirt's record, and leave its images alone (virDomainSnapshotDelete)."""
         self._call(lambda: self._handle.snapshotLookupByName(name, 0).delete(_METADATA_ONLY))
 
-    def commit(self, target: str, base: str, top: str, active: bool) -> None:
-        """Begin to copy the image ``top`` into ``base`` under it (virDomainBlockCommit, 0.10.2; active 1.2.9).
+    def commit(self, target: str, top: str, active: bool, delete: bool) -> None:
+        """Begin to copy the image ``top`` into the one under it (virDomainBlockCommit, 0.10.2; active 1.2.9).
 
-        The job on an ``active`` image, which is written to, waits for ``pivot`` when it is ready. libvirt removes the file of
-        ``top`` in the end.
+        The image under it is not named, since of volumes, RBD or NBD libvirt knows no name. The job on an ``active`` image, which
+        is written to, waits for ``pivot`` when it is ready. With ``delete`` libvirt removes the file of ``top`` in the end.
         """
-        flags = _DELETE | (_ACTIVE if active else 0)
-        self._call(lambda: self._handle.blockCommit(target, base, top, 0, flags))
+        flags = _SHALLOW | (_ACTIVE if active else 0) | (_DELETE if delete else 0)
+        self._call(lambda: self._handle.blockCommit(target, None, top, 0, flags))
 
     def working(self, target: str) -> bool:
         """Whether there is a job on the disk (virDomainGetBlockJobInfo, 0.9.4)."""

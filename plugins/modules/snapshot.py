@@ -36,7 +36,8 @@ options:
     description:
       - V(present) takes the snapshot, unless all domains have it.
       - V(absent) merges its images into those under them, which discards the state of that moment and nothing else, removes their
-        files and takes the snapshot off libvirt's record. Snapshots that were taken later stay.
+        files and takes the snapshot off libvirt's record. Snapshots that were taken later stay. libvirt before 6.0 leaves the
+        files, which is told in a warning.
     type: str
     choices: [present, absent]
     default: present
@@ -51,12 +52,14 @@ options:
     default: required
   disks:
     description:
-      - Targets of the disks, such as V(vda). Without it all that are written to, but for those whose domain says C(snapshot='no').
+      - Targets of the disks, such as V(vda). Without it all that are written to, but for those whose domain says C(snapshot='no')
+        and those of which none is possible (device C(lun), type C(vhostuser), and C(shareable) ones).
     type: list
     elements: str
   directory:
     description:
-      - Where the new images go on the hypervisor. Without it each goes beside the image that it stands on.
+      - Where the new images go on the hypervisor. Without it each goes beside the image that it stands on. Needed for images that
+        are no files, such as volumes of a pool, RBD, iSCSI, NBD or NVMe.
     type: str
   description:
     description:
@@ -167,10 +170,13 @@ domains:
     disks:
       description:
         - The disks of the snapshot. C(image) is written to since, C(base) keeps the moment. In check mode what they would be.
+        - Of what is no file or block device, C(base) is POOL/VOLUME, or the name that it has at its server.
+        - When an older snapshot has been merged, C(base) is what it was merged into. libvirt tells that of running domains; of
+          others C(base) is what it was when the snapshot was taken.
       type: list
       elements: dict
     spared:
-      description: Disks that are not part of it because they keep nothing, with the reason.
+      description: Disks that are not part of it, with the reason.
       type: dict
 failure:
   description:
@@ -268,7 +274,10 @@ def _remove(task: Task, domains: list) -> Outcome:
     found = _group_snapshot.look_at(domains, name)
     before = {each.name: report.found_state(each) for each in found}
     removals = {each.name: plan.removal(each) for each in found if each.record is not None}
-    failures = {} if task.check_mode else _group_snapshot.remove(domains, removals, name, task.params["merge_timeout"])
+    failures: dict = {}
+    left: dict = {}
+    if not task.check_mode:
+        failures, left = _group_snapshot.remove(domains, removals, name, task.params["merge_timeout"])
     after = dict(before)
     for each in found:
         removal = removals.get(each.name)
@@ -277,6 +286,8 @@ def _remove(task: Task, domains: list) -> Outcome:
         after[each.name] = report.state(False, plan.without(each.chains, removal))
         for target, path in removal.merged.items():
             task.warn(f"Domain {each.name}: {path} was not in use for disk {target} any more; its file may be there still.")
+        for path in left.get(each.name, ()):
+            task.warn(f"Domain {each.name}: {path} was merged, and libvirt did not promise to remove its file; look for it.")
     result = {"domains": [report.as_found(*pair) for pair in zip(domains, found)]}
     return Outcome(result, before, after, failure=next(iter(failures.values()), None))
 

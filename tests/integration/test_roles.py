@@ -138,10 +138,14 @@ def test_quiesced_snapshots_are_kept_and_merged(lab: Lab, ansible: Ansible, star
     (entry,) = json.loads(manifest.read_text())
     assert (entry["name"], entry["group"]) == ("t-2", names)
     assert [found["quiesced"] for found in entry["domains"]] == [True, True]
+    for found in entry["domains"]:  # what kept the moment at first was merged
+        (disk,) = found["disks"]
+        assert disk["base"].endswith("/disk.qcow2")
+        assert [Path(disk["base"]).exists(), Path(disk["image"]).exists()] == [True, True]
     role.run(**options, quiesced_snapshot_name="t-2")
     assert len(json.loads(manifest.read_text())) == 1
     # A snapshot that fails has its hooks run all the same, and is noted nowhere.
-    Path(entry["domains"][1]["disks"][0]["image"].replace("t-2", "t-3")).write_text("somebody's")
+    Path(entry["domains"][1]["disks"][0]["image"].replace(".t-2.", ".t-3.")).write_text("somebody's")
     role.run(check=False, **options, quiesced_snapshot_name="t-3")
     assert lab.run(names[0], "sort /run/hooks | uniq -c").output.split() == ["3", "after", "3", "before"]
     assert len(json.loads(manifest.read_text())) == 1

@@ -48,6 +48,8 @@ class FakeDomain:
         #: how many looks at it a job takes until it is ready; None for ever
         self.looks: int | None = 0
         self.job = ""
+        #: libvirt before 6.0 does not
+        self.deletes = True
         self._events = events
 
     @property
@@ -90,9 +92,11 @@ class FakeDomain:
         self._do("forget")
         self.record = None
 
-    def commit(self, _target: str, base: str, top: str, active: bool) -> None:
+    def commit(self, _target: str, top: str, active: bool, delete: bool) -> None:
         self._do("commit")
-        assert (base, active) == (self.chain[self.chain.index(top) + 1], top == self.chain[0])
+        if delete and not self.deletes:
+            raise _errors.LibvirtFailure("libvirt says: unsupported flags (0x2) in function qemuDomainBlockCommit")
+        assert active == (top == self.chain[0])
         if active:
             self.job = "active-commit"
         else:
@@ -363,9 +367,9 @@ def test_a_group_that_takes_too_long_to_freeze(clock: FakeClock) -> None:
     assert scene.frozen == [False, False]
 
 
-def _merge_job(domain: FakeDomain, seconds: float = 10) -> None:
+def _merge_job(domain: FakeDomain, seconds: float = 10) -> list[str]:
     found = _group_snapshot.look(t.cast(t.Any, domain), "s")
-    _merge.merge(t.cast(t.Any, domain), "s", _snapshot_plan.removal(found), _deadline.Deadline(seconds))
+    return _merge.merge(t.cast(t.Any, domain), "s", _snapshot_plan.removal(found), _deadline.Deadline(seconds))
 
 
 @pytest.fixture
@@ -414,8 +418,52 @@ def test_a_merge_that_libvirt_gives_up(taken: FakeDomain) -> None:
     assert taken.record is not None
 
 
+def test_a_merge_that_is_ready_and_not_yet(taken: FakeDomain, clock: FakeClock) -> None:
+    taken.raises["pivot"] = _errors.DiskBusy("libvirt says: block job 'x' not ready for pivot yet")
+
+    def slept(seconds: float) -> None:
+        clock.sleep(seconds)
+        if clock.monotonic() - begun > 3:
+            taken.raises.clear()
+
+    begun = clock.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_deadline.SYSTEM_CLOCK, "sleep", slept)
+        assert _merge_job(taken) == []
+    assert (taken.chain, taken.record) == ([BASE], None)
+
+
+def test_a_merge_that_is_never_quite_ready(taken: FakeDomain) -> None:
+    taken.raises["pivot"] = _errors.DiskBusy("libvirt says: block job 'x' not ready for pivot yet")
+    with pytest.raises(_errors.NotMerged, match=r"within 10 s \(libvirt says: block job 'x' not ready for pivot yet\)"):
+        _merge_job(taken)
+    assert (len(taken.chain), taken.job) == (2, "")
+
+
+@pytest.mark.parametrize("newer", [[], ["/srv/newer"]])
+def test_a_libvirt_that_removes_no_files(taken: FakeDomain, newer: list[str]) -> None:
+    taken.chain[:0] = newer
+    taken.deletes = False
+    assert _merge_job(taken) == ["/srv/a-vda.s.qcow2"]
+    assert (taken.chain, taken.record) == ([*newer, BASE], None)
+
+
+def test_what_a_libvirt_that_removes_no_files_leaves_is_told() -> None:
+    scene = Scene()
+    scene.domains[0].deletes = False
+    scene.domains[1].raises["take"] = TAKING
+    assert "no snapshot is left, and /srv/a-vda.s.qcow2 can be removed" in str(scene.take())
+
+
+def test_a_merge_that_the_domains_profile_refuses(taken: FakeDomain) -> None:
+    taken.chain.insert(0, "/srv/newer")
+    taken.raises["commit"] = _errors.LibvirtFailure("libvirt says: Could not reopen file: Permission denied")
+    with pytest.raises(_errors.LibvirtFailure, match="AppArmor"):
+        _merge_job(taken)
+
+
 def test_a_disk_that_is_taken_out_while_it_is_merged(taken: FakeDomain) -> None:
-    def unplugged(*_what: t.Any) -> None:
+    def unplugged(*_what: t.Any, **_how: t.Any) -> None:
         taken.xml = lambda: "<domain><devices/></domain>"  # type: ignore[method-assign]
 
     taken.commit = unplugged  # type: ignore[method-assign]

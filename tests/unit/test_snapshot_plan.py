@@ -68,6 +68,59 @@ def test_what_keeps_nothing_is_spared_unless_it_is_named(xml: str, word: str) ->
     assert plan.overlays(found, "nightly", ["vda"], "/over") == {"vda": "/over/web-vda.nightly.qcow2"}
 
 
+def _odd(kind: str, source: str, target: str = "vdb", inner: str = "", device: str = "disk") -> str:
+    return f"<disk type='{kind}' device='{device}'>{source}<target dev='{target}'/>{inner}</disk>"
+
+
+NBD = "<host name='192.0.2.9' port='10809'/>"
+ODD = [
+    ("network", "<source protocol='rbd' name='pool/web'><host name='192.0.2.9'/></source>", "pool/web"),
+    ("network", "<source protocol='gluster' name='vol/web.qcow2'><host name='192.0.2.9'/></source>", "vol/web.qcow2"),
+    ("network", f"<source protocol='nbd'>{NBD}</source>", "nbd://192.0.2.9:10809"),
+    ("network", "<source protocol='nbd'><host transport='unix' socket='/run/nbd'/></source>", "nbd:///run/nbd"),
+    ("volume", "<source pool='images' volume='web.qcow2'/>", "images/web.qcow2"),
+    ("nvme", "<source type='pci' namespace='1'><address domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></source>",
+     "nvme://0000:01:00:0/1"),
+    ("vhostvdpa", "<source dev='/dev/vhost-vdpa-0'/>", "/dev/vhost-vdpa-0"),
+    ("unheard-of", "", "unheard-of"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "source", "name"), ODD, ids=[f"{row[0]}-{row[2]}" for row in ODD])
+def test_disks_that_are_no_files_are_seen_and_merged(kind: str, source: str, name: str) -> None:
+    found = _found(_domain(_disk(BASE), _odd(kind, source)))
+    assert found.disks["vdb"].chain == [name]
+    # where another disk is meant, libvirt is told to leave this one alone
+    assert plan.overlays(found, "nightly", ["vda"], None) == {"vda": OVER}
+    with pytest.raises(_errors.InvalidInput, match="say in which directory"):
+        plan.overlays(found, "nightly", None, None)
+    over = plan.overlays(found, "nightly", ["vdb"], "/over")["vdb"]
+    layers = f"<source file='{over}'/><backingStore type='{kind}'>{source}<backingStore/></backingStore>"
+    if not source:
+        return
+    record = _record(OVER).replace(_disk(BASE), _odd(kind, source)).replace("'vda'", "'vdb'").replace(OVER, over)
+    taken = _found(_domain(_odd("file", layers)), record)
+    assert plan.removal(taken) == plan.Removal([plan.Merge("vdb", over, True, False)], {})
+    assert taken.bases() == {"vdb": name}
+    assert plan.removal(_found(_domain(_odd(kind, source)), record)) == plan.Removal([], {"vdb": over})
+
+
+@pytest.mark.parametrize(
+    ("disk", "word"),
+    [
+        (_odd("file", "<source file='/srv/both'/>", inner="<shareable/>"), "shareable"),
+        (_odd("vhostuser", "<source type='unix' path='/run/vhost'/>"), "vhostuser"),
+        (_odd("block", "<source dev='/dev/sdx'/>", device="lun"), "lun"),
+    ],
+)
+def test_disks_of_which_no_snapshot_is_possible(disk: str, word: str) -> None:
+    found = _found(_domain(_disk(BASE), disk))
+    assert word in found.disks["vdb"].spared
+    assert plan.overlays(found, "nightly", None, None) == {"vda": OVER}
+    with pytest.raises(_errors.InvalidInput, match=rf"no snapshot of disk vdb is possible: .*\({word}\)"):
+        plan.overlays(found, "nightly", ["vda", "vdb"], "/over")
+
+
 def test_a_drive_without_a_medium_is_no_disk() -> None:
     assert _disk_images.disks(_domain(_disk(attributes="device='cdrom'"))) == {}
 
@@ -155,11 +208,11 @@ def test_all_or_none_have_it() -> None:
 @pytest.mark.parametrize(
     ("xml", "merge", "left"),
     [
-        (THERE, plan.Merge("vda", BASE, OVER, True, False), [BASE]),
-        (NEWER, plan.Merge("vda", BASE, OVER, False, False), ["/srv/newer", BASE]),
+        (THERE, plan.Merge("vda", OVER, True, False), [BASE]),
+        (NEWER, plan.Merge("vda", OVER, False, False), ["/srv/newer", BASE]),
         (
             _domain(_disk(OVER, BASE, inner="<mirror type='file' job='active-commit'/>")),
-            plan.Merge("vda", BASE, OVER, True, True),
+            plan.Merge("vda", OVER, True, True),
             [BASE],
         ),
     ],
@@ -170,6 +223,20 @@ def test_how_it_is_merged(xml: str, merge: plan.Merge, left: list[str]) -> None:
     assert removal == plan.Removal([merge], {})
     assert plan.without(found.chains, removal) == {"vda": left}
     assert plan.with_overlays({"vda": [BASE], "vdb": ["/b"]}, {"vda": OVER}) == {"vda": [OVER, BASE], "vdb": ["/b"]}
+
+
+@pytest.mark.parametrize(
+    ("xml", "base"),
+    [
+        (_domain(_disk(OVER, "/srv/older", BASE)), "/srv/older"),
+        (THERE, BASE),  # what was taken before it has been merged
+        (_domain(_disk("/srv/newer", OVER, BASE)), BASE),
+        (_domain(_disk(OVER)), "/srv/older"),  # of a domain that is off libvirt tells no chain
+    ],
+)
+def test_what_keeps_the_moment_after_older_ones_were_merged(xml: str, base: str) -> None:
+    found = _found(xml, _record(base="/srv/older"))
+    assert found.bases() == {"vda": base}
 
 
 def test_what_was_merged_before_is_only_taken_off_the_record() -> None:
