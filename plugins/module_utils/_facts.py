@@ -10,6 +10,7 @@ import ipaddress
 import re
 import typing as t
 
+from . import _distribution
 from ._commands._units import Unit
 from ._commands.filesystems import GuestFilesystem
 from ._commands.network import DefaultRoute, GuestInterface
@@ -17,50 +18,17 @@ from ._commands.ssh_host_keys import HostKey
 from ._commands.statistics import Load, Memory
 from ._commands.system import OsInfo
 
-#: os-release ID -> (ansible_distribution, ansible_os_family)
-_DISTRIBUTIONS: t.Final = {
-    "almalinux": ("AlmaLinux", "RedHat"),
-    "alpine": ("Alpine", "Alpine"),
-    "amzn": ("Amazon", "RedHat"),
-    "arch": ("Archlinux", "Archlinux"),
-    "centos": ("CentOS", "RedHat"),
-    "debian": ("Debian", "Debian"),
-    "fedora": ("Fedora", "RedHat"),
-    "freebsd": ("FreeBSD", "FreeBSD"),
-    "gentoo": ("Gentoo", "Gentoo"),
-    "kali": ("Kali", "Debian"),
-    "linuxmint": ("Linux Mint", "Debian"),
-    "ol": ("OracleLinux", "RedHat"),
-    "opensuse-leap": ("openSUSE Leap", "Suse"),
-    "opensuse-tumbleweed": ("openSUSE Tumbleweed", "Suse"),
-    "rhel": ("RedHat", "RedHat"),
-    "rocky": ("Rocky", "RedHat"),
-    "sles": ("SLES", "Suse"),
-    "ubuntu": ("Ubuntu", "Debian"),
-}
 _MIB: t.Final = 1024 * 1024
 #: A fact named after an interface must look like one: nothing else that starts with ansible_ has a digit in that place.
 _INTERFACE: t.Final = re.compile(r"(?=.*\d)(?!.*(ipv[46]|_interpreter))[A-Za-z][A-Za-z0-9_]{0,14}|lo")
 
 
-def os_facts(os: OsInfo, debian_version: str | None) -> dict[str, t.Any]:
-    """``debian_version`` is the content of /etc/debian_version: os-release lacks Debian's point release."""
-    os_id = os["id"] or ""
-    version = os["version_id"] or "NA"
-    if os_id == "debian" and re.fullmatch(r"\d+\.\d+", debian_version or ""):
-        version = debian_version or version
-    if os_id == "mswindows":
-        facts = {"distribution": os["pretty_name"], "os_family": "Windows", "system": "Win32NT"}
-    else:
-        name, family = _DISTRIBUTIONS.get(os_id, (os["name"], os["name"]))
-        facts = {"distribution": name, "os_family": family, "system": "FreeBSD" if os_id == "freebsd" else "Linux"}
-    codename = re.search(r"\(([^)]+)\)", os["version"] or "")
+def os_facts(os: OsInfo, texts: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """``texts``: path -> content of the files that _distribution wants, as far as they could be read."""
     machine = os["machine"] or ""
     return {
-        **facts,
-        "distribution_version": version,
-        "distribution_major_version": version.split(".")[0],
-        "distribution_release": codename.group(1).lower() if codename else "NA",
+        **_distribution.facts(os, texts),
+        "system": _distribution.system(os),
         "kernel": os["kernel_release"],
         "kernel_version": os["kernel_version"],
         "machine": os["machine"],

@@ -14,8 +14,9 @@ description:
   - Returns the facts of a guest by the names that M(ansible.builtin.setup) gives them, so that roles work before the guest has a
     network, SSH or Python.
   - What the agent (qemu-ga) cannot tell is absent. Where it accepts commands that read files or execute programs they are used
-    for the few facts that it has no command for (Debian's point release, the default route before qemu-ga 9.1, and the size of
-    filesystems with the part reserved for root before qemu-ga 9.1).
+    for the few facts that it has no command for (what of the distribution is in C(/etc/os-release) and other files only, such as
+    Debian's point release; the default route before qemu-ga 9.1, and the size of filesystems with the part reserved for root before
+    qemu-ga 9.1).
   - A guest without an agent, or with one that does not answer, gives no facts but C(ansible_facts.guest_agent) and a warning,
     and is not an error.
 extends_documentation_fragment:
@@ -56,7 +57,9 @@ ansible_facts:
       description: How the agent is, as RV(virtops.guest_agent.agent_info#module:agent).
       type: dict
     ansible_distribution:
-      description: The distribution. Also C(ansible_distribution_version), C(_major_version), C(_release) and C(ansible_os_family).
+      description:
+        - The distribution. Also C(ansible_distribution_version), C(_major_version), C(_release) and C(ansible_os_family), which is
+          as the ansible-core that runs the module has it.
       type: str
       sample: Debian
     ansible_kernel:
@@ -128,9 +131,11 @@ failure:
   sample: {kind: domain_not_found, domain: web9, command: "", detail: no domain of this name or UUID, hint: check the name}
 """
 
+import contextlib
 import datetime
+import typing as t
 
-from ..module_utils import _argspec, _domain_xml, _preflight, _probe, _record
+from ..module_utils import _argspec, _distribution, _domain_xml, _preflight, _probe, _record
 from ..module_utils._client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import GuestAgentError
@@ -193,8 +198,7 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
     if "interfaces" in parts:
         facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
     if "os" in parts:
-        is_debian = parts["os"]["id"] == "debian"
-        facts.update(os_facts(parts["os"], _first_line(agent, "/etc/debian_version") if is_debian else None))
+        facts.update(os_facts(parts["os"], _texts(agent, _distribution.wanted(parts["os"]))))
     if "hostname" in parts:
         facts.update(hostname_facts(parts["hostname"]))
     if "filesystems" in parts:
@@ -214,11 +218,12 @@ def _default_route(agent: GuestAgent) -> network.DefaultRoute | None:
         return None
 
 
-def _first_line(agent: GuestAgent, path: str) -> str | None:
-    try:
-        return files.read_small(agent, path, 255).decode("utf-8", "replace").strip()
-    except GuestAgentError:  # the other facts are none the worse
-        return None
+def _texts(agent: GuestAgent, paths: t.Iterable[str]) -> dict:
+    texts = {}
+    for path in paths:
+        with contextlib.suppress(GuestAgentError):  # the other facts are none the worse
+            texts[path] = files.read_small(agent, path).decode("utf-8", "replace").strip()
+    return texts
 
 
 def _totals(agent: GuestAgent, found: list) -> dict:

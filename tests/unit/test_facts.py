@@ -28,13 +28,13 @@ OS = [
     (
         _os(id="ubuntu", version="24.04 LTS (Noble Numbat)", version_id="24.04"),
         None,
-        ("Ubuntu", "Debian", "Linux", "24.04", "24", "noble numbat"),
+        ("Ubuntu", "Debian", "Linux", "24.04", "24", "noble"),
     ),
     (_os(id="ubuntu", version_id="24.04"), "12.5", ("Ubuntu", "Debian", "Linux", "24.04", "24", "NA")),
-    (_os(id="rhel", version="9.4 (Plow)", version_id="9.4"), None, ("RedHat", "RedHat", "Linux", "9.4", "9", "plow")),
+    (_os(id="rhel", version="9.4 (Plow)", version_id="9.4"), None, ("RedHat", "RedHat", "Linux", "9.4", "9", "Plow")),
     (_os(id="rocky", version_id="9.4"), None, ("Rocky", "RedHat", "Linux", "9.4", "9", "NA")),
     (_os(id="alpine", version_id="3.20.1"), None, ("Alpine", "Alpine", "Linux", "3.20.1", "3", "NA")),
-    (_os(id="sles", version_id="15.6"), None, ("SLES", "Suse", "Linux", "15.6", "15", "NA")),
+    (_os(id="sles", version_id="15.6"), None, ("SLES", "Suse", "Linux", "15.6", "15", "6")),
     (_os(id="freebsd", version_id="14.1"), None, ("FreeBSD", "FreeBSD", "FreeBSD", "14.1", "14", "NA")),
     (
         _os(id="mswindows", pretty_name="Windows Server 2022 Standard", version_id="2022"),
@@ -43,12 +43,18 @@ OS = [
     ),
     (_os(id="void", name="Void"), None, ("Void", "Void", "Linux", "NA", "NA", "NA")),
     (_os(), None, (None, None, "Linux", "NA", "NA", "NA")),
+    (
+        _os(kernel_release="13.1-RELEASE-p5", kernel_version="FreeBSD 13.1-RELEASE-p5", machine="amd64"),
+        None,
+        ("FreeBSD", "FreeBSD", "FreeBSD", "13.1", "13", "13.1-RELEASE-p5"),
+    ),
 ]
 
 
 @pytest.mark.parametrize(("os", "debian_version", "expected"), OS)
 def test_os(os: t.Any, debian_version: str | None, expected: tuple) -> None:
-    facts = _facts.os_facts(os, debian_version)
+    texts = {} if debian_version is None else {"/etc/debian_version": debian_version}
+    facts = _facts.os_facts(os, texts)
     names = ("distribution", "os_family", "system", "distribution_version", "distribution_major_version", "distribution_release")
     assert tuple(facts[name] for name in names) == expected
 
@@ -57,7 +63,7 @@ def test_os(os: t.Any, debian_version: str | None, expected: tuple) -> None:
     ("machine", "architecture"), [("x86_64", "x86_64"), ("i686", "i386"), ("i386", "i386"), ("aarch64", "aarch64")]
 )
 def test_architecture(machine: str, architecture: str) -> None:
-    assert _facts.os_facts(_os(machine=machine), None)["architecture"] == architecture
+    assert _facts.os_facts(_os(machine=machine), {})["architecture"] == architecture
 
 
 @pytest.mark.parametrize(("name", "short", "domain"), [("web", "web", ""), ("web.example.com", "web", "example.com")])
