@@ -32,9 +32,9 @@ STEPS = {
 
 
 def deadly(step: Callable[..., Any], before: bool) -> Callable[..., Any]:
-    def wrapped(*args: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         if not before:
-            step(*args)
+            step(*args, **kwargs)
         os.kill(os.getpid(), signal.SIGKILL)
 
     return wrapped
