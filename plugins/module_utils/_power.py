@@ -35,7 +35,7 @@ _LOOK_SECONDS: t.Final = 5.0
 #: How long a guest that sleeps may take to wake up and answer.
 _WAKE_SECONDS: t.Final = 60.0
 #: What keeps a guest from being asked, and not its domain from being destroyed.
-_OBSTACLES: t.Final = (
+OBSTACLES: t.Final = (
     AgentUnavailable,
     CommandRefused,
     DomainNotRunning,
@@ -108,7 +108,7 @@ class Shutdown:
         try:
             _check_state(domain, state)
             return choose(self._params["mode"], self._guest)
-        except _OBSTACLES:
+        except OBSTACLES:
             if self._params["force_after"] is None:
                 raise
             return "forced"
@@ -121,7 +121,7 @@ class Shutdown:
         self._obstacle = None
         try:
             self._ask()
-        except _OBSTACLES as error:
+        except OBSTACLES as error:
             if self._params["force_after"] is None:
                 raise
             self._obstacle = error

@@ -38,6 +38,7 @@ options:
     description:
       - After how many seconds a guest that has not gone down is reset, as if by its reset button. Never, when it is not given. It
         must be less than O(timeout).
+      - A running guest that cannot be asked, being frozen or without the agent that O(mode=agent) demands, is then no error.
     type: int
 extends_documentation_fragment:
   - virtops.guest_agent._guest
@@ -139,10 +140,15 @@ def ensure(task: Task) -> Outcome:
         state = guest.domain.state()
         if state not in ("running", "blocked"):
             raise DomainNotRunning(f"the domain is {state} and cannot restart", domain=guest.domain.name)
-        method = _power.choose(task.params["mode"], guest)
+        try:
+            method = _power.choose(task.params["mode"], guest)
+        except _power.OBSTACLES:
+            if force_after is None:
+                raise
+            method = "none"  # it is reset in the end
         before = look(guest)
         if task.check_mode:
-            return _outcome(method, before, None, deadline)
+            return _outcome("forced" if method == "none" else method, before, None, deadline)
         watch = guest.domain.lifecycle(restarts=True)
         method = _power.request(guest, method, task.params, deadline, "reboot")
         if not task.params["wait"]:

@@ -21,7 +21,7 @@ from tests.lab import Guest, Lab
 NAME = "it-disks"
 SIZE = 4 * 1024 * 1024
 DEVICES = """
-<disk type='file' device='cdrom'><source file='{place}/cd'/><target dev='sda' bus='{bus}'/><readonly/></disk>
+<disk type='file' device='cdrom'><source file='{place}/cd'/><target dev='sda' bus='ide'/><readonly/></disk>
 <disk type='volume' device='disk'><driver name='qemu' type='raw'/><source pool='it-disks' volume='volume'/>
   <target dev='vdb' bus='virtio'/><serial>a serial number of more than twenty</serial></disk>
 <disk type='network' device='disk'><driver name='qemu' type='raw'/>
@@ -47,7 +47,7 @@ def place(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     try:
         pool.createXML(f"<volume><name>volume</name><capacity>{SIZE}</capacity><target><format type='raw'/></target></volume>", 0)
-        lab.start(Guest(name=NAME, devices=DEVICES.format(place=place, bus="ide")))
+        lab.start_all([Guest(name=NAME, devices=DEVICES.format(place=place))])
         yield place
     finally:
         if NAME in lab.names():

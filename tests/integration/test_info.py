@@ -22,6 +22,7 @@ SAME_FACTS = (
     "ansible_distribution",
     "ansible_distribution_version",
     "ansible_distribution_major_version",
+    "ansible_distribution_minor_version",
     "ansible_distribution_release",
     "ansible_os_family",
     "ansible_system",

@@ -157,6 +157,18 @@ def test_a_frozen_guest_is_not_restarted(domain: Domain, guest: FakeGuest, run: 
     assert _asked(domain) == []
 
 
+@pytest.mark.parametrize(("frozen", "block"), [(True, ()), (False, ("guest-shutdown",))])
+def test_a_guest_that_cannot_be_asked_is_reset_where_that_was_said(
+    domain: Domain, guest: FakeGuest, run: Run, frozen: bool, block: tuple[str, ...]
+) -> None:
+    guest.frozen = frozen
+    guest.blocked |= set(block)
+    told = {"mode": "agent", "force_after": 0, "timeout": 20}
+    assert run(restart, check=True, **told)["method"] == "forced"
+    assert _asked(domain) == []
+    assert (run(restart, **told)["method"], _asked(domain)) == ("forced", ["reset 0"])
+
+
 def test_a_silent_agent_gives_way_to_the_power_button(
     domain: Domain, guest: FakeGuest, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
