@@ -92,6 +92,7 @@ _FILES: t.Final = {
     "arch": (LSB_RELEASE,),
     "centos": (REDHAT_RELEASE,),
     "debian": (DEBIAN_VERSION,),
+    "gentoo": (LSB_RELEASE,),
     "kali": (LSB_RELEASE,),
     "parrot": (LSB_RELEASE,),
     "virtuozzo": (REDHAT_RELEASE,),
