@@ -131,9 +131,7 @@ failure:
   sample: {kind: domain_not_found, domain: web9, command: "", detail: no domain of this name or UUID, hint: check the name}
 """
 
-import contextlib
 import datetime
-import typing as t
 
 from ..module_utils import _argspec, _distribution, _domain_xml, _preflight, _probe, _record
 from ..module_utils._client import GuestAgent
@@ -198,7 +196,7 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
     if "interfaces" in parts:
         facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
     if "os" in parts:
-        facts.update(os_facts(parts["os"], _texts(agent, _distribution.wanted(parts["os"]))))
+        facts.update(os_facts(parts["os"], files.readable_texts(agent, _distribution.wanted(parts["os"]))))
     if "hostname" in parts:
         facts.update(hostname_facts(parts["hostname"]))
     if "filesystems" in parts:
@@ -216,14 +214,6 @@ def _default_route(agent: GuestAgent) -> network.DefaultRoute | None:
         return network.parse_proc_route(files.read_small(agent, "/proc/net/route").decode("ascii", "replace"))
     except GuestAgentError:  # the other facts are none the worse
         return None
-
-
-def _texts(agent: GuestAgent, paths: t.Iterable[str]) -> dict:
-    texts = {}
-    for path in paths:
-        with contextlib.suppress(GuestAgentError):  # the other facts are none the worse
-            texts[path] = files.read_small(agent, path).decode("utf-8", "replace").strip()
-    return texts
 
 
 def _totals(agent: GuestAgent, found: list) -> dict:

@@ -37,6 +37,7 @@ __all__ = (
     "pull",
     "push",
     "read_small",
+    "readable_texts",
     "set_attributes",
     "stat",
 )
@@ -84,6 +85,15 @@ def read_small(agent: GuestAgent, path: str, limit: int = 16 * 1024) -> bytes:
     :raise CommandFailed: it does not exist or cannot be read.
     """
     return read_beginning(agent, path, min(limit, READ_MAX))[:limit]
+
+
+def readable_texts(agent: GuestAgent, paths: t.Iterable[str]) -> dict[str, str]:
+    """Path -> beginning of those of the files that can be read."""
+    texts = {}
+    for path in paths:
+        with contextlib.suppress(GuestAgentError):
+            texts[path] = read_small(agent, path).decode("utf-8", "replace").strip()
+    return texts
 
 
 def stat(agent: GuestAgent, where: Where) -> FileState | None:
