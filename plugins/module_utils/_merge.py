@@ -11,7 +11,7 @@ import typing as t
 
 from . import _disk_images
 from ._deadline import Deadline
-from ._errors import DiskBusy, GuestAgentError, LibvirtFailure, NotMerged
+from ._errors import DiskBusy, DomainBusy, GuestAgentError, LibvirtFailure, NotMerged
 from ._hypervisor import Domain
 from ._snapshot_plan import Merge, Removal
 
@@ -62,6 +62,8 @@ def _begin(domain: Domain, merge: Merge) -> bool:
     """Whether libvirt removes the file too: before 6.0, and with QEMU before 4.2, it refuses to."""
     try:
         domain.storage.commit(merge.target, merge.top, merge.active, delete=True)
+    except DomainBusy:
+        raise
     except LibvirtFailure:
         try:
             domain.storage.commit(merge.target, merge.top, merge.active, delete=False)

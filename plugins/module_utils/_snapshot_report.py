@@ -10,7 +10,7 @@ import typing as t
 
 from ._group_snapshot import Subject
 from ._hypervisor import Domain
-from ._snapshot_plan import Chains, Found, with_overlays
+from ._snapshot_plan import Chains, Found, Removal, with_overlays
 
 
 class State(t.TypedDict):
@@ -55,6 +55,14 @@ def taken(subject: Subject, foreseen: bool) -> Report:
         "disks": [{"target": target, "image": path, "base": disks[target].chain[0]} for target, path in overlays.items()],
         "spared": {target: disk.spared or "it was not asked for" for target, disk in disks.items() if target not in overlays},
     }
+
+
+def leftovers(found: Found, removal: Removal, left: t.Iterable[str]) -> t.Iterator[str]:
+    """Of files that may be there still. ``left``: those that were merged, and that libvirt did not say it would remove."""
+    for target, path in removal.merged.items():
+        yield f"Domain {found.name}: {path} was not in use for disk {target} any more; its file may be there still."
+    for path in left:
+        yield f"Domain {found.name}: {path} was merged, and libvirt did not promise to remove its file; look for it."
 
 
 def as_found(domain: Domain, found: Found) -> Report:

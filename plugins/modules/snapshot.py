@@ -284,10 +284,8 @@ def _remove(task: Task, domains: list) -> Outcome:
         if removal is None or each.name in failures:
             continue
         after[each.name] = report.state(False, plan.without(each.chains, removal))
-        for target, path in removal.merged.items():
-            task.warn(f"Domain {each.name}: {path} was not in use for disk {target} any more; its file may be there still.")
-        for path in left.get(each.name, ()):
-            task.warn(f"Domain {each.name}: {path} was merged, and libvirt did not promise to remove its file; look for it.")
+        for warning in report.leftovers(each, removal, left.get(each.name, ())):
+            task.warn(warning)
     result = {"domains": [report.as_found(*pair) for pair in zip(domains, found)]}
     return Outcome(result, before, after, failure=next(iter(failures.values()), None))
 
