@@ -326,16 +326,21 @@ class _Pauses:
 
 
 def _freeze(agent: GuestAgent, wish: Wish) -> int:
-    """Another client's command may hold the agent for a while: nothing was sent then, and it is asked for again."""
-    deadline = Deadline(wish.seconds)
+    """Another client may be in the way for a while: nothing was frozen then, and it is asked for again."""
+    deadline, refused = Deadline(wish.seconds), False
     while True:
         try:
             return _commands.freeze(agent, wish.mountpoints, max(1, math.ceil(deadline.remaining())))
         except AgentBusy:
             if deadline.expired():
                 raise
-            agent.retry()
-            deadline.sleep(_PAUSE)
+        except CommandBlocked:
+            # A freeze that has ended since was refused in the same words.
+            if refused or deadline.expired():
+                raise
+            refused = True
+        agent.retry()
+        deadline.sleep(_PAUSE)
 
 
 def _shortage(count: int, wish: Wish) -> str:

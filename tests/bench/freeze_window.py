@@ -48,7 +48,7 @@ NOTHING, LIBVIRT, OURS, TASKS = "nothing", "libvirt", "snapshot", "three tasks"
 _MEANING = {
     NOTHING: "the guest is left alone: its own longest pause",
     LIBVIRT: "virDomainSnapshotCreateXML with QUIESCE, from a program that is connected",
-    OURS: "virtops.guest_agent.snapshot: watchdog, freeze, check, snapshot, thaw, check",
+    OURS: "virtops.guest_agent.snapshot: watchdog, freeze, snapshot, check, thaw",
     TASKS: "fsfreeze, virsh snapshot-create-as and fsfreeze in one play",
 }
 

@@ -227,6 +227,16 @@ def test_an_agent_that_another_client_holds_is_asked_again(clock: FakeClock) -> 
     assert Scene(guest, clock).freeze() == 2
 
 
+def test_a_freeze_of_another_client_that_has_just_ended_is_no_block_list(clock: FakeClock) -> None:
+    """The agent refused because it was frozen, and is not any more when it is asked about that."""
+    guest = FakeGuest()
+    guest.frozen = True
+    guest.after["guest-fsfreeze-freeze"] = lambda: setattr(guest, "frozen", "guest-fsfreeze-status" in guest.sent)
+    scene = Scene(guest, clock)
+    assert scene.freeze() == 2
+    assert guest.sent[:2] == ["guest-fsfreeze-freeze", "guest-fsfreeze-status"]
+
+
 def test_the_guest_is_thawed_when_the_time_is_over(clock: FakeClock, said: list) -> None:
     scene = Scene(FakeGuest(), clock)
     scene.freeze()
