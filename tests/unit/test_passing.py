@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -232,3 +234,29 @@ def test_patience_that_ends_kills_nothing(loose_guest: Watched, place: t.Any, mo
         shell.execute(loose_guest.agent(), command, 30, patience=0.1)
     real_agent.wait_until(lambda: (place / "result").exists(), 3, lambda: "no result")
     assert loose_guest.count("guest-exec") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_deadline_ends_it_though_the_guest_is_frozen_just_then(loose_guest: Watched) -> None:
+    loose_guest.faults["guest-exec"] = [None, *[real_agent.raising(_errors.GuestFrozen("frozen"))] * 3]
+    with pytest.raises(shell.CommandTimeout):
+        sh(loose_guest, "sleep 31", timeout=0.3)
+    real_agent.wait_until(lambda: not loose_guest.running(), 2, loose_guest.running)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", "surrounded"])
+def test_an_agent_that_is_killed_and_started_again(real_socket: Path, tmp_path: Path, exact: bool) -> None:
+    """Its pipes are broken when the command ends, which by then may have printed more than an answer holds."""
+    del real_socket  # skips where no agent can run
+    begun = tmp_path / "begun"
+    text = f": >{begun}; sleep 1.5; head -c 200000 /dev/zero | tr '\\0' x; echo warned >&2; exit 7"
+    command = shell.Command(("/bin/sh", "-c", text), stdin=b"x", tells_signals=exact)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with real_agent.listening(tmp_path) as path, real_agent.watched(path) as guest:
+            running = pool.submit(shell.execute, guest.agent(), command, 30)
+            real_agent.wait_until(begun.exists, 10, lambda: "not begun")
+        with real_agent.listening(tmp_path):
+            found = running.result()
+            guest.assert_nothing_left()
+    assert found[:4] == (7, None, b"x" * 200000, b"warned\n")

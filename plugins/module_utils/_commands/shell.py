@@ -55,6 +55,8 @@ _UNREAD_MAX: t.Final = 60 * 1024
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
 #: For scripts of ours that have nothing to wait for.
 _SHORT: t.Final = 30.0
+#: How long it is tried to end what cannot be reached: the user who asks for that waits.
+_KILL_SECONDS: t.Final = 5.0
 _NAME: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RC: t.Final = re.compile("[0-9]{1,3}")
 _UMASK: t.Final = re.compile("[0-7]{3,4}")
@@ -186,7 +188,10 @@ class _Run:
 
     def kill(self) -> None:
         """End the command's processes, remove its files, and let the agent forget it."""
-        _remove(self._agent, _login_shell.kill(self._group, self.nonce, self._age()))
+        script = _login_shell.kill(self._group, self.nonce, self._age())
+        if self._agent.silence is None:
+            with contextlib.suppress(GuestAgentError):
+                passing.through(self._agent, lambda: _run_script(self._agent, script), Deadline(_KILL_SECONDS, self._clock))
         for pid in {self._group or None, self._pid, self._feeder} - {None}:
             with contextlib.suppress(GuestAgentError):
                 _exec.wait(self._agent, t.cast(int, pid), Deadline(2.0))
@@ -211,7 +216,7 @@ class _Run:
         if self._pid is not None:
             with contextlib.suppress(_exec.ProcessForgotten):
                 return _exec.status(self._agent, self._pid)
-        self._pid = self._start(_login_shell.await_end(self._group, self.nonce, self._age()))
+        self._pid = _start(self._agent, _login_shell.await_end(self._group, self.nonce, self._age()))
         return None
 
     def _age(self) -> int:
@@ -220,7 +225,7 @@ class _Run:
     def _begin(self, source: Input, stdin: bytes = b"") -> None:
         silence = self._agent.silence
         try:
-            self._pid = self._group = self._start(_login_shell.surround(self.nonce, self._command, source), stdin)
+            self._pid = self._group = _start(self._agent, _login_shell.surround(self.nonce, self._command, source), stdin)
         except UnknownOutcome as error:
             if error is silence:  # nothing was sent
                 raise
@@ -230,13 +235,10 @@ class _Run:
         """``data`` into the file that the command reads first. One request, which nothing waits for, where it fits."""
         script = _login_shell.stage(self.nonce)
         if len(data) <= _room(script):
-            self._feeder = self._start(script, data)
+            self._feeder = _start(self._agent, script, data)
             return
         path = _staged_path(self._agent, self.nonce, _run_script(self._agent, script))
         lane.write(path, io.BytesIO(data), len(data), ignore)
-
-    def _start(self, script: str, stdin: bytes = b"") -> int:
-        return _start(self._agent, script, stdin)
 
 
 def check(command: Command) -> None:
