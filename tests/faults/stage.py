@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -34,7 +35,9 @@ _PROCESSES = f"ps | grep '{SLEEP[:-1]}[{SLEEP[-1]}]'"
 
 
 class Work(NamedTuple):
-    """A task. begun: what holds, in the guest's shell, as soon as it is in the middle of its work; "" when it is over by then."""
+    """A task. begun: what holds, in the guest's shell, as soon as it is in the middle of its work; "" when it is over by then. A
+    module of Ansible's own runs in the guest, over the connection; the others on localhost.
+    """
 
     module: str
     args: Mapping[str, Any]
@@ -44,12 +47,12 @@ class Work(NamedTuple):
 class Running:
     """A task in processes of its own, all of which are known by a mark."""
 
-    def __init__(self, ansible: Ansible, module: str, args: Mapping[str, Any]) -> None:
+    def __init__(self, ansible: Ansible, words: list[str]) -> None:
         self._ansible = ansible
         self.mark = f"{_MARK}={secrets.token_hex(8)}"
         name, _sign, value = self.mark.partition("=")
         self.process = subprocess.Popen(
-            ansible.command(*ansible.of_module(module, **args)),
+            ansible.command(*words),
             env={**ansible.env, **ansible.TELLING, name: value},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +98,14 @@ class Stage:
 
     def begin(self, work: Work) -> None:
         guest = {"domain": self.guest, "uri": self.uri, "agent_timeout": 5}
-        self.running = Running(self.ansible, work.module, {**work.args, **guest})
+        words = self.ansible.of_module(work.module, **work.args, **guest)
+        if work.module.startswith("ansible."):
+            options = {"domain": self.guest, "uri": self.uri, "timeout": 5, "command_timeout": 20}
+            variables = {f"ansible_guest_agent_{key}": value for key, value in options.items()}
+            connection = {"ansible_connection": "virtops.guest_agent.agent", **variables}
+            words = ["ansible", "all", "-i", f"{self.guest},", "-m", work.module, "-a", work.args["cmd"]]
+            words += ["-e", json.dumps(connection)]
+        self.running = Running(self.ansible, words)
         if work.begun:
             until(lambda: self.lab.run(self.guest, work.begun).returncode == 0, 40, "the work has begun")
 

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import libvirt
@@ -21,11 +22,14 @@ from tests.lab.processes import kill_tree
 
 Strike = Callable[[Stage], None]
 
-COMMAND, BRIEF, PUSH, FREEZE, LOOK = "a command", "a command that ends", "a file", "a freeze", "a look"
+COMMAND, BRIEF, OVER, PUSH, FREEZE, LOOK = (
+    "a command", "a command that ends", "a task over the connection", "a file", "a freeze", "a look",
+)  # fmt: skip
 WORKS: Mapping[str, Work] = {
     COMMAND: Work("run_command", {"cmd": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
     # For faults after which nobody can reach the guest: it goes on until its end, as over SSH, and leaves nothing then.
-    BRIEF: Work("run_command", {"cmd": ": > /run/begun; sleep 8", "timeout": 15}, "test -e /run/begun"),
+    BRIEF: Work("run_command", {"cmd": ": > /run/begun; sleep 8; echo whole", "timeout": 15}, "test -e /run/begun"),
+    OVER: Work("ansible.builtin.raw", {"cmd": ": > /run/begun; sleep 8; echo whole"}, "test -e /run/begun"),
     PUSH: Work("push_file", {"src": "SOURCE", "dest": "/data/pushed"}, "ls /data/.virtops-* >/dev/null 2>&1"),
     FREEZE: Work("fsfreeze", {"state": "frozen", "max_seconds": 10, "timeout": 15}, "! timeout 1 sh -c ': > /data/probe; sync'"),
     LOOK: Work("guest_info", {"gather": ["os", "hostname"], "timeout": 20}),
@@ -33,7 +37,9 @@ WORKS: Mapping[str, Work] = {
 #: A task that succeeds all the same; one that never ends on its own account, since its process is gone.
 FINE, GONE = "", "gone"
 #: Nobody could reach the guest when the task ended. A command goes on there until its own end; its files stay.
-UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), PUSH: (FILES, HANDLES)}
+UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), OVER: (FILES,), PUSH: (FILES, HANDLES)}
+#: What runs in the guest goes on, and so does its task.
+GOES_ON = {BRIEF: (FINE,), OVER: (FINE,)}
 AGENT_GONE = ("agent_disappeared", "agent_disconnected", "agent_timeout", "command_failed")
 DOMAIN_GONE = ("domain_not_running", "domain_not_found", "agent_disappeared", "agent_disconnected", "agent_timeout")
 LIBVIRT_GONE = ("connection_lost", "hypervisor_unreachable", "agent_timeout")
@@ -63,6 +69,14 @@ def in_guest(command: str) -> Strike:
 
 def destroy(stage: Stage) -> None:
     stage.domain().destroy()
+
+
+def pause(stage: Stage) -> None:
+    stage.domain().suspend()
+
+
+def resume(stage: Stage) -> None:
+    stage.domain().resume()
 
 
 def rename(stage: Stage) -> None:
@@ -109,14 +123,45 @@ def kill_controller(stage: Stage) -> None:
     kill_tree(stage.running.process.pid)
 
 
-CONT = in_guest("kill -CONT $(pidof qemu-ga)")
+def for_a_while(strike: Strike, heal: Strike, seconds: float) -> Strike:
+    def strike_and_heal(stage: Stage) -> None:
+        strike(stage)
+        time.sleep(seconds)
+        heal(stage)
+
+    return strike_and_heal
+
+
+def hold(stage: Stage) -> None:
+    """Another client has the agent for as long as it takes to answer him."""
+
+    def ask() -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            _agent(stage, "guest-ping")
+
+    stage.sh("kill -STOP $(pidof qemu-ga)")
+    other = threading.Thread(target=ask)
+    other.start()
+    time.sleep(7)
+    stage.sh("kill -CONT $(pidof qemu-ga)")
+    other.join()
+
+
+def _agent(stage: Stage, command: str) -> None:
+    libvirt_qemu.qemuAgentCommand(stage.domain(), f'{{"execute": "{command}"}}', 10, 0)
+
+
+STOP, CONT = in_guest("kill -STOP $(pidof qemu-ga)"), in_guest("kill -CONT $(pidof qemu-ga)")
+FROZEN, THAWED = (partial(_agent, command=f"guest-fsfreeze-{word}") for word in ("freeze", "thaw"))
 DISK_FULL = "dd if=/dev/zero of=/data/full bs=64k 2>/dev/null; true"
 #: The serial shell's child is what the kernel ends: nothing else is as large.
 MEMORY = "timeout 10 tail /dev/zero; true"
 
 FAULTS: Mapping[str, Fault] = {
     "the agent is killed": Fault(
-        (5, 7, 10), in_guest("kill -9 $(pidof qemu-ga)"), {COMMAND: AGENT_GONE, PUSH: AGENT_GONE, FREEZE: (FINE,)}
+        (5, 7, 10, 11),
+        in_guest("kill -9 $(pidof qemu-ga)"),
+        {**GOES_ON, COMMAND: ("command_timeout",), PUSH: AGENT_GONE, FREEZE: (FINE,)},
     ),
     "the agent hangs": Fault(
         (1, 5, 7),
@@ -125,30 +170,32 @@ FAULTS: Mapping[str, Fault] = {
         CONT,
         leaves=UNREACHED,
     ),
+    "the agent hangs for a while": Fault((11,), for_a_while(STOP, CONT, 7), GOES_ON),
+    "the agent is held by another client": Fault((11,), hold, GOES_ON),
     "the agent hangs, and nobody knows yet": Fault(
         (1,), in_guest("kill -STOP $(pidof qemu-ga)"), {COMMAND: ("agent_timeout",), LOOK: (FINE,)}, CONT, at_rest=True
     ),
     "the guest is frozen by somebody else": Fault(
         (2,),
-        lambda stage: _agent(stage, "guest-fsfreeze-freeze"),
+        FROZEN,
         {COMMAND: ("guest_frozen",), PUSH: ("guest_frozen",), FREEZE: ("guest_frozen", FINE), LOOK: (FINE,)},
-        lambda stage: _agent(stage, "guest-fsfreeze-thaw"),
+        THAWED,
         at_rest=True,
     ),
+    "the guest is frozen and thawed by another client": Fault((2, 11), for_a_while(FROZEN, THAWED, 3), GOES_ON),
+    "the domain is paused for a while": Fault((11,), for_a_while(pause, resume, 3), GOES_ON),
     "the domain is paused": Fault(
         (1, 5),
-        lambda stage: stage.domain().suspend(),
+        pause,
         {BRIEF: DOMAIN_GONE, PUSH: DOMAIN_GONE},
-        lambda stage: stage.domain().resume(),
+        resume,
         leaves=UNREACHED,
     ),
     "the domain is destroyed, or migrated away": Fault(
         (9,), destroy, {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,)}, survives=False
     ),
     "the domain has another name": Fault((9,), rename, {COMMAND: ("domain_not_found",)}, at_rest=True, survives=False),
-    "libvirtd is killed and comes again": Fault(
-        (5, 8, 10), restart_libvirt, {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE, FREEZE: (FINE,)}
-    ),
+    "libvirtd is killed and comes again": Fault((5, 8, 10, 11), restart_libvirt, {**GOES_ON, PUSH: LIBVIRT_GONE, FREEZE: (FINE,)}),
     "libvirtd has no worker left": Fault(
         (8,),
         crowd,
@@ -157,7 +204,10 @@ FAULTS: Mapping[str, Fault] = {
         at_rest=True,
     ),
     "the socket is slow": Fault((1,), slow, {LOOK: (FINE,)}, lambda stage: stage.wire.mend(), at_rest=True),
-    "the socket is cut": Fault((5, 10), lambda stage: stage.wire.cut(), {BRIEF: LIBVIRT_GONE, PUSH: LIBVIRT_GONE}),
+    "the socket is cut": Fault((5, 10, 11), lambda stage: stage.wire.cut(), {**GOES_ON, PUSH: LIBVIRT_GONE}),
+    "the socket is half open for a while": Fault(
+        (8, 11), for_a_while(lambda stage: stage.wire.hold(), lambda stage: stage.wire.cut(), 7), GOES_ON
+    ),
     "the socket is half open": Fault(
         (1, 8),
         lambda stage: stage.wire.hold(),
@@ -180,7 +230,3 @@ FAULTS: Mapping[str, Fault] = {
     "the controller is terminated": Fault((2, 10), signalled(signal.SIGTERM), {COMMAND: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
     "the controller is killed": Fault((2, 10), kill_controller, {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}, leaves=UNREACHED),
 }
-
-
-def _agent(stage: Stage, command: str) -> None:
-    libvirt_qemu.qemuAgentCommand(stage.domain(), f'{{"execute": "{command}"}}', 10, 0)

@@ -25,10 +25,10 @@ from tests.lab.wire import Wire
 
 #: The short form has one row of each family.
 SHORT = {
-    ("the agent is killed", "a command"),
+    ("the agent is killed", "a command that ends"),
     ("the agent hangs", "a freeze"),
     ("the socket is cut", "a file"),
-    ("the socket is half open", "a command that ends"),
+    ("the socket is half open for a while", "a task over the connection"),
     ("the guest's disk is full", "a file"),
     ("the controller is killed", "a command that ends"),
 }
@@ -121,7 +121,8 @@ def _play(stage: Stage, fault: Fault, work: str, source: Path) -> tuple[str, dic
         stage.running.process.communicate(timeout=SECONDS)
         return GONE, {}, time.monotonic() - began
     result = stage.running.result(SECONDS)
-    return str(result.get("failure", {}).get("kind", "")), result, time.monotonic() - began
+    ended = next((word for word in ("unreachable", "failed") if result.get(word)), "")
+    return str(result.get("failure", {}).get("kind", ended)), result, time.monotonic() - began
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.integration.ansible_cli import CALLBACKS, Ansible
+from tests.integration.guests_by_agent import variables
 from tests.lab import Guest, Lab
 from tests.lab.guest import QUIET
 
@@ -191,6 +192,49 @@ def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: dict[str, str
         role.run(check=False, **{**options, "ssh_trust_keys": []})  # the proof is one
     finally:
         lab.run(name, "sed -i '/of the role/d' /home/ansible/.ssh/authorized_keys")
+
+
+#: The agent's package, made again of what is installed: as it is, and a newer one in a repository that apt knows.
+REPACK = """
+set -eu
+tree=/root/again name=qemu-guest-agent info=/var/lib/dpkg/info repository=/root/repository
+mkdir -p "$tree/DEBIAN" $repository
+dpkg-query -L $name | while read -r file; do [ ! -f "$file" ] || cp -a --parents "$file" "$tree"; done
+dpkg-query -s $name | sed '/^Status:/d; /^Conffiles:/,/^[^ ]/{/^Conffiles:/d; /^ /d}' >"$tree/DEBIAN/control"
+for file in conffiles postinst prerm postrm preinst; do
+    [ ! -f "$info/$name.$file" ] || cp -a "$info/$name.$file" "$tree/DEBIAN/$file"
+done
+dpkg-deb -Znone --root-owner-group -b "$tree" /root/as-it-is.deb
+sed -i 's/^Version: .*/&+again/' "$tree/DEBIAN/control"
+dpkg-deb -Znone --root-owner-group -b "$tree" $repository/again.deb
+cd $repository
+sed '/^$/d' "$tree/DEBIAN/control" >Packages
+sum=$(sha256sum again.deb)
+printf 'Filename: ./again.deb\\nSize: %s\\nSHA256: %s\\n' "$(stat -c %s again.deb)" "${sum%% *}" >>Packages
+echo "deb [trusted=yes] file:$repository ./" >/etc/apt/sources.list.d/again.list
+apt-get update -qq -o Dir::Etc::sourcelist=sources.list.d/again.list -o Dir::Etc::sourceparts=-
+"""
+AS_IT_WAS = """
+dpkg -i --force-downgrade /root/as-it-is.deb
+rm -rf /root/again /root/repository /root/as-it-is.deb /etc/apt/sources.list.d/again.list
+"""
+
+
+@pytest.mark.full  # the molecule scenario of the role is its shorter sister
+def test_the_agent_is_upgraded_over_itself(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
+    role = Role(ansible, tmp_path, "agent_setup", {"guest": variables(lab, debian, timeout=20)})
+    try:
+        made = lab.run(debian, REPACK, 300)
+        assert made.returncode == 0, made.output
+        pid = lab.run(debian, "systemctl show -p MainPID qemu-guest-agent").output
+        role.run(agent_setup_package_state="latest")
+        assert role.changed
+        assert "+again" in lab.run(debian, "dpkg-query -W qemu-guest-agent").output
+        assert lab.run(debian, "systemctl show -p MainPID qemu-guest-agent").output != pid
+        role.run(agent_setup_package_state="latest")
+        assert role.changed == 0
+    finally:
+        lab.run(debian, AS_IT_WAS, 300)
 
 
 def test_doctor(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
