@@ -12,6 +12,7 @@ import io
 import os
 import random
 import re
+import secrets
 import stat
 import subprocess
 import time
@@ -371,6 +372,23 @@ def test_a_number_of_another_boot_is_left_alone() -> None:
         for age, ended in ((10**9, False), (0, True)):
             subprocess.run(["/bin/sh", "-c", _login_shell.kill(somebody.pid, "0" * 32, age)], check=True, timeout=20)
             assert (somebody.poll() is not None) is ended
+
+
+@pytest.mark.parametrize(
+    ("said", "ended"),
+    [("began {pid} {boot}", True), ("began {pid} another", False), ("began {pid}", False), ("ended 0 1.00 2.00", False)],
+)
+def test_whose_the_number_is_its_file_says(said: str, ended: bool) -> None:
+    """A guest that was paused for hours is up for less than the command is old, and is the same."""
+    nonce = secrets.token_hex(16)
+    record = Path(f"/var/tmp/.virtops-{nonce}.r")
+    with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as process:
+        record.write_text(f"{said.format(pid=process.pid, boot=Path(_login_shell._BOOT).read_text().strip())}\n")
+        script = _login_shell.kill(process.pid, nonce, age=10**9)
+        subprocess.run(["/bin/sh", "-c", script], check=True, timeout=20)
+        assert (process.poll() is not None) is ended
+        process.kill()
+    assert not record.exists()
 
 
 def test_a_short_script_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,10 +49,12 @@ for c in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [ -w $c/cgroup.procs ] && echo $$ >$c/cgroup.procs
 done 2>/dev/null
 """
+_BOOT: t.Final = "/proc/sys/kernel/random/boot_id"
 #: The file that comes first fails where a directory takes none; the shell then ends and says why. That of the result has room for
 #: the end from the beginning, so that a disk which is full by then does not matter.
-_OUTPUT: t.Final = """
-umask 077; set -C; : >"$t.o"; : >"$t.e"; printf 'began %-58s\\n' $$ >"$t.r"; set +C
+_OUTPUT: t.Final = f"""
+b=; read -r b 2>/dev/null <{_BOOT}
+umask 077; set -C; : >"$t.o"; : >"$t.e"; printf 'began %-58s\\n' "$$ $b" >"$t.r"; set +C
 """
 #: Told from another exit code 127 by a file.
 _IS_THERE: t.Final = """
@@ -265,7 +267,7 @@ def await_end(process: int, nonce: str, age: int) -> str:
     :param age: how many seconds ago the command was started
     """
     begun = "" if process else 'c=0; until [ -e "$t.r" ] || [ $c = 3 ]; do c=$((c+1)); sleep 1; done\n'
-    return f"""{_spool(nonce)}{begun}{_group(process)}{_is_another(age)}{_UNTIL_ENDED}
+    return f"""{_spool(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
 [ "$y" = ended ] || {{ printf '{nonce} lost\\n' >&2; exit 0; }}
 [ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o"
 printf '{nonce} ended %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" >&2
@@ -322,7 +324,7 @@ def kill(process_group: int, nonce: str, age: int = 0) -> str:
 
     :param age: how many seconds ago it was started. In a guest that is not up for that long its number is somebody else's.
     """
-    return f"{_spool(nonce)}{_group(process_group)}{_is_another(age)}{_KILL}{_remove('ikdoerx')}"
+    return f"{_spool(nonce)}{_group(process_group, age)}{_KILL}{_remove('ikdoerx')}"
 
 
 def discard(nonce: str) -> str:
@@ -341,14 +343,17 @@ def clean_up(nonce: str) -> str:
     return f"{_spool(nonce)}{_remove('ikdoerx')}"
 
 
-def _group(process: int) -> str:
-    """The process of the shell around the command, as its own file has it where the agent's reply was lost."""
-    return f"G={process}\n" if process else 'y=; read -r y G x 2>/dev/null <"$t.r"; [ "$y" = began ] || G=\n'
-
-
-def _is_another(age: int) -> str:
-    """Forgets the process when the guest is up for less time than that."""
-    return f'read -r u r 2>/dev/null </proc/uptime && [ "${{u%%.*}}" -lt {age} ] && G=\n'
+def _group(process: int, age: int) -> str:
+    """The process of the shell around the command, or none in a guest that was started anew. Its own file knows; where that has
+    nothing, since the disk was full, the guest's uptime tells, which stands still while the domain is paused.
+    """
+    return f"""y= v=; read -r v 2>/dev/null <{_BOOT}; read -r y G b x 2>/dev/null <"$t.r"
+case $y in
+  began) [ "$b" = "$v" ] || G= ;;
+  ended) G= ;;
+  *) G={process or ""}; read -r u r 2>/dev/null </proc/uptime && [ "${{u%%.*}}" -lt {age} ] && G= ;;
+esac
+"""
 
 
 def _spool(nonce: str) -> str:
