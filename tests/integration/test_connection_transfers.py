@@ -72,7 +72,7 @@ def test_a_transfer_that_is_stopped_leaves_nothing(
     # The data lane takes a hundred MiB in the time that it takes to look.
     write_random(local, 700 if lane == "attach" else 200)
     process = start(ansible, variables(lab, guest, data_lane=lane), local, "")
-    look = "stat -c %s /var/tmp/.virtops-* 2>/dev/null | sort -n | tail -n 1"
+    look = "stat -c %s /var/tmp/.virtops-*/new 2>/dev/null | sort -n | tail -n 1"
     for _attempt in range(100):
         if int(lab.run(guest, look).output.strip() or 0) > MIB:
             break
@@ -88,5 +88,5 @@ def test_a_transfer_that_is_stopped_leaves_nothing(
         assert "var/tmp" not in left, "a handle is left open in the agent"
     if number != signal.SIGKILL:
         assert ".virtops-" not in left
-    lab.run(guest, "rm -f /var/tmp/.virtops-*; systemctl restart qemu-guest-agent")
+    lab.run(guest, "rm -rf /var/tmp/.virtops-*; systemctl restart qemu-guest-agent")
     lab.wait_agents()

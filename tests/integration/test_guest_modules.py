@@ -128,6 +128,25 @@ def test_a_new_file_has_the_mode_that_was_told(lab: Lab, module: Module, debian:
         lab.run(debian, "rm -f /tmp/new")
 
 
+def test_keys_of_a_user(lab: Lab, module: Module, debian: str) -> None:
+    """With the user's rights: a link to a file of root makes no key one of root's."""
+    home = read(lab, debian, "getent passwd ansible | cut -d: -f6")
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx of a test"
+    file = f"{home}/.ssh/authorized_keys"
+    try:
+        lab.run(debian, f"cp -a {file} /root/kept; printf '\n# of a test\n' >>{file}")
+        added = module("authorized_keys", debian, user="ansible", keys=[key])
+        assert (added["changed"], added["added"]) == (True, [key]), added
+        assert read(lab, debian, f"tail -n 3 {file}; stat -c '%a %U' {file}").split("\n") == ["", "# of a test", key, "600 ansible"]
+        assert not module("authorized_keys", debian, user="ansible", keys=[key])["changed"]
+        lab.run(debian, f"touch /root/keys; chmod 600 /root/keys; rm {file}; ln -s /root/keys {file}; chown -h ansible {file}")
+        refused = module("authorized_keys", debian, user="ansible", keys=[key])
+        assert refused["failed"], refused
+        assert read(lab, debian, "stat -c '%s %U' /root/keys") == "0 root"
+    finally:
+        lab.run(debian, f"rm -f {file} /root/keys; mv /root/kept {file}")
+
+
 def test_files_over_the_data_lane(module: Module, start: Callable[..., str], tmp_path: Path) -> None:
     name = start()
     (tmp_path / "source").write_bytes(os.urandom(4 * MIB))
