@@ -23,6 +23,9 @@ notes:
     guests are not supported.
   - Commands and what they read and print are not displayed at any verbosity. Verbosity 3 tells how large they were and what they
     cost.
+  - No file is put or fetched through a link that another user than C(root) and O(remote_user) may have laid out in the guest. A
+    link in the file's own place is replaced. M(virtops.guest_agent.push_file) and M(virtops.guest_agent.pull_file) have an option
+    to follow it.
   - What a command prints is kept in a private file of the guest while it runs. A command that prints more than 512 MiB fails.
   - Commands leave the cgroup of the agent's unit, so a restart of C(qemu-guest-agent), as by an upgrade of its package, ends none
     of them. Their result is found again when the agent is back. Where the guest does not allow that (SELinux may not), systemd ends
