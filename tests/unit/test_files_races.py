@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import shutil
+import struct
 import subprocess
 import typing as t
 from pathlib import Path
@@ -205,6 +206,31 @@ def test_attributes_in_the_directory_of_another_user(guest: Watched, mine: Path)
     assert ((mine / "x").read_bytes(), state.mode, state.owner) == (b"old", "4755", "root")
     refused("changed", lambda: files.set_attributes(guest.agent(), where, Attributes("0600"), "0" * 64))
     assert os.listdir(mine) == ["x"]
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    """Of tags, rights and ids (linux/posix_acl_xattr.h)."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_a_directory_that_hands_rights_on(place: Path, tmp_path: Path) -> None:
+    """What is made in it is another user's too, whatever the umask says."""
+    none = 2**32 - 1
+    rights = access_list((1, 7, none), (2, 7, NOBODY), (4, 5, none), (16, 7, none), (32, 5, none))
+    try:
+        os.setxattr(place, "system.posix_acl_default", rights)
+    except OSError as error:
+        pytest.skip(f"SKIPPED OUT LOUD: no access lists here: {error}")
+    seen = tmp_path / "seen"
+    bin_ = tmp_path / "bin"
+    wrap(bin_, "cat", f"stat -c %A . >{seen}", "")
+    text = _file_scripts.install(NONCE, Where(f"{place}/x", links="none"), 5, DIGEST, Attributes("0600"), "")
+    done = subprocess.run(
+        ["/bin/sh", "-c", text], input=CONTENT, capture_output=True, check=True, env={"PATH": f"{bin_}:/usr/bin:/bin"}
+    )
+    assert done.stdout.startswith(b"done\n"), done
+    assert seen.read_text() == "drwx------\n"
+    assert ((place / "x").read_bytes(), (place / "x").stat().st_mode & 0o777) == (CONTENT, 0o600)
 
 
 @pytest.mark.parametrize("user", ["root", "daemon"])

@@ -165,13 +165,15 @@ case $A in '' | -* | l*) ;; d*) say directory ;; *) say special ;; esac
 [ -x . ] || say parent
 [ -z "$X" ] || [ $y != shared ] || say shared
 """
-#: Into the directory of our own. That of another user, with its name, is another one.
+#: Into the directory of our own. That of another user, with its name, is another one. An access list that a directory hands on to
+#: those made in it takes no notice of the umask.
 _INSIDE: t.Final = """
 z=${PWD%/}; p=.virtops-$N
 inside() {
   cd -P -- "./$p" 2>/dev/null && [ "$PWD" = "$z/$p" ] && [ -O . ] || return 1
-  [ $y = safe ] || case $(stat -c %A:%d .) in drwx--[-S]---:"$dv") ;; *) return 1 ;; esac
+  private || { [ $y = safe ] && [ -n "$1" ] && chmod 700 . && [ -z "$(ls -A)" ] && private; }
 }
+private() { case $(stat -c %A:%d .) in drwx--[-S]---:"$dv") ;; *) false ;; esac; }
 fail() {
   rm -f -- "./$n" "./$n.$B~" "./$W" ./old; cd .. && rmdir -- "./$p"
   say "$@"
@@ -180,7 +182,7 @@ fail() {
 _CREATE: t.Final = """
 m=$(umask); umask 077
 mkdir -- "./$p" 2>/dev/null || say create
-inside || say create
+inside new || say create
 """
 #: Owner before mode, since a change of owner clears bits of the mode; both before the rename. mv gets a directory to move to, so
 #: that it does not follow a link to one.
