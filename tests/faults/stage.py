@@ -28,9 +28,11 @@ from tests.lab.wire import Wire
 FILES, HANDLES, PROCESSES = "temporary files", "open files of the agent", "processes of the guest"
 #: No other process has these words: what a command left is found by them.
 SLEEP = "sleep 31313"
+#: A file of the guest that takes a while to read.
+LARGE = "/run/large"
 _MARK = "VIRTOPS_FAULT"
 _LEFT = "find /data /var/tmp /tmp /run -name '.virtops*' 2>/dev/null"
-_HANDLES = "ls -l /proc/$(pidof qemu-ga)/fd 2>/dev/null | grep -E '/data/|/var/tmp/|\\.virtops'"
+_HANDLES = "ls -l /proc/$(pidof qemu-ga)/fd 2>/dev/null | grep -E '/data/|/var/tmp/|/run/large|\\.virtops'"
 _PROCESSES = f"ps | grep '{SLEEP[:-1]}[{SLEEP[-1]}]'"
 
 

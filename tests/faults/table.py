@@ -17,13 +17,13 @@ from typing import NamedTuple
 import libvirt
 import libvirt_qemu
 
-from tests.faults.stage import FILES, HANDLES, PROCESSES, SLEEP, Stage, Work, signalled
+from tests.faults.stage import FILES, HANDLES, LARGE, PROCESSES, SLEEP, Stage, Work, signalled
 from tests.lab.processes import kill_tree
 
 Strike = Callable[[Stage], None]
 
-COMMAND, BRIEF, OVER, PUSH, FREEZE, LOOK = (
-    "a command", "a command that ends", "a task over the connection", "a file", "a freeze", "a look",
+COMMAND, BRIEF, OVER, PUSH, PULL, FREEZE, LOOK = (
+    "a command", "a command that ends", "a task over the connection", "a file", "a file from the guest", "a freeze", "a look",
 )  # fmt: skip
 WORKS: Mapping[str, Work] = {
     COMMAND: Work("run_command", {"cmd": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
@@ -31,6 +31,7 @@ WORKS: Mapping[str, Work] = {
     BRIEF: Work("run_command", {"cmd": ": > /run/begun; sleep 8; echo whole", "timeout": 15}, "test -e /run/begun"),
     OVER: Work("ansible.builtin.raw", {"cmd": ": > /run/begun; sleep 8; echo whole"}, "test -e /run/begun"),
     PUSH: Work("push_file", {"src": "SOURCE", "dest": "/data/pushed"}, "ls /data/.virtops-* >/dev/null 2>&1"),
+    PULL: Work("pull_file", {"src": LARGE, "dest": "BACK"}, f"ls -l /proc/$(pidof qemu-ga)/fd | grep -q {LARGE}"),
     FREEZE: Work("fsfreeze", {"state": "frozen", "max_seconds": 10, "timeout": 15}, "! timeout 1 sh -c ': > /data/probe; sync'"),
     LOOK: Work("guest_info", {"gather": ["os", "hostname"], "timeout": 20}),
 }
@@ -39,7 +40,7 @@ FINE, GONE = "", "gone"
 #: Nobody could reach the guest when the task ended. A command goes on there until its own end; its files stay.
 UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), OVER: (FILES,), PUSH: (FILES, HANDLES)}
 #: What runs in the guest goes on, and so does its task.
-GOES_ON = {BRIEF: (FINE,), OVER: (FINE,)}
+GOES_ON = {BRIEF: (FINE,), OVER: (FINE,), PUSH: (FINE,), PULL: (FINE,)}
 AGENT_GONE = ("agent_disappeared", "agent_disconnected", "agent_timeout", "command_failed")
 DOMAIN_GONE = ("domain_not_running", "domain_not_found", "agent_disappeared", "agent_disconnected", "agent_timeout")
 LIBVIRT_GONE = ("connection_lost", "hypervisor_unreachable", "agent_timeout")
@@ -161,7 +162,7 @@ FAULTS: Mapping[str, Fault] = {
     "the agent is killed": Fault(
         (5, 7, 10, 11),
         in_guest("kill -9 $(pidof qemu-ga)"),
-        {**GOES_ON, COMMAND: ("command_timeout",), PUSH: AGENT_GONE, FREEZE: (FINE,)},
+        {**GOES_ON, COMMAND: ("command_timeout",), FREEZE: (FINE,)},
     ),
     "the agent hangs": Fault(
         (1, 5, 7),
@@ -187,7 +188,7 @@ FAULTS: Mapping[str, Fault] = {
     "the domain is paused": Fault(
         (1, 5),
         pause,
-        {BRIEF: DOMAIN_GONE, PUSH: DOMAIN_GONE},
+        {BRIEF: DOMAIN_GONE},
         resume,
         leaves=UNREACHED,
     ),
@@ -195,7 +196,7 @@ FAULTS: Mapping[str, Fault] = {
         (9,), destroy, {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,)}, survives=False
     ),
     "the domain has another name": Fault((9,), rename, {COMMAND: ("domain_not_found",)}, at_rest=True, survives=False),
-    "libvirtd is killed and comes again": Fault((5, 8, 10, 11), restart_libvirt, {**GOES_ON, PUSH: LIBVIRT_GONE, FREEZE: (FINE,)}),
+    "libvirtd is killed and comes again": Fault((5, 8, 10, 11), restart_libvirt, {**GOES_ON, FREEZE: (FINE,)}),
     "libvirtd has no worker left": Fault(
         (8,),
         crowd,
@@ -204,7 +205,7 @@ FAULTS: Mapping[str, Fault] = {
         at_rest=True,
     ),
     "the socket is slow": Fault((1,), slow, {LOOK: (FINE,)}, lambda stage: stage.wire.mend(), at_rest=True),
-    "the socket is cut": Fault((5, 10, 11), lambda stage: stage.wire.cut(), {**GOES_ON, PUSH: LIBVIRT_GONE}),
+    "the socket is cut": Fault((5, 10, 11), lambda stage: stage.wire.cut(), GOES_ON),
     "the socket is half open for a while": Fault(
         (8, 11), for_a_while(lambda stage: stage.wire.hold(), lambda stage: stage.wire.cut(), 7), GOES_ON
     ),

@@ -16,7 +16,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from tests.faults.stage import Stage, reached
+from tests.faults.stage import LARGE, Stage, reached
 from tests.faults.table import FAULTS, GONE, WORKS, Fault
 from tests.integration.ansible_cli import ROOT, Ansible
 from tests.lab import Guest
@@ -68,7 +68,7 @@ def guest(stage: Stage) -> Iterator[str]:
     """The one of the test before, if that left it well."""
     if not stage.guest or stage.ruined():
         _another_guest(stage)
-    stage.sh("rm -f /run/begun /data/pushed /data/probe")
+    stage.sh(f"rm -f /run/begun /data/pushed /data/probe; [ -e {LARGE} ] || dd if=/dev/urandom of={LARGE} bs=1M count=8")
     yield stage.guest
     if stage.running:
         stage.running.end()
@@ -107,7 +107,8 @@ def _sentence(result: dict[str, Any], name: str) -> str:
 def _play(stage: Stage, fault: Fault, work: str, source: Path) -> tuple[str, dict[str, Any], float]:
     """How the task ended, its result, and the seconds from the fault (or its own start) to that."""
     task = WORKS[work]
-    task = task._replace(args={key: str(source) if value == "SOURCE" else value for key, value in task.args.items()})
+    places = {"SOURCE": str(source), "BACK": str(source.with_name("back"))}
+    task = task._replace(args={key: places.get(str(value), value) for key, value in task.args.items()})
     if fault.at_rest:
         fault.strike(stage)
         stage.begin(task._replace(begun=""))
@@ -130,6 +131,7 @@ def _play(stage: Stage, fault: Fault, work: str, source: Path) -> tuple[str, dic
 )
 def test_fault(stage: Stage, guest: str, source: Path, figures: list[dict[str, Any]], name: str, work: str) -> None:
     fault = FAULTS[name]
+    source.with_name("back").unlink(missing_ok=True)
     try:
         kind, result, seconds = _play(stage, fault, work, source)
     finally:
