@@ -68,7 +68,7 @@ def guest(stage: Stage) -> Iterator[str]:
     """The one of the test before, if that left it well."""
     if not stage.guest or stage.ruined():
         _another_guest(stage)
-    stage.sh(f"rm -f /run/begun /data/pushed /data/probe; [ -e {LARGE} ] || dd if=/dev/urandom of={LARGE} bs=1M count=8")
+    stage.sh(f"rm -f /run/begun /data/pushed /data/probe; [ -e {LARGE} ] || dd if=/dev/urandom of={LARGE} bs=1M count=16")
     yield stage.guest
     if stage.running:
         stage.running.end()
