@@ -372,3 +372,16 @@ def test_exchanged_in_the_middle(place: Path, tmp_path: Path, treasure: Treasure
             done = subprocess.run(command, input=CONTENT, capture_output=True, check=False, timeout=10, env=environment)
             assert not [text for text in (SECRET, SECRET_DIGEST) if text in done.stdout]
             treasure.assert_untouched()
+
+
+def test_who_gets_a_file_cannot_exchange_it_before_it_has_its_mode(place: Path, tmp_path: Path, treasure: Treasure) -> None:
+    place.chmod(0o1777)
+    (place / "x").write_bytes(CONTENT)
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    wrap(tmp_path / "bin", "chown", "", f"( cd {place} && exec {nobody} sh -c 'rm -f x; ln -s {treasure.file} x' ) 2>/dev/null")
+    text = scripts(f"{place}/x")["attributes"]
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", text], capture_output=True, check=True, env=environment)
+    treasure.assert_untouched()
+    assert done.stdout.startswith(b"done\n")
+    assert ((place / "x").is_symlink(), (place / "x").stat().st_mode & 0o7777) == (False, 0o4755)

@@ -54,8 +54,10 @@ _STATE: t.Final = "%u:%A:%d:%i:%h:%a:%g:%s:%U:%G"
 _SUM: t.Final = """
 sum() { s256=$(sha256sum <"$1" 2>/dev/null || shasum -a 256 <"$1" 2>/dev/null) && printf '%s' "${s256%% *}" || printf '%s' -; }
 """
+#: T is the path, me the acting user, F the links that are followed; x, q, e, r, o, l, k, d and b belong to their functions.
+#: split: u, A, v, i, h, a and g are the beginning of $s by its letters; du, dA and dv are of the directory.
 #: look: $s is what . has as $n ("" for nothing), $D is . itself, $y is safe, sticky (others may add to it) or shared.
-#: reach: goes to the directory of $1, and tells what is there as $n. F has the links that are followed.
+#: reach: goes to the directory of $1, and tells what is there as $n.
 _REACH: t.Final = f"""
 say() {{ printf '%s\\n' "$*"; exit 0; }}
 set -f; IFS='
@@ -63,8 +65,8 @@ set -f; IFS='
 look() {{
   set -- /; x=; q=${{PWD#/}}
   while [ -n "$q" ]; do
-    x=$x/${{q%%/*}}; set -- "$@" "$x"
-    case $q in */*) q=${{q#*/}} ;; *) q= ;; esac
+    x=$x/${{q%%/*}}
+    case $q in */*) set -- "$@" "$x"; q=${{q#*/}} ;; *) set -- "$@" .; q= ;; esac
   done
   e=$#; set -- $(stat -c {_STATE} -- "$@" "./$n" 2>/dev/null)
   [ $# -ge $e ] || say parent
@@ -213,11 +215,11 @@ mv -f -- "./$n" .. 2>/dev/null || fail rename
 cd .. && rmdir -- "./$p"
 printf 'done\\n%s\\000%s\\000%s' "$z/$n" "$x" "$s"
 """
-#: In place, where others cannot put another file there meanwhile; else a copy takes its place.
+#: In place, where others cannot put another file there meanwhile, not even who gets it; else a copy takes its place.
 _ATTRIBUTES: t.Final = f"""
 [ -n "$s" ] || say missing
 kind
-if fixed; then
+if [ $y = safe ]; then
   if [ -n "$O" ]; then chown -- "$O" "./$n" 2>/dev/null || say owner; fi
   if [ -n "$G" ]; then chgrp -- "$G" "./$n" 2>/dev/null || say owner; fi
   if [ -n "$M" ]; then chmod -- "$M" "./$n" 2>/dev/null || say mode; fi
