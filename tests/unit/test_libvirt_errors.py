@@ -119,3 +119,19 @@ def test_an_internal_error_without_a_command_is_libvirts_own() -> None:
     assert error.__class__ is _errors.LibvirtFailure
     assert "something" in str(error)
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "internal error: cannot parse json {...: lexical error: invalid bytes in UTF8 string.",
+        "internal error: failed to parse JSON 1:14: unexpected character",
+    ],
+)
+def test_a_reply_that_libvirt_cannot_read_is_not_called_hostile(text: str) -> None:
+    """One byte of a name that is not UTF-8 is enough, and libvirt gives the agent up after it."""
+    error = _libvirt_errors.translate(1, text, "web", "guest-get-fsinfo")
+    assert isinstance(error, _errors.ProtocolError)
+    assert "gives the agent up" in error.detail
+    assert "hostile" not in str(error)
+    assert "restart qemu-guest-agent" in error.hint
