@@ -130,6 +130,37 @@ def test_one_synchronisation_for_many_commands(connect: Connect) -> None:
     assert peer.syncs == 2
 
 
+class _Old(Peer):
+    """As qemu-ga before 4.0: it gives no number back."""
+
+    def reply(self, request: dict[str, t.Any]) -> bytes:
+        return json.dumps({"return": request["execute"]}).encode() + b"\n"
+
+
+def test_without_numbers_each_command_is_put_in_step(connect: Connect) -> None:
+    peer = _Old()
+    agent = GuestAgent(connect(peer), 5)
+    assert [agent.call(f"guest-{n}") for n in range(3)] == [f"guest-{n}" for n in range(3)]
+    assert peer.syncs == 3
+
+
+class _TakesNone(Peer):
+    """As qemu-ga before 2.12."""
+
+    def reply(self, request: dict[str, t.Any]) -> bytes:
+        if "id" in request:
+            return b'{"error": {"class": "GenericError", "desc": "QMP input object member \'id\' is unexpected"}}\n'
+        return json.dumps({"return": request["execute"]}).encode() + b"\n"
+
+
+def test_a_refused_number_is_left_out(connect: Connect) -> None:
+    peer = _TakesNone()
+    agent = GuestAgent(connect(peer), 5)
+    assert [agent.call(f"guest-{n}") for n in range(3)] == [f"guest-{n}" for n in range(3)]
+    assert [request["execute"] for request in peer.requests] == ["guest-0", "guest-0", "guest-1", "guest-2"]
+    assert peer.syncs == 4
+
+
 class _Slices(Peer):
     def synchronise(self, link: socket.socket, reply: bytes) -> None:
         for byte in b'garbage {"return": 1}\n\xff\xfe\xff not json\n\xff[1]\n\xff' + reply:
