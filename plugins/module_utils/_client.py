@@ -204,11 +204,12 @@ class GuestAgent:
             raise
 
     def retry(self) -> None:
-        """Forget that the agent was silent, and what it could do then."""
+        """Forget that the agent was silent, what it could do then, and what of its answers made no sense."""
         self._silent = None
         self._capabilities = None
         self._gives_back = False
         self._unanswered.clear()
+        self._left_out.clear()
 
     def renew(self, seconds: float) -> None:
         """Ask the agent again, over another connection to the hypervisor where the one that was is lost.

@@ -178,3 +178,11 @@ def test_a_system_with_one_odd_value() -> None:
     part, parts = _ask({"guest-get-osinfo": {"id": "debian", "version-id": 12, "name": "Debian"}}, "os")
     assert (parts["os"]["id"], parts["os"]["name"], parts["os"]["version_id"]) == ("debian", "Debian", None)
     assert part["reason"].startswith("guest-get-osinfo: 1 of what it says of its system left out, since the agent's reply has int")
+
+
+def test_what_is_asked_again_and_again_is_said_once() -> None:
+    agent = Liar({"guest-network-get-interfaces": [{"name": "eth0"}, {}]}).agent()
+    for _look in range(3):
+        agent.retry()
+        network.interfaces(agent)
+    assert [sentence[:50] for sentence in agent.left_out()] == ["guest-network-get-interfaces: 1 of the interfaces "]
