@@ -82,14 +82,16 @@ _LINUX_ONLY: t.Final = (
 _BSD_LACKS: t.Final = (
     *_LINUX_ONLY,
     *("guest-get-vcpus", "guest-suspend-ram", "guest-suspend-disk", "guest-fstrim", "guest-get-disks", "guest-get-devices"),
-    *("guest-get-fsinfo", "guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw"),
+    "guest-get-fsinfo",
 )
+_FREEZE: t.Final = ("guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw")
 #: System -> what qemu-ga cannot do there, in all or in most versions. Before 9.1 it lists such commands as disabled, like those
 #: that its configuration blocks; since then it does not list them.
 _IMPOSSIBLE: t.Final[dict[str, tuple[str, ...]]] = {
     "Linux": ("guest-get-devices",),
     "Windows": _LINUX_ONLY,
-    **dict.fromkeys(("FreeBSD", "OpenBSD", "NetBSD", "DragonFly"), _BSD_LACKS),
+    "FreeBSD": _BSD_LACKS,
+    **dict.fromkeys(("OpenBSD", "NetBSD", "DragonFly"), (*_BSD_LACKS, *_FREEZE)),
 }
 
 _INSTALL: t.Final = (
@@ -107,8 +109,10 @@ def allow_commands(os_id: str | None, version_id: str | None = None, commands: t
     return _ALLOW.get(family, _ALLOW_ANYWHERE).format(names=names)
 
 
-def impossible(system: str, command: str) -> bool:
+def impossible(system: str, command: str, agent_version: str = "") -> bool:
     """Whether ``command``, which the agent does not accept, is one that it cannot do on this system, whatever its configuration."""
+    if system == "FreeBSD" and command in _FREEZE:
+        return _version(agent_version) < (7, 2)
     return command in _IMPOSSIBLE.get(system, ())
 
 

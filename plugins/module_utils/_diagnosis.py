@@ -70,7 +70,8 @@ def refusal(refused: Refused, agent_version: str, os: GuestOs) -> Reason:
     """What to say of commands that an agent does not accept, and what to do. Pure."""
     details, hints = [], []
     blocked, unknown = (
-        [name for name in names if not _advice.impossible(os.system, name)] for names in (refused.blocked, refused.unknown)
+        [name for name in names if not _advice.impossible(os.system, name, agent_version)]
+        for names in (refused.blocked, refused.unknown)
     )
     impossible = [name for name in (*refused.blocked, *refused.unknown) if name not in (*blocked, *unknown)]
     if blocked:
@@ -174,7 +175,7 @@ def _refused(agent: GuestAgent, error: CommandRefused, needed: t.Sequence[str]) 
     reason = refusal(refused, version(agent), os)
     if error.hint and error.hint != type(error).default_hint:
         reason = reason._replace(hint=error.hint)  # whoever raised it knew better
-    if _advice.impossible(os.system, error.command):
+    if _advice.impossible(os.system, error.command, version(agent)):
         # No configuration would help: an agent of this platform does not have it, however it says so.
         error = CommandUnknown(error.detail, domain=error.domain, command=error.command, hint=reason.hint or _ELSEWHERE)
         reason = reason._replace(hint=error.hint)

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here, which the lab is made with")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _diagnosis, _errors, _facts, _probe, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _advice, _diagnosis, _errors, _facts, _probe, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import shell, system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
@@ -143,6 +143,20 @@ def test_what_is_said_of_a_command_that_it_does_not_accept(name: str, command: s
     assert (error.kind, error.detail) == (kind, words)
     assert error.hint
     assert "block-rpcs" not in error.hint
+
+
+@pytest.mark.parametrize(
+    ("system_word", "version", "is_impossible"),
+    [
+        ("FreeBSD", "6.2.0", True),
+        ("FreeBSD", "7.2.22", False),
+        ("FreeBSD", "10.0.13", False),
+        ("OpenBSD", "10.0.13", True),
+        ("", "", False),
+    ],
+)
+def test_freezing_a_bsd(system_word: str, version: str, is_impossible: bool) -> None:
+    assert _advice.impossible(system_word, "guest-fsfreeze-freeze", version) is is_impossible
 
 
 @pytest.mark.parametrize(
