@@ -92,7 +92,7 @@ FACTS: dict[str, tuple[t.Any, ...] | None] = {
 @pytest.mark.parametrize("name", [name for name in FACTS if FACTS[name]])
 def test_facts_of_each(name: str) -> None:
     part, parts = asked(name)
-    facts = _facts.os_facts(parts["os"], None)
+    facts = _facts.os_facts(parts["os"], {})
     found = [facts[key] for key in ("distribution", "os_family", "distribution_version", "distribution_major_version", "system")]
     record = samples.record(os=parts["os"], agent=part)
     assert (*found, *_hostvars.group_names(record, ["os"])) == FACTS[name]
