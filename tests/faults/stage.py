@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import libvirt
+import libvirt_qemu
 
 from tests.integration.ansible_cli import Ansible
 from tests.lab import Lab
@@ -30,6 +31,7 @@ FILES, HANDLES, PROCESSES = "temporary files", "open files of the agent", "proce
 SLEEP = "sleep 31313"
 #: A file of the guest that takes a while to read.
 LARGE = "/run/large"
+STATUS = '{"execute": "guest-fsfreeze-status"}'
 _MARK = "VIRTOPS_FAULT"
 _LEFT = "find /data /var/tmp /tmp /run -name '.virtops*' 2>/dev/null"
 _HANDLES = "ls -l /proc/$(pidof qemu-ga)/fd 2>/dev/null | grep -E '/data/|/var/tmp/|/run/large|\\.virtops'"
@@ -44,6 +46,8 @@ class Work(NamedTuple):
     module: str
     args: Mapping[str, Any]
     begun: str = ""
+    #: seconds that all data takes on the wire, each way: what is over in a moment has a middle then, in which the guest is frozen
+    slow: float = 0.0
 
 
 class Running:
@@ -100,6 +104,7 @@ class Stage:
 
     def begin(self, work: Work) -> None:
         guest = {"domain": self.guest, "uri": self.uri, "agent_timeout": 5}
+        self.wire.delay = work.slow or self.wire.delay
         words = self.ansible.of_module(work.module, **work.args, **guest)
         if work.module.startswith("ansible."):
             options = {"domain": self.guest, "uri": self.uri, "timeout": 5, "command_timeout": 20}
@@ -108,6 +113,8 @@ class Stage:
             words = ["ansible", "all", "-i", f"{self.guest},", "-m", work.module, "-a", work.args["cmd"]]
             words += ["-e", json.dumps(connection)]
         self.running = Running(self.ansible, words)
+        if work.slow:
+            until(lambda: self.freeze_status() == "frozen", 60, "the guest is frozen")
         if work.begun:
             until(lambda: self.lab.run(self.guest, work.begun).returncode == 0, 40, "the work has begun")
 
@@ -125,8 +132,19 @@ class Stage:
             PROCESSES: self.sh(_PROCESSES),
             "processes of the controller": " ".join(map(str, running.processes())) if running else "",
             "no tick, so frozen": "" if self._ticks() else "yes",
+            "half a snapshot": self._half_a_snapshot(),
         }
         return {name: text.strip() for name, text in found.items() if text.strip()}
+
+    def _half_a_snapshot(self) -> str:
+        """An image without its snapshot, or the other way round."""
+        domain = self.domain()
+        images = domain.XMLDesc(0).split("<disk ")[1].split("</disk>")[0].count("<source file=") - 2
+        return "" if images == domain.snapshotNum() else f"{images} images, {domain.snapshotNum()} snapshots"
+
+    def freeze_status(self) -> str:
+        """Asked directly, not over the wire."""
+        return str(json.loads(libvirt_qemu.qemuAgentCommand(self.domain(), STATUS, 10, 0))["return"])
 
     def ruined(self) -> bool:
         """Whether the guest has to be another one for the next fault."""

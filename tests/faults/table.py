@@ -22,8 +22,9 @@ from tests.lab.processes import kill_tree
 
 Strike = Callable[[Stage], None]
 
-COMMAND, BRIEF, OVER, PUSH, PULL, FREEZE, LOOK = (
-    "a command", "a command that ends", "a task over the connection", "a file", "a file from the guest", "a freeze", "a look",
+COMMAND, BRIEF, OVER, PUSH, PULL, FREEZE, SNAPSHOT, LOOK = (
+    "a command", "a command that ends", "a task over the connection", "a file", "a file from the guest", "a freeze",
+    "a snapshot", "a look",
 )  # fmt: skip
 WORKS: Mapping[str, Work] = {
     COMMAND: Work("run_command", {"cmd": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
@@ -33,6 +34,7 @@ WORKS: Mapping[str, Work] = {
     PUSH: Work("push_file", {"src": "SOURCE", "dest": "/data/pushed"}, "ls /data/.virtops-* >/dev/null 2>&1"),
     PULL: Work("pull_file", {"src": LARGE, "dest": "BACK"}, f"ls -l /proc/$(pidof qemu-ga)/fd | grep -q {LARGE}"),
     FREEZE: Work("fsfreeze", {"state": "frozen", "max_seconds": 10, "timeout": 15}, "! timeout 1 sh -c ': > /data/probe; sync'"),
+    SNAPSHOT: Work("snapshot", {"name": "NAME", "max_seconds": 25, "timeout": 15}, slow=0.4),
     LOOK: Work("guest_info", {"gather": ["os", "hostname"], "timeout": 20}),
 }
 #: A task that succeeds all the same; one that never ends on its own account, since its process is gone.
@@ -41,9 +43,12 @@ FINE, GONE = "", "gone"
 UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), OVER: (FILES,), PUSH: (FILES, HANDLES)}
 #: What runs in the guest goes on, and so does its task.
 GOES_ON = {BRIEF: (FINE,), OVER: (FINE,), PUSH: (FINE,), PULL: (FINE,)}
+FROZEN_ON = {FREEZE: (FINE,), SNAPSHOT: (FINE,)}
 AGENT_GONE = ("agent_disappeared", "agent_disconnected", "agent_timeout", "command_failed")
 DOMAIN_GONE = ("domain_not_running", "domain_not_found", "agent_disappeared", "agent_disconnected", "agent_timeout")
 LIBVIRT_GONE = ("connection_lost", "hypervisor_unreachable", "agent_timeout")
+#: It goes on, or none is left.
+NO_SNAPSHOT = (FINE, *LIBVIRT_GONE, "not_quiesced", "libvirt_error")
 
 
 class Fault(NamedTuple):
@@ -148,6 +153,13 @@ def hold(stage: Stage) -> None:
     other.join()
 
 
+def thaw_theirs(stage: Stage) -> None:
+    """The other client, whose freeze was left alone."""
+    time.sleep(WORKS[FREEZE].args["max_seconds"] + 2)
+    assert stage.freeze_status() == "frozen"
+    THAWED(stage)
+
+
 def _agent(stage: Stage, command: str) -> None:
     libvirt_qemu.qemuAgentCommand(stage.domain(), f'{{"execute": "{command}"}}', 10, 0)
 
@@ -171,8 +183,8 @@ FAULTS: Mapping[str, Fault] = {
         CONT,
         leaves=UNREACHED,
     ),
-    "the agent hangs for a while": Fault((11,), for_a_while(STOP, CONT, 7), GOES_ON),
-    "the agent is held by another client": Fault((11,), hold, GOES_ON),
+    "the agent hangs for a while": Fault((11,), for_a_while(STOP, CONT, 7), {**GOES_ON, **FROZEN_ON}),
+    "the agent is held by another client": Fault((11,), hold, {**GOES_ON, **FROZEN_ON}),
     "the agent hangs, and nobody knows yet": Fault(
         (1,), in_guest("kill -STOP $(pidof qemu-ga)"), {COMMAND: ("agent_timeout",), LOOK: (FINE,)}, CONT, at_rest=True
     ),
@@ -184,7 +196,11 @@ FAULTS: Mapping[str, Fault] = {
         at_rest=True,
     ),
     "the guest is frozen and thawed by another client": Fault((2, 11), for_a_while(FROZEN, THAWED, 3), GOES_ON),
-    "the domain is paused for a while": Fault((11,), for_a_while(pause, resume, 3), GOES_ON),
+    "the guest is thawed by another client": Fault((2,), THAWED, {FREEZE: (FINE,), SNAPSHOT: ("not_quiesced",)}),
+    "the guest is thawed and frozen by another client": Fault(
+        (2,), for_a_while(THAWED, FROZEN, 3), {FREEZE: (FINE,), SNAPSHOT: ("not_quiesced",)}, thaw_theirs
+    ),
+    "the domain is paused for a while": Fault((2, 11), for_a_while(pause, resume, 3), {**GOES_ON, **FROZEN_ON}),
     "the domain is paused": Fault(
         (1, 5),
         pause,
@@ -196,7 +212,9 @@ FAULTS: Mapping[str, Fault] = {
         (9,), destroy, {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,)}, survives=False
     ),
     "the domain has another name": Fault((9,), rename, {COMMAND: ("domain_not_found",)}, at_rest=True, survives=False),
-    "libvirtd is killed and comes again": Fault((5, 8, 10, 11), restart_libvirt, {**GOES_ON, FREEZE: (FINE,)}),
+    "libvirtd is killed and comes again": Fault(
+        (5, 8, 10, 11), restart_libvirt, {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT}
+    ),
     "libvirtd has no worker left": Fault(
         (8,),
         crowd,
@@ -205,9 +223,11 @@ FAULTS: Mapping[str, Fault] = {
         at_rest=True,
     ),
     "the socket is slow": Fault((1,), slow, {LOOK: (FINE,)}, lambda stage: stage.wire.mend(), at_rest=True),
-    "the socket is cut": Fault((5, 10, 11), lambda stage: stage.wire.cut(), GOES_ON),
+    "the socket is cut": Fault((5, 10, 11), lambda stage: stage.wire.cut(), {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT}),
     "the socket is half open for a while": Fault(
-        (8, 11), for_a_while(lambda stage: stage.wire.hold(), lambda stage: stage.wire.cut(), 7), GOES_ON
+        (8, 11),
+        for_a_while(lambda stage: stage.wire.hold(), lambda stage: stage.wire.cut(), 7),
+        {**GOES_ON, SNAPSHOT: NO_SNAPSHOT},
     ),
     "the socket is half open": Fault(
         (1, 8),
@@ -229,5 +249,10 @@ FAULTS: Mapping[str, Fault] = {
     "the guest has no memory left": Fault((7,), in_guest(MEMORY), {PUSH: (FINE, *AGENT_GONE)}),
     "the controller is interrupted": Fault((2, 6, 10), signalled(signal.SIGINT), {COMMAND: (GONE,), PUSH: (GONE,)}),
     "the controller is terminated": Fault((2, 10), signalled(signal.SIGTERM), {COMMAND: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}),
-    "the controller is killed": Fault((2, 10), kill_controller, {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,)}, leaves=UNREACHED),
+    "the controller is killed": Fault(
+        (2, 10),
+        kill_controller,
+        {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,), SNAPSHOT: (GONE,)},
+        leaves=UNREACHED,
+    ),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def _sentence(result: dict[str, Any], name: str) -> str:
 def _play(stage: Stage, fault: Fault, work: str, source: Path) -> tuple[str, dict[str, Any], float]:
     """How the task ended, its result, and the seconds from the fault (or its own start) to that."""
     task = WORKS[work]
-    places = {"SOURCE": str(source), "BACK": str(source.with_name("back"))}
+    places = {"SOURCE": str(source), "BACK": str(source.with_name("back")), "NAME": f"fault-{secrets.token_hex(3)}"}
     task = task._replace(args={key: places.get(str(value), value) for key, value in task.args.items()})
     if fault.at_rest:
         fault.strike(stage)
