@@ -36,8 +36,8 @@ SHORT = {
 ROWS = [(name, work) for name, fault in FAULTS.items() for work in fault.works]
 #: Agent timeout, the task's own time, Ansible's start on a busy machine, and a margin.
 SECONDS = 90
-#: What is left may still be on its way out; a freeze may last for as long as was agreed.
-SETTLES = 30
+#: What is left may still be on its way out; a freeze may last for as long as was agreed, and is waited for 35 s where it was lost.
+SETTLES = 45
 SIZE = 12 * 1024 * 1024
 RESULTS = ROOT / "tests/output/faults.json"
 
