@@ -20,8 +20,8 @@ from tests.integration.guests_by_agent import Plays, variables
 from tests.lab import Guest, Lab
 from tests.lab.second import second_hypervisor
 
-#: Like a package manager at work: it says what it does, writes, and has an end of its own.
-WORK = """: >/run/begun-$$; i=0
+#: Like a package manager at work: it says what it does, writes, and has an end of its own. It waits for the others to begin.
+WORK = """: >/run/begun-$$; until [ -e /run/go ]; do sleep 1; done; i=0
 while [ $i -lt {} ]; do i=$((i+1)); echo step $i; echo $i >/var/tmp/steps; sync; sleep 1; done
 echo warned >&2; exit 3"""
 LEFT = "ls -d /var/tmp/.virtops-* /tmp/.virtops-* /run/.virtops-* 2>/dev/null; true"
@@ -60,9 +60,9 @@ STEPS: list[Step] = [frozen_and_thawed, paused_and_resumed, agent_stopped_for_a_
 
 def ways(ansible: Ansible, lab: Lab, name: str, place: Path, work: str) -> list[Callable[[], dict[str, Any]]]:
     """A module, a command and a Python module over the connection. Each gives rc, stdout and stderr back."""
-    plays = [Plays(ansible, place / number, {name: variables(lab, name, timeout=5)}) for number in "12"]
+    plays = [Plays(ansible, place / number, {name: variables(lab, name, timeout=20)}) for number in "12"]
     return [
-        lambda: ansible.module("run_command", domain=name, uri=lab.uri, cmd=work, agent_timeout=5),
+        lambda: ansible.module("run_command", domain=name, uri=lab.uri, cmd=work, agent_timeout=20),
         lambda: plays[0].play({"ansible.builtin.raw": work})[0],
         lambda: plays[1].play({"ansible.builtin.shell": work})[0],
     ]
@@ -70,10 +70,13 @@ def ways(ansible: Ansible, lab: Lab, name: str, place: Path, work: str) -> list[
 
 def watch_the_end(lab: Lab, name: str, seconds: int, ways: list[Callable[[], dict[str, Any]]], strike: Callable[[], None]) -> None:
     """All at once, so that what strikes them strikes them all."""
-    lab.run(name, "rm -f /run/begun-*")
+    lab.run(name, "rm -f /run/begun-* /run/go")
     with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:
         running = [pool.submit(way) for way in ways]
-        _until(lambda: len(lab.run(name, "ls /run/begun-* 2>/dev/null").output.split()) == len(ways), 60, "all have begun")
+        try:
+            _until(lambda: _begun(lab, name, running), 120, "all have begun")
+        finally:
+            lab.run(name, ": >/run/go")
         strike()
         results = [future.result() for future in running]
     for result in results:
@@ -81,6 +84,11 @@ def watch_the_end(lab: Lab, name: str, seconds: int, ways: list[Callable[[], dic
         assert result["stdout"].split() == [word for step in range(1, seconds + 1) for word in ("step", str(step))]
         assert "warned" in result["stderr"]
     _until(lambda: not lab.run(name, LEFT).output.strip(), 20, "nothing is left")
+
+
+def _begun(lab: Lab, name: str, running: list[concurrent.futures.Future[dict[str, Any]]]) -> bool:
+    assert not [future.result() for future in running if future.done()]
+    return len(lab.run(name, "ls /run/begun-* 2>/dev/null").output.split()) >= len(running)
 
 
 def _until(condition: Callable[[], bool], seconds: float, what: str) -> None:
