@@ -19,14 +19,16 @@ requirements:
   - libvirt-python on the controller (not for O(transport=unix))
   - guest-exec and guest-exec-status allowed by the agent; guest-file-* too for output and files of more than a few hundred KiB
 notes:
-  - A guest's POSIX C(/bin/sh), and C(setsid), C(head), C(wc), C(rm), C(cat), C(gzip) and C(sleep) are used around commands. Windows
-    guests are not supported.
+  - A guest's POSIX C(/bin/sh), and C(rm), C(cat), C(sleep) and C(mkfifo) are used around commands. C(setsid), C(head), C(wc) and
+    C(gzip) are used where the guest has them. Windows guests are not supported.
   - Commands and what they read and print are not displayed at any verbosity. Verbosity 3 tells how large they were and what they
     cost.
   - No file is put or fetched through a link that another user than C(root) and O(remote_user) may have laid out in the guest. A
     link in the file's own place is replaced. M(virtops.guest_agent.push_file) and M(virtops.guest_agent.pull_file) have an option
     to follow it.
-  - What a command prints is kept in a private file of the guest while it runs. A command that prints more than 512 MiB fails.
+  - What a command prints is kept in a private file of the guest while it runs, in the first of C(/var/tmp), C(/tmp) and C(/run)
+    that has space. Where none has, or the space ends meanwhile, the task fails and says so. A command that prints more than 512 MiB
+    fails, too.
   - Commands leave the cgroup of the agent's unit, so a restart of C(qemu-guest-agent), as by an upgrade of its package, ends none
     of them. Their result is found again when the agent is back. Where the guest does not allow that (SELinux may not), systemd ends
     them with the agent.
@@ -232,7 +234,7 @@ from ansible.utils.display import Display
 
 from ..module_utils import _reach
 from ..module_utils._commands import shell
-from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, OutputTooLong
+from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
 from ..plugin_utils._pace import Pace
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
@@ -240,7 +242,7 @@ from ..plugin_utils._pace import Pace
 display = Display()
 
 #: These are the task's failures; all others mean that the guest cannot be reached.
-_TASK_FAILED: t.Final = (InvalidInput, CommandTimeout, FileFailed, OutputTooLong)
+_TASK_FAILED: t.Final = (InvalidInput, CommandTimeout, FileFailed, NoSpace, OutputTooLong)
 _SECONDS_MAX: t.Final = 366 * 24 * 3600
 
 
@@ -370,12 +372,12 @@ class Connection(ConnectionBase):
     def _check_become(self, answer: shell.Answer, result: shell.Result) -> None:
         if answer.success.encode() in result.stdout or answer.success.encode() in result.stderr:
             return
+        # Why it refused, it says itself; only what it says of a password is told as such.
         said = result.stdout + result.stderr
-        name = self.become.name
+        if self.become.check_incorrect_password(said):
+            raise AnsibleError(f"Incorrect {self.become.name} password")
         if self.become.check_missing_password(said):
-            raise AnsibleError(f"Missing {name} password")
-        if result.rc:
-            raise AnsibleError(f"Incorrect {name} password, or {name} is not allowed to this user")
+            raise AnsibleError(f"Missing {self.become.name} password")
 
     @contextlib.contextmanager
     def _guest(self) -> t.Iterator[_reach.Reached]:

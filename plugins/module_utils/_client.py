@@ -83,6 +83,8 @@ class GuestAgent:
         self._transport = transport
         self.timeout = timeout
         self.round_trips = 0
+        #: programs that the guest was found not to have
+        self.missing: set[str] = set()
         self._lock = threading.Lock()
         self._capabilities: Capabilities | None = None
         self._silent: GuestAgentError | None = None

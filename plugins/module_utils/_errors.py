@@ -301,6 +301,30 @@ class OutputTooLong(CommandFailed):
     kind = "output_too_long"
 
 
+class NoSpace(CommandFailed):
+    """No directory of the guest takes what has to be there for a moment."""
+
+    kind = "no_space"
+    default_hint = "free some space in the guest there"
+
+
+class OutputCut(NoSpace):
+    """The command ran, ended with ``rc``, and the file system that took its output was full: that is not whole."""
+
+    kind = "output_cut"
+    default_hint = "free some space in the guest there, and look at what the command did before you run it again"
+
+    def __init__(self, detail: str, *, rc: int | None = None, domain: str = "", command: str = "", hint: str = "") -> None:
+        super().__init__(detail, domain=domain, command=command, hint=hint)
+        self.rc = rc
+
+
+class ProgramMissing(CommandFailed):
+    """The guest lacks a program that is used around commands."""
+
+    kind = "program_missing"
+
+
 class FileFailed(CommandFailed):
     """The guest's file system did not allow it; ``reason`` is a word for it (``_file_scripts.PROBLEMS``)."""
 

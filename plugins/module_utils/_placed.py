@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import typing as t
 
 from ._commands import files, shell
-from ._errors import FileFailed, GuestAgentError
+from ._errors import CommandFailed, FileFailed, GuestAgentError, NoSpace
 from ._reach import Reached
 
 #: Tried in this order.
@@ -19,6 +20,13 @@ _DIRECTORIES: t.Final = ("/var/tmp", "/tmp", "/run")
 #: What is wrong with a directory, so that another may do.
 _ELSEWHERE: t.Final = ("parent", "create", "space", "shared")
 _REMOVE_SECONDS: t.Final = 60.0
+#: The kernel looks no further for the name of an interpreter.
+_LINE_MAX: t.Final = 255
+_TRY: t.Final = """umask 077; set -C
+for p; do
+  { printf '#!/bin/sh\\n' >"$p" && chmod 700 "$p" && "$p" && echo "$p"; } 2>/dev/null
+  rm -f "$p"
+done"""
 
 
 @contextlib.contextmanager
@@ -27,17 +35,51 @@ def placed(
 ) -> t.Iterator[t.Sequence[str]]:
     """The command that runs ``source``, which is in a private file of ``user`` meanwhile.
 
-    :raise FileFailed: no directory takes it.
+    The program that its first line names is called with it, as the kernel would. So it may be where nothing can be executed.
+
+    :param before: what to run it with instead
+    :raise NoSpace: no directory takes it.
+    :raise CommandFailed: it has to be executed itself, and no directory allows that.
     """
     name = f".virtops-{secrets.token_hex(16)}"
     # The file may be there although its place was never told, so all are looked at.
     places = [f"{directory}/{name}" for directory in _DIRECTORIES]
     try:
-        yield [*before, _place(reached, source, user, places), *args]
+        runner = before or _interpreter(source)
+        possible = places if runner else _executable(reached, user, places)
+        yield [*runner, _place(reached, source, user, possible), *args]
     finally:
         reached.agent.retry()
         with contextlib.suppress(GuestAgentError):
             shell.execute(reached.agent, shell.Command(("rm", "-f", "--", *places)), _REMOVE_SECONDS)
+
+
+def _interpreter(source: t.BinaryIO) -> list[str]:
+    """What the first line of a script names, with its argument; nothing where the kernel has to find out by itself."""
+    source.seek(0)
+    line, newline, _rest = source.read(_LINE_MAX).partition(b"\n")
+    if not newline or not line.startswith(b"#!"):
+        return []
+    try:
+        words = re.split("[ \t]+", line[2:].strip(b" \t").decode(), maxsplit=1)
+    except UnicodeDecodeError:
+        return []
+    return words if words and words[0].startswith("/") else []
+
+
+def _executable(reached: Reached, user: str, places: t.Sequence[str]) -> list[str]:
+    """Those of ``places`` where a file of the user can be executed."""
+    command = shell.Command(("/bin/sh", "-c", _TRY, "sh", *(f"{place}.x" for place in places)), user=user, tells_signals=False)
+    found = shell.execute(reached.agent, command, _REMOVE_SECONDS).stdout.decode("utf-8", "replace").split()
+    possible = [place for place in places if f"{place}.x" in found]
+    if not possible:
+        where = ", ".join(_DIRECTORIES)
+        detail = (
+            f"no directory of the guest ({where}) lets {user} execute a file: they are mounted noexec, read-only, or have no space"
+        )
+        hint = "name the program that runs it in executable, or begin it with a line such as #!/bin/sh"
+        raise CommandFailed(detail, domain=reached.agent.name, hint=hint)
+    return possible
 
 
 def _place(reached: Reached, source: t.BinaryIO, user: str, places: t.Sequence[str]) -> str:
@@ -52,4 +94,7 @@ def _place(reached: Reached, source: t.BinaryIO, user: str, places: t.Sequence[s
             if error.reason not in _ELSEWHERE:
                 raise
             problems.append(error)
-    raise problems[0]
+    if not any(problem.reason in ("create", "space") for problem in problems):
+        raise problems[0]
+    detail = "no space in the guest for the file: " + "; ".join(problem.detail for problem in problems)
+    raise NoSpace(detail, domain=reached.agent.name)

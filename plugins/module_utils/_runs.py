@@ -14,7 +14,7 @@ from . import _argspec, _values
 from ._client import GuestAgent
 from ._commands import shell
 from ._diagnosis import EXEC
-from ._errors import CommandTimeout, GuestAgentError
+from ._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong
 from ._reach import Reached
 from ._target import open_target
 from ._task import Outcome, Task
@@ -43,6 +43,9 @@ if [ -n "$1" ] && there "$1"; then echo exists
 elif [ -n "$2" ] && ! there "$2"; then echo missing
 fi"""
 _RAN: t.Final = {"run": True}
+#: It has run, and what it printed is not to be had.
+_ENDED: t.Final = (CommandTimeout, OutputCut, OutputTooLong)
+_Ended = t.Union[CommandTimeout, OutputCut, OutputTooLong]
 
 #: Makes the arguments of the command from what has been reached, and takes back what it did for that.
 Preparation = t.Callable[[Reached], t.ContextManager[t.Sequence[str]]]
@@ -70,11 +73,11 @@ def perform(task: Task, shown: t.Sequence[str] | str, prepare: Preparation) -> O
             return Outcome(_nothing(shown, "Command would have run if not in check mode"), after=_RAN)
         with prepare(reached) as argv:
             started = datetime.datetime.now()
-            ended: shell.Result | CommandTimeout
+            ended: shell.Result | _Ended
             try:
                 command, timeout = command._replace(argv=tuple(argv)), params["timeout"]
                 ended = shell.execute(reached.agent, command, timeout, reached.lane, patience=params["patience"])
-            except CommandTimeout as error:
+            except _ENDED as error:
                 ended = error
             times = _times(started)
     return _outcome({"cmd": shown, **times}, ended, params["strip_empty_ends"], reached.agent.name)
@@ -109,9 +112,11 @@ def _times(started: datetime.datetime) -> dict[str, str]:
     return {"start": str(started), "end": str(ended), "delta": str(ended - started)}
 
 
-def _outcome(known: dict[str, t.Any], ended: shell.Result | CommandTimeout, strip: bool, domain: str) -> Outcome:
-    if isinstance(ended, CommandTimeout):
-        return Outcome({**known, "rc": None, "signal": None, "stdout": "", "stderr": ""}, after=_RAN, failure=ended)
+def _outcome(known: dict[str, t.Any], ended: shell.Result | _Ended, strip: bool, domain: str) -> Outcome:
+    if not isinstance(ended, shell.Result):
+        return Outcome(
+            {**known, "rc": getattr(ended, "rc", None), "signal": None, "stdout": "", "stderr": ""}, after=_RAN, failure=ended
+        )
     result = {**known, "rc": ended.rc, "signal": ended.signal}
     for name, data in (("stdout", ended.stdout), ("stderr", ended.stderr)):
         printed = data.decode("utf-8", "replace")

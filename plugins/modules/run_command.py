@@ -148,7 +148,8 @@ msg:
 failure:
   description:
     - What went wrong. C(kind) is V(nonzero_rc) for a command that ended with another exit code than 0 or by a signal,
-      V(command_timeout) when it was killed since its time was over, V(command_failed) when it could not be started, or another
+      V(command_timeout) when it was killed since its time was over, V(command_failed) when it could not be started, V(no_space)
+      when the guest has no space for its files, V(output_cut) when it ran and that space ended meanwhile, or another
       stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
   returned: failure
   type: dict

@@ -32,8 +32,9 @@ options:
     default: []
   executable:
     description:
-      - A program of the guest to run it with, such as C(python3). Without it, it runs by itself, so its first line must name one.
-      - Needed where the guest's C(/var/tmp) is mounted with C(noexec).
+      - A program of the guest to run it with, such as C(python3). Without it, it is run with the one that its first line names,
+        as in C(#!/bin/sh). So it may be in a directory that is mounted with C(noexec).
+      - A program without such a line is put where the guest executes files. When that is nowhere, the task fails.
     type: str
 extends_documentation_fragment:
   - virtops.guest_agent._reach
@@ -138,7 +139,8 @@ msg:
 failure:
   description:
     - What went wrong. C(kind) is V(nonzero_rc) for a command that ended with another exit code than 0 or by a signal,
-      V(command_timeout) when it was killed since its time was over, V(command_failed) when it could not be started, or another
+      V(command_timeout) when it was killed since its time was over, V(command_failed) when it could not be started, V(no_space)
+      when the guest has no space for its files, V(output_cut) when it ran and that space ended meanwhile, or another
       stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
   returned: failure
   type: dict

@@ -50,13 +50,24 @@ Fault = t.Callable[[Message, t.Callable[[], Message]], Message]
 
 
 @contextlib.contextmanager
-def listening(directory: Path, *options: str) -> t.Iterator[Path]:
-    """The socket of a qemu-ga that has ``directory`` for its state."""
+def listening(directory: Path, *options: str, before: t.Sequence[str] = ()) -> t.Iterator[Path]:
+    """The socket of a qemu-ga that has ``directory`` for its state, and is run by ``before``."""
     program = shutil.which("qemu-ga", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         pytest.skip("SKIPPED OUT LOUD: commands and files are not tried with a real agent, for no qemu-ga is installed here")
     path = directory / "agent"
-    words = [program, "-m", "unix-listen", "-p", str(path), "-t", str(directory), f"--block-rpcs={','.join(BLOCKED)}", *options]
+    words = [
+        *before,
+        program,
+        "-m",
+        "unix-listen",
+        "-p",
+        str(path),
+        "-t",
+        str(directory),
+        f"--block-rpcs={','.join(BLOCKED)}",
+        *options,
+    ]
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10

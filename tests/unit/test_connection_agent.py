@@ -16,6 +16,7 @@ from ansible.plugins.loader import become_loader, connection_loader
 from ansible.utils.display import Display
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _reach
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _spool
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
@@ -183,7 +184,8 @@ def _with_become(reached: t.Any, password: str) -> str:
     become.build_become_command("true", reached._shell)
     # In the place of sudo, which not every machine has: it asks as that does.
     return (
-        f"printf '%s' '{become.prompt}' >&2; IFS= read -r word; [ \"$word\" = \"{PASSWORD}\" ] || {{ echo sorry >&2; exit 1; }};"
+        f"printf '%s' '{become.prompt}' >&2; IFS= read -r word;"
+        f' [ "$word" = "{PASSWORD}" ] || {{ echo \'Sorry, try again.\' >&2; exit 1; }};'
         f" echo {become.success}; cat"
     )
 
@@ -193,7 +195,7 @@ def test_no_secret_is_displayed(reached: t.Any, told: list[str]) -> None:
     rc, stdout, _stderr = reached.exec_command(command, in_data=b"data-7f3a")
     assert (rc, stdout.endswith(b"\ndata-7f3a")) == (0, True)
     assert any("EXEC as root" in line for line in told)
-    assert not [line for line in told if "7f3a" in line or "sorry" in line]
+    assert not [line for line in told if "7f3a" in line or "Sorry" in line]
 
 
 def test_a_wrong_password_is_said_and_not_shown(reached: t.Any, told: list[str]) -> None:
@@ -201,6 +203,23 @@ def test_a_wrong_password_is_said_and_not_shown(reached: t.Any, told: list[str])
     with pytest.raises(AnsibleError, match="Incorrect sudo password") as caught:
         reached.exec_command(command, in_data=b"data-7f3a")
     assert not [line for line in [*told, str(caught.value)] if "7f3a" in line]
+
+
+def test_what_become_says_before_it_asks_comes_through(reached: t.Any) -> None:
+    """Such as of a directory that is not there: no password was wrong."""
+    _with_become(reached, PASSWORD)
+    success = reached.become.success
+    command = f"echo out; echo 'sudo: unable to change directory to /none' >&2; exit 5; echo {success}"
+    assert reached.exec_command(command, in_data=b"data") == (5, b"out\n", b"sudo: unable to change directory to /none\n")
+    with pytest.raises(AnsibleError, match="Missing sudo password"):
+        reached.exec_command(f"echo 'sudo: a password is required' >&2; exit 1; echo {success}")
+
+
+def test_no_space_is_the_task_s_failure(reached: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_spool, "PLACES", ("/nonexistent", "/proc"))
+    with pytest.raises(AnsibleError, match="no space") as caught:
+        reached.exec_command("true")
+    assert not isinstance(caught.value, AnsibleConnectionFailure)
 
 
 def test_a_secret_is_in_no_error(reached: t.Any, told: list[str]) -> None:

@@ -22,7 +22,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, exec as exec_, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
+    _login_shell,
+    _processes,
+    _scripts,
+    _spool,
+    exec as exec_,
+    shell,
+)
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane, ignore
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
@@ -132,9 +139,9 @@ def test_no_process_is_left(guest: Watched, monkeypatch: pytest.MonkeyPatch, exa
 
 
 def test_output_that_is_opened_by_its_name(guest: Watched) -> None:
-    """It is a file: who opens it again to write cuts it, and only root may."""
+    """It is a pipe of root's: only root may open it again."""
     assert sh(guest, "echo a; echo b >>/dev/stdout; echo c; echo d >>/dev/stderr")[2:4] == (b"a\nb\nc\n", b"d\n")
-    assert sh(guest, "echo a; echo b >/dev/stdout; echo c").stdout == b"b\nc\n"
+    assert sh(guest, "echo a; echo b >/dev/stdout; echo c").stdout == b"a\nb\nc\n"
     said = sh(guest, "echo a; echo b >/dev/stdout; echo c", user="nobody")
     assert (said.stdout, b"denied" in said.stderr) == (b"a\nc\n", True)
 
@@ -183,8 +190,8 @@ def _assert_forgotten(guest: Watched) -> None:
 @pytest.fixture
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Orphans that have been killed stay until somebody collects them, which here may be long."""
-    assert "-lt 20" in _login_shell._KILL
-    monkeypatch.setattr(_login_shell, "_KILL", _login_shell._KILL.replace("-lt 20", "-lt 2"))
+    assert "-lt 20" in _processes._END
+    monkeypatch.setattr(_processes, "_END", _processes._END.replace("-lt 20", "-lt 2"))
 
 
 @EXACT
@@ -383,7 +390,7 @@ def test_whose_the_number_is_its_file_says(said: str, ended: bool) -> None:
     nonce = secrets.token_hex(16)
     record = Path(f"/var/tmp/.virtops-{nonce}.r")
     with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as process:
-        record.write_text(f"{said.format(pid=process.pid, boot=Path(_login_shell._BOOT).read_text().strip())}\n")
+        record.write_text(f"{said.format(pid=process.pid, boot=Path(_spool.BOOT).read_text().strip())}\n")
         script = _login_shell.kill(process.pid, nonce, age=10**9)
         subprocess.run(["/bin/sh", "-c", script], check=True, timeout=20)
         assert (process.poll() is not None) is ended
@@ -392,7 +399,7 @@ def test_whose_the_number_is_its_file_says(said: str, ended: bool) -> None:
 
 
 def test_a_short_script_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell, "_SHORT", 0.2)
+    monkeypatch.setattr(_scripts, "_SHORT", 0.2)
     agent = FakeGuest(programs=lambda _argv: Program(polls=10**6)).agent()
     with pytest.raises(_errors.WaitTimeout, match=r"a script of a few lines did not end within 0\.2 s"):
         shell.stage(agent, AgentLane(agent), io.BytesIO(b"x"), 1, ignore)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _placed
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, _login_shell, files
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, _spool, files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands._file_scripts import Attributes, Where
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import Reached
@@ -256,9 +256,10 @@ def test_no_program_of_root_is_put_where_others_can_exchange_it(
         refused("shared", placed.__enter__)
 
 
-def test_a_directory_for_temporary_files(place: Path, shell_path: str) -> None:
+def test_a_directory_for_temporary_files(place: Path, shell_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one in which another user can exchange them, as he can where the sticky bit is missing."""
-    script = _login_shell._spool("x").replace("/var/tmp", "A").replace("/tmp", "B").replace("/run", "C") + 'echo "$t"'
+    monkeypatch.setattr(_spool, "PLACES", ("A", "B", "C"))
+    script = _spool.claim("x").replace("/run", "C") + 'echo "$t"'
     for name, mode, owner in (("A", 0o777, 0), ("B", 0o1777, NOBODY), ("C", 0o755, 0)):
         (place / name).mkdir()
         os.chown(place / name, owner, 0)
@@ -270,12 +271,16 @@ def test_a_directory_for_temporary_files(place: Path, shell_path: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
-def test_nobody_else_says_that_input_has_arrived(place: Path, shell_path: str, kind: str, treasure: Treasure) -> None:
+def test_nobody_else_says_that_input_has_arrived(
+    place: Path, shell_path: str, kind: str, treasure: Treasure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A command would run with half of it."""
-    (place / "x.k").symlink_to(treasure.file) if kind == "link" else (place / "x.k").touch()
-    owned(place / "x.k")
-    waiting = _login_shell._INPUT_ARRIVED.replace("-lt 200", "-lt 2")
-    script = f't=x; refuse() {{ echo "$1"; exit 0; }}\n{waiting}echo arrived'
+    planted = place / ".virtops-x.k"
+    planted.symlink_to(treasure.file) if kind == "link" else planted.touch()
+    owned(planted)
+    monkeypatch.setattr(_spool, "PLACES", (".",))
+    waiting = _spool.arrived("x").replace("-lt 200", "-lt 2")
+    script = f'nap() {{ :; }}; refuse() {{ echo "$1"; exit 0; }}\n{waiting}echo arrived'
     found = subprocess.run([shell_path, "-c", script], capture_output=True, check=True, cwd=place).stdout
     assert found == b"stdin\n"
 

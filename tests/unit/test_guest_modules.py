@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import glob
+import io
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from ansible.module_utils.common.parameters import PASS_VARS
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _placed
 from ansible_collections.virtops.guest_agent.plugins.modules import pull_file, push_file, run_command, run_script
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.real_agent import wait_until
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
@@ -52,6 +54,11 @@ def place(tmp_path: Path) -> Path:
 
 def _scripts() -> set[str]:
     return {path for spool in SPOOLS for path in glob.glob(f"{spool}/.virtops-*") if re.fullmatch(r"\.virtops-\w{32}", path[-41:])}
+
+
+def _assert_none_left(before: set[str]) -> None:
+    """Tests beside this one have theirs for a moment."""
+    wait_until(lambda: not _scripts() - before, 10, lambda: _scripts() - before)
 
 
 def test_a_command(run: Run) -> None:
@@ -264,7 +271,7 @@ def test_a_script(run: Run, tmp_path: Path, user: str, given: str) -> None:
     uid = subprocess.run(["id", "-u", user], capture_output=True, text=True, check=True).stdout.strip()
     assert (listed.split()[0], listed.split()[2]) == ("-rwx------", uid)
     assert (result["rc"], result["cmd"]) == (4, [str(path) if given == "script" else "-", "a b", "$HOME"])
-    assert _scripts() == before
+    _assert_none_left(before)
     assert path.exists()
 
 
@@ -278,7 +285,7 @@ def test_a_directory_that_takes_nothing_is_passed_over(run: Run, monkeypatch: py
     assert run(run_script, content="#!/bin/sh\necho $0")["stdout"].startswith("/var/tmp/.virtops-")
     monkeypatch.setattr(_placed, "_DIRECTORIES", ("/nonexistent", "/proc"))
     result = run(run_script, content="#!/bin/sh\necho $0")
-    assert (result["failure"]["kind"], "/nonexistent" in result["msg"]) == ("file_failed", True)
+    assert (result["failure"]["kind"], "/nonexistent" in result["msg"]) == ("no_space", True)
 
 
 def test_a_large_program(run: Run, tmp_path: Path) -> None:
@@ -298,7 +305,7 @@ def test_a_script_is_removed_whatever_happens(run: Run, how: str) -> None:
     arguments, kind = options[how]
     result = run(run_script, content="#!/bin/sh\nsleep 300", **arguments)
     assert result["failure"]["kind"] == kind
-    assert _scripts() == before
+    _assert_none_left(before)
 
 
 def test_a_script_that_is_not_there(run: Run) -> None:
@@ -328,4 +335,41 @@ def test_a_module_that_is_ended_cleans_up(real_socket: Path, place: Path, number
     module.send_signal(number)
     assert module.wait(30) == 128 + number
     assert not _lives(pid)
-    assert _scripts() == before
+    _assert_none_left(before)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("#!/bin/sh\n", ["/bin/sh"]),
+        ("#! /usr/bin/env  python3 -u \n", ["/usr/bin/env", "python3 -u"]),
+        ("#!/bin/sh\r\n", ["/bin/sh\r"]),
+        ("#!sh\n", []),
+        ("#!\n", []),
+        ("#!/bin/sh", []),
+        ("echo\n", []),
+        ("#!/" + "x" * 300 + "\n", []),
+    ],
+)
+def test_the_interpreter_of_a_script(line: str, words: list[str]) -> None:
+    assert _placed._interpreter(io.BytesIO(line.encode() + b"\xff")) == words
+
+
+def test_a_program_goes_where_it_can_be_executed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = "echo $0"
+    assert run(run_script, content=content)["stdout"].startswith("/var/tmp/.virtops-")
+    monkeypatch.setattr(_placed, "_TRY", _placed._TRY.replace('&& "$p" &&', "&& case $p in /run/*) ;; *) false ;; esac &&"))
+    assert run(run_script, content=content)["stdout"].startswith("/run/.virtops-")
+    monkeypatch.setattr(_placed, "_TRY", "true")
+    failed = run(run_script, content=content)
+    assert "mounted noexec" in failed["msg"]
+    assert "executable" in failed["failure"]["hint"]
+    assert run(run_script, content=f"#!/bin/sh\n{content}")["rc"] == 0
+
+
+def test_a_script_for_which_there_is_no_space(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_placed, "_DIRECTORIES", ("/nonexistent", "/proc"))
+    failed = run(run_script, content="#!/bin/sh\n")
+    assert failed["failure"]["kind"] == "no_space"
+    assert "no space" in failed["msg"]
+    assert "/nonexistent/" in failed["msg"]

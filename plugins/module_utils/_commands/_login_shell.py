@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The shell scripts that surround a command in the guest: POSIX sh with head, wc, rm, sleep, cat, grep, gzip and setsid. Pure.
+"""The shell scripts that surround a command in the guest: POSIX sh with rm, sleep, cat and mkfifo, and what ``_TOOLS`` says. Pure.
 
 A script travels in an environment variable, since qemu-ga writes the arguments of what it runs to the guest's log. Each external
 program costs the guest a fork, so what the shell can do itself, it does.
@@ -25,17 +25,28 @@ from __future__ import annotations
 import shlex
 import typing as t
 
+from . import _processes, _spool
+
 #: What of each stream comes with the command's end; the rest is read from the file. Both in base64 stay far below what libvirt
 #: takes.
 INLINE_OUTPUT: t.Final = 128 * 1024
 #: What guest-exec runs. No path: systems differ in where they keep it.
 PROGRAM: t.Final = "setsid"
 ARGUMENTS: t.Final = ("/bin/sh", "-c", 's=$VIRTOPS; unset VIRTOPS; eval "$s"')
+#: Where there is no such program: it may be where the agent does not look, and some shells can do without.
+WITHOUT_PROGRAM: t.Final = (
+    "/bin/sh",
+    "-c",
+    """p='s=$VIRTOPS; unset VIRTOPS; eval "$s"'
+command -v setsid >/dev/null && exec setsid /bin/sh -c "$p"
+exec 3<&0; set -m; /bin/sh -c "$p" <&3 3<&- & exec 3<&-; wait $!""",
+)
 PATH: t.Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: What the scripts use may be where NixOS has it.
+TOOLS_PATH: t.Final = f"{PATH}:/run/wrappers/bin:/run/current-system/sw/bin"
 #: Words of refuse(), and what they mean.
 REFUSALS: t.Final = {
     "stdin": "the command's input did not arrive whole in the guest",
-    "gzip": "the guest has no gzip",
     "user": "the guest has no such user",
     "switch": "the guest has no program to change the user with (setpriv and runuser, or su)",
     "chdir": "the directory to run in does not exist in the guest",
@@ -49,13 +60,7 @@ for c in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [ -w $c/cgroup.procs ] && echo $$ >$c/cgroup.procs
 done 2>/dev/null
 """
-_BOOT: t.Final = "/proc/sys/kernel/random/boot_id"
-#: The file that comes first fails where a directory takes none; the shell then ends and says why. That of the result has room for
-#: the end from the beginning, so that a disk which is full by then does not matter.
-_OUTPUT: t.Final = f"""
-b=; read -r b 2>/dev/null <{_BOOT}
-umask 077; set -C; : >"$t.o"; : >"$t.e"; printf 'began %-58s\\n' "$$ $b" >"$t.r"; set +C
-"""
+_FILES: t.Final = f"{_spool.OUTPUT}{_spool.INPUT}dx"
 #: Told from another exit code 127 by a file.
 _IS_THERE: t.Final = """
 ( [ "$i" = 0 ] || cd -- "${{D:-.}}"; command -v {program} ) >/dev/null 2>&1 || {{ : >"$t.x"; exit 127; }}
@@ -72,27 +77,40 @@ else ( child "$@" ); r=$?; fi
 KEPT_AFTER: t.Final = 5
 #: A pipe that has no reader any more ends no shell; what could not be written to it is kept.
 _REPORT: t.Final = f"""
+{_spool.kept()}
 k=; read -r w x </proc/uptime; : "${{u:=0}}" "${{w:=0}}"
 [ $(( ${{w%%.*}} - ${{u%%.*}} )) -lt {KEPT_AFTER} ] || k=1
-printf 'ended %s %s %s\\n' "$r" "$u" "$w" 1<>"$t.r"
+[ $f = 2 ] || printf 'ended %s %s %s %s\\n' "$r" "$u" "$w" "$f" 1<>"$t.r"
 [ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o" || k=1
-printf '{{nonce}} ended %s %s %s %s %s\\n' "$r" "$t" "$u" "$w" "${{k:-0}}" >&2 || k=1
+printf '{{nonce}} ended %s %s %s %s %s %s\\n' "$r" "$t" "$u" "$w" "$f" "${{k:-0}}" >&2 || k=1
 [ ! -s "$t.e" ] || head -c {INLINE_OUTPUT} "$t.e" >&2 || k=1
 """
-_INPUT_ARRIVED: t.Final = """
-c=0; until [ -O "$t.k" ] && [ ! -L "$t.k" ]; do c=$((c+1)); [ $c -lt 200 ] || refuse stdin; sleep 0.05; done
+#: What can be done without a program that is missing, and what cannot.
+_TOOLS: t.Final = """
+has() { command -v "$1" >/dev/null 2>&1; }
+nap() { sleep 0.05 2>/dev/null || sleep 1; }
+for x in rm cat sleep; do has $x || refuse missing $x; done
+has mkfifo || { has mknod || refuse missing mkfifo; mkfifo() { for x in "$@"; do mknod "$x" p || return 1; done; }; }
+has head || { has dd || refuse missing head; head() { dd bs="$2" count=1 <"$3" 2>/dev/null; }; }
+has wc || { has ls || refuse missing wc; wc() { ls -lnL /proc/self/fd/0 | { read -r a b c d x y; echo "$x"; }; }; }
 """
 _HAS_GZIP: t.Final = """
-command -v gzip >/dev/null || refuse gzip
+has gzip || refuse missing gzip
 """
+#: What getent finds begins with another name where the user has several. A number is no name.
 _ACCOUNT: t.Final = """
-entry() { case $1 in "$U":*) IFS=: read -r n x i g x h s <<END
+entry() { IFS=: read -r n x i g x h s <<END
 $1
 END
-esac; }
-n=; while IFS= read -r l; do entry "$l"; [ -z "$n" ] || break; done </etc/passwd
-[ -n "$n" ] || entry "$(getent passwd "$U" 2>/dev/null)"
-[ -n "$n" ] || refuse user
+}
+n= i=; while IFS= read -r l; do case $l in "$U":*) entry "$l"; break ;; esac; done </etc/passwd
+if [ -z "$n" ]; then
+  case $U in -*) l= ;; *) l=$(getent passwd "$U" 2>/dev/null) ;; esac
+  case $U in *[!0-9]*) ;; *) case $l in "$U":*) ;; *) l= ;; esac ;; esac
+  entry "$l"
+  case $i:$g in *[!0-9:]* | :* | *:) refuse user ;; esac
+  U=$n
+fi
 cd "$h" 2>/dev/null || cd /
 """
 #: Of root a refusal can be told beforehand; any other user may have no right to go there, and finds out himself.
@@ -106,8 +124,9 @@ fi
 #: runuser tells that setpriv is the one of util-linux; the one of busybox changes no user.
 _SWITCH: t.Final = """
 if [ "$i" != 0 ]; then
-  if [ -x /usr/bin/setpriv ] && [ -x /usr/sbin/runuser ]; then
-    set -- /usr/bin/setpriv "--reuid=$i" "--regid=$g" --init-groups -- "$@"
+  p=/usr/bin/setpriv; [ -x $p ] || p=/run/current-system/sw/bin/setpriv
+  if [ -x $p ] && { [ -x /usr/sbin/runuser ] || [ -x /run/current-system/sw/bin/runuser ]; }; then
+    set -- $p "--reuid=$i" "--regid=$g" --init-groups -- "$@"
   elif command -v su >/dev/null; then
     set -- "$(command -v su)" "$U" -s /bin/sh -c 'exec "$@"' -- sh "$@"
   else refuse switch; fi
@@ -116,6 +135,10 @@ fi
 #: What sshd and PAM give a session that runs one command: no profile is read.
 _ENVIRONMENT: t.Final = f"""
 PATH=/usr/local/bin:/usr/bin:/bin:/usr/games; [ "$i" != 0 ] || PATH={PATH}
+if [ -d /run/current-system/sw/bin ]; then
+  PATH=$PATH:/run/wrappers/bin:$h/.nix-profile/bin:/etc/profiles/per-user/$U/bin
+  PATH=$PATH:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin
+fi
 for f in /etc/environment /etc/default/locale /etc/locale.conf; do
   [ -s "$f" ] && while IFS= read -r l; do
     k=${{l%%=*}}
@@ -129,7 +152,12 @@ if [ "$i" != 0 ] && [ -r /etc/pam.d/common-session ] && [ -r /etc/login.defs ]; 
   while IFS= read -r l; do case $l in [!#]*pam_umask*) m=; break ;; esac; done </etc/pam.d/common-session
   if [ -z "$m" ]; then
     y=; while read -r k v x; do case $k in UMASK) m=$v ;; USERGROUPS_ENAB) y=$v ;; esac; done </etc/login.defs
-    m=${{m:-022}}; [ "$y$i" = "yes$g" ] && m=$(printf %04o $(( 0$m & ~070 | (0$m & 0700) >> 3 )))
+    m=${{m:-022}}
+    case $y in [Yy][Ee][Ss])
+      y=; while IFS=: read -r k x v x; do [ "$v" != "$g" ] || {{ y=$k; break; }}; done </etc/group
+      [ -n "$y" ] || {{ y=$(getent group "$g" 2>/dev/null); y=${{y%%:*}}; }}
+      [ "$y" = "$U" ] && m=$(printf %04o $(( 0$m & ~070 | (0$m & 0700) >> 3 ))) ;;
+    esac
   fi
 fi
 HOME=$h USER=$U LOGNAME=$U SHELL=${{s:-/bin/sh}}
@@ -149,7 +177,7 @@ answer() {
       k=$((k+1)); [ $k = 1 ] || return
       printf '%s\\n' "$A"
     fi
-    sleep 0.05
+    nap
   done
 }
 """
@@ -157,12 +185,13 @@ answer() {
 #: the reader takes the rest and removes them, or an hour does.
 _TIDY: t.Final = f"""
 {{
-  set -- "$t.i" "$t.k" "$t.d" "$t.x"
+  set -- "$t.p" "$t.q" "$t.s" "$t.d" "$t.x"; [ -z "$j" ] || set -- "$@" "$j.i" "$j.k"
+  b=$(($#+3))
   for f in "$t.o" "$t.e"; do
     if [ -z "$k" ] && {{ [ ! -s "$f" ] || [ "$(wc -c <"$f")" -lt {INLINE_OUTPUT} ]; }}; then set -- "$@" "$f"; fi
   done
   [ -n "$k" ] || set -- "$@" "$t.r"
-  [ $# = 7 ] && exec rm -f "$@"
+  [ $# = $b ] && exec rm -f "$@"
   rm -f "$@"
   c=0; while [ $c -lt 720 ] && {{ [ -e "$t.o" ] || [ -e "$t.e" ]; }}; do c=$((c+1)); sleep 5; done
   rm -f "$t.o" "$t.e" "$t.r"
@@ -172,14 +201,8 @@ _TIDY: t.Final = f"""
 #: number is another's.
 _UNTIL_ENDED: t.Final = """
 alive() { [ -n "$G" ] && [ -e "$t.o" ] && kill -0 "$G" 2>/dev/null; }
-until { read -r y r u w 2>/dev/null <"$t.r" && [ "$y" = ended ]; } || ! alive; do sleep 1; done
-read -r y r u w 2>/dev/null <"$t.r"
-"""
-_KILL: t.Final = """
-for s in TERM KILL; do
-  kill -$s "-$G" 2>/dev/null || break
-  c=0; while kill -0 "-$G" 2>/dev/null && [ $c -lt 20 ]; do c=$((c+1)); sleep 0.1; done
-done
+until { read -r y r u w f 2>/dev/null <"$t.r" && [ "$y" = ended ]; } || ! alive; do sleep 1; done
+read -r y r u w f 2>/dev/null <"$t.r"
 """
 
 
@@ -219,7 +242,7 @@ class Input(t.NamedTuple):
     def script(self) -> str:
         """A pipeline that prints it."""
         if self.staged:
-            read = 'cat "$t.i" -' if self.inline else 'cat "$t.i"'
+            read = 'cat "$j.i" -' if self.inline else 'cat "$j.i"'
             return f"{read} | gzip -dc" if self.packed else read
         if self.inline:
             return "gzip -dc" if self.packed else "cat"
@@ -231,19 +254,14 @@ class Input(t.NamedTuple):
         if self.packed or (self.staged and self.inline):
             return None
         if self.staged:
-            return '<"$t.i"'
+            return '<"$j.i"'
         return "" if self.inline else "</dev/null"
-
-
-def stage(nonce: str) -> str:
-    """Keeps its input in a private file, and prints the name of that. It reads all of it, also where the file takes no more."""
-    return f'{_spool(nonce)}umask 077; set -C; {{ cat >"$t.i" && : >"$t.k" && echo "$t.i"; }} || cat >/dev/null'
 
 
 def surround(nonce: str, command: Command, source: Input) -> str:
     """Runs the command as its user would after a login, and reports."""
     return f"""{_prepare(nonce, command, source)}
-printf '{nonce} started %s\\n' "$u" >&2
+{_spool.keep()}printf '{nonce} started %s\\n' "$u" >&2
 {_run(command, source)}
 [ "$r" != 127 ] || [ ! -e "$t.x" ] || refuse program
 {_REPORT.replace("{nonce}", nonce)}{_TIDY}"""
@@ -251,10 +269,11 @@ printf '{nonce} started %s\\n' "$u" >&2
 
 def collect(nonce: str) -> str:
     """What ``surround`` prints in the end, of a command that has taken the shell with it."""
-    return f"""{_spool(nonce)}
-[ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
+    return f"""refuse() {{ :; }}
+{_TOOLS}{_spool.find(nonce)}[ -n "$t" ] || exit 0
+{_spool.look_for_space()}[ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
 read -r w x </proc/uptime
-printf '{nonce} collected %s %s\\n' "$t" "$w" >&2
+printf '{nonce} collected %s %s %s\\n' "$t" "$w" "$f" >&2
 [ -s "$t.e" ] && head -c {INLINE_OUTPUT} "$t.e" >&2
 k={_TIDY}"""
 
@@ -266,23 +285,23 @@ def await_end(process: int, nonce: str, age: int) -> str:
     :param process: 0 where that is not known
     :param age: how many seconds ago the command was started
     """
-    begun = "" if process else 'c=0; until [ -e "$t.r" ] || [ $c = 3 ]; do c=$((c+1)); sleep 1; done\n'
-    return f"""{_spool(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
+    begun = "" if process else 'c=0; until [ -n "$t" ] || [ $c = 3 ]; do c=$((c+1)); sleep 1; look; done\n'
+    return f"""{_spool.find(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
 [ "$y" = ended ] || {{ printf '{nonce} lost\\n' >&2; exit 0; }}
 [ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o"
-printf '{nonce} ended %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" >&2
+printf '{nonce} ended %s %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" "$f" >&2
 [ ! -s "$t.e" ] || head -c {INLINE_OUTPUT} "$t.e" >&2
 """
 
 
 def _prepare(nonce: str, command: Command, source: Input) -> str:
-    files = " ".join(f'"$t.{ending}"' for ending in "ikoedrx")
     return "".join(
         (
-            f"trap '' PIPE; read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={PATH}\n{_LEAVE_AGENT}{_spool(nonce)}",
-            f"refuse() {{ rm -f {files}; printf '{nonce} refused %s\\n' \"$1\" >&2; exit 0; }}",
-            _OUTPUT,
-            _INPUT_ARRIVED if source.staged else "",
+            f"trap '' PIPE; read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={TOOLS_PATH} j=\n{_LEAVE_AGENT}",
+            f"refuse() {{ {_spool.remove(nonce, _FILES)}; printf '{nonce} refused %s\\n' \"$*\" >&2; exit 0; }}",
+            _TOOLS,
+            _spool.claim(nonce),
+            _spool.arrived(nonce) if source.staged else "",
             _HAS_GZIP if source.packed else "",
             _ACCOUNT,
             f"set -- {' '.join(shlex.quote(word) for word in command.argv)}\n",
@@ -296,7 +315,7 @@ def _run(command: Command, source: Input) -> str:
     answer = command.answer
     exact = command.tells_signals and answer is None
     check = _check(command) if exact else ""
-    output = '>>"$t.o" 2>>"$t.e"'
+    output = ">&4 2>&5 4>&- 5>&- 6>&-"
     child = f'trap - PIPE; {_ENVIRONMENT}{check}{_exports(command)}exec "$@"'
     if exact and source.redirection is not None:
         return _RUN_AND_TELL.format(child=f"exec {source.redirection} {output}; {child}")
@@ -324,43 +343,34 @@ def kill(process_group: int, nonce: str, age: int = 0) -> str:
 
     :param age: how many seconds ago it was started. In a guest that is not up for that long its number is somebody else's.
     """
-    return f"{_spool(nonce)}{_group(process_group, age)}{_KILL}{_remove('ikdoerx')}"
+    return f"{_spool.find(nonce)}{_group(process_group, age)}{_processes.end()}{clean_up(nonce)}"
 
 
 def discard(nonce: str) -> str:
     """Removes input that was staged and not used. Where nobody heard how that ended, it may have just begun."""
-    whole = 'c=0; until [ -e "$t.k" ] || [ $c = 20 ]; do c=$((c+1)); sleep 0.1; done\n'
-    return f"{_spool(nonce)}{whole}{_remove('ik')}"
+    whole = 'c=0; until [ -n "$j" ] || [ $c = 20 ]; do c=$((c+1)); sleep 0.1; look; done\n'
+    return f"{_spool.find(nonce)}{whole}{_spool.remove(nonce, _spool.INPUT)}"
 
 
 def sizes(nonce: str) -> str:
     """Prints how long the output is that was left since it is long."""
-    return f'{_spool(nonce)}for f in "$t.o" "$t.e"; do if [ -e "$f" ]; then wc -c <"$f"; else echo 0; fi; done'
+    each = 'for f in "$t.o" "$t.e"; do if [ -e "$f" ]; then wc -c <"$f"; else echo 0; fi; done'
+    return f"refuse() {{ :; }}\n{_TOOLS}{_spool.find(nonce)}{each}"
 
 
 def clean_up(nonce: str) -> str:
     """Removes it, and what else was kept."""
-    return f"{_spool(nonce)}{_remove('ikdoerx')}"
+    return _spool.remove(nonce, _FILES)
 
 
 def _group(process: int, age: int) -> str:
     """The process of the shell around the command, or none in a guest that was started anew. Its own file knows; where that has
     nothing, since the disk was full, the guest's uptime tells, which stands still while the domain is paused.
     """
-    return f"""y= v=; read -r v 2>/dev/null <{_BOOT}; read -r y G b x 2>/dev/null <"$t.r"
+    return f"""y= v=; read -r v 2>/dev/null <{_spool.BOOT}; read -r y G b x 2>/dev/null <"$t.r"
 case $y in
   began) [ "$b" = "$v" ] || G= ;;
   ended) G= ;;
   *) G={process or ""}; read -r u r 2>/dev/null </proc/uptime && [ "${{u%%.*}}" -lt {age} ] && G= ;;
 esac
 """
-
-
-def _spool(nonce: str) -> str:
-    """Where no other user can exchange what is there: in root's directories that have the sticky bit, or are root's alone."""
-    own = '[ -O "$d" ] && { [ -k "$d" ] || [ "$d" = /run ]; }'
-    return f'for d in /var/tmp /tmp /run; do [ -d "$d" ] && [ -w "$d" ] && {own} && break; done; t=$d/.virtops-{nonce}\n'
-
-
-def _remove(endings: str) -> str:
-    return "rm -f " + " ".join(f'"$t.{ending}"' for ending in endings)

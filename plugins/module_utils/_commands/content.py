@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import re
 import typing as t
 
 from .. import _untrusted
@@ -21,6 +22,7 @@ from .._errors import (
     GuestAgentError,
     InvalidInput,
     LaneFailed,
+    NoSpace,
     ProtocolError,
     StillInFlight,
     UnknownOutcome,
@@ -44,6 +46,11 @@ _AFTER_SILENCE: t.Final = 2
 
 #: The agent's own lane goes on where the other one cannot.
 _LANE_TROUBLES: t.Final = (LaneFailed, AgentUnavailable, UnknownOutcome)
+
+#: What the agent says, in the words of the C library, which it does not translate; and what it says when it cannot note in its own
+#: directory that it is going to open a file.
+_NO_SPACE: t.Final = re.compile("No space left on device|Disk quota exceeded")
+_NO_STATE: t.Final = "failed to commit persistent state to disk"
 
 Sink = t.Callable[[bytes], object]
 Progress = t.Callable[[int], object]
@@ -79,7 +86,7 @@ class AgentLane:
 
     def write(self, path: str, source: t.BinaryIO, size: int, progress: Progress) -> None:
         start, offset, safe = source.tell(), 0, 0
-        with self._opened(path, "r+") as file:
+        with _room(path), self._opened(path, "r+") as file:
             while offset < size:
                 data = _piece(source, size, offset)
                 try:
@@ -96,7 +103,7 @@ class AgentLane:
                     offset = safe
 
     def read(self, path: str, size: int, sink: Sink, offset: int = 0) -> None:
-        with self._opened(path, "r") as file:
+        with _room(path), self._opened(path, "r") as file:
             if offset:
                 file.seek(offset)
             end = offset + size
@@ -110,6 +117,21 @@ class AgentLane:
 
     def _opened(self, path: str, mode: str) -> t.ContextManager[_File]:
         return _opened(self._agent, path, mode, self._patience, self._clock)
+
+
+@contextlib.contextmanager
+def _room(path: str) -> t.Iterator[None]:
+    """Says so where there is none."""
+    try:
+        yield
+    except CommandFailed as error:
+        if _NO_SPACE.search(error.detail):
+            detail = f"no space in {_untrusted.clean(path.rpartition('/')[0] or '/', 255)}"
+        elif _NO_STATE in error.detail:
+            detail = "no space where the agent keeps its state (/run or /var/lib/qemu-ga, as its service says): it opens no file"
+        else:
+            raise
+        raise NoSpace(detail, domain=error.domain, command=error.command) from error
 
 
 def ignore(_count: int) -> None:

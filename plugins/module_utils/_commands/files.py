@@ -183,15 +183,21 @@ def push(
         answer = shell.execute(agent, command._replace(stdin=source.read()), content.seconds, lane).stdout
         progress(content.size)
         return _installed(agent, answer, where.path)
-    packs = lane.name == "agent" and _shrinks(source)
+    packs = lane.name == "agent" and shell.PACKER not in agent.missing and _shrinks(source)
     if where.user == "root" and not packs:
         try:
             return _push_in_place(agent, content, where._replace(own=True), attributes, backup, lane, progress)
         except FileFailed as error:
             if error.reason != "shared" or where.own:
                 raise
+    start = source.tell()
     staged = _stage(agent, lane, content, packs, progress)
-    answer = shell.execute(agent, command, content.seconds, staged=staged).stdout
+    try:
+        answer = shell.execute(agent, command, content.seconds, staged=staged).stdout
+    except shell.Unpackable:
+        source.seek(start)
+        staged = _stage(agent, lane, content, False, ignore)
+        answer = shell.execute(agent, command, content.seconds, staged=staged).stdout
     return _installed(agent, answer, where.path)
 
 

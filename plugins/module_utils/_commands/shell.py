@@ -31,16 +31,15 @@ from .._errors import (
     GuestAgentError,
     InvalidInput,
     OutputTooLong,
-    ProtocolError,
     UnknownOutcome,
-    WaitTimeout,
 )
 from .._protocol import REQUEST_MAX
-from . import _login_shell, _report, exec as _exec, passing
+from . import _login_shell, _refusals, _report, _scripts, _spool, exec as _exec, passing
 from ._login_shell import Answer, Command, Input
+from ._refusals import PACKER, Unpackable
 from .content import AgentLane, Lane, Progress, Sink, ignore
 
-__all__ = ("Answer", "Command", "CommandTimeout", "Result", "Staged", "execute", "stage")
+__all__ = ("PACKER", "Answer", "Command", "CommandTimeout", "Result", "Staged", "Unpackable", "execute", "stage")
 
 #: A command without a deadline of its own: a day.
 TIMEOUT: t.Final = 24 * 3600.0
@@ -53,8 +52,6 @@ _ROOM_MIN: t.Final = 8 * 1024
 _UNREAD_MAX: t.Final = 60 * 1024
 #: More output of one stream than the controller should hold in memory.
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
-#: For scripts of ours that have nothing to wait for.
-_SHORT: t.Final = 30.0
 #: How long it is tried to end what cannot be reached: the user who asks for that waits.
 _KILL_SECONDS: t.Final = 5.0
 _NAME: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -107,15 +104,33 @@ def execute(
     check(command)
     deadline = Deadline(timeout, clock)
     lane = lane or AgentLane(agent)
-    run = _Run(agent, command, staged, clock)
+    pace = _Pace(expected, first, patience)
+    try:
+        return _execute(agent, _Run(agent, command, staged, clock), deadline, lane, pace, sink)
+    except Unpackable:
+        if staged is not None:
+            raise
+    # It has not run, and is not packed again.
+    return _execute(agent, _Run(agent, command, staged, clock), deadline, lane, pace, sink)
+
+
+class _Pace(t.NamedTuple):
+    expected: float
+    first: float
+    patience: float
+
+
+def _execute(agent: GuestAgent, run: _Run, deadline: Deadline, lane: Lane, pace: _Pace, sink: Sink | None) -> Result:
+    command = run.command
     try:
         run.start(lane)
-        ended = run.wait(deadline, expected, first, patience)
+        ended = run.wait(deadline, *pace)
         if ended is None:
-            raise CommandTimeout(f"{command.argv[0]} did not end within {timeout:g} s, and was killed", domain=agent.name)
+            detail = f"{command.argv[0]} did not end within {deadline.seconds:g} s, and was killed"
+            raise CommandTimeout(detail, domain=agent.name)
     except BaseException as error:
         if not run.goes_on:
-            agent.await_return(error, clock)
+            agent.await_return(error, run.clock)
             run.kill()  # costs nothing where it is the agent that went silent
         raise
     return _result(agent, lane, run.nonce, ended, command.tells_signals and command.answer is None, sink)
@@ -125,13 +140,11 @@ def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress
     """Bring the next ``size`` bytes of ``source`` into a private file of the guest, for ``execute`` to use up."""
     nonce = secrets.token_hex(16)
     try:
-        path = _staged_path(agent, nonce, _run_script(agent, _login_shell.stage(nonce)))
-        lane.write(path, source, size, progress)
+        return Staged(nonce, _scripts.stored(agent, lane, nonce, source, size, progress))
     except BaseException as error:
         agent.await_return(error)
-        _remove(agent, _login_shell.discard(nonce))
+        _scripts.remove(agent, _login_shell.discard(nonce))
         raise
-    return Staged(nonce, path)
 
 
 class _Run:
@@ -139,7 +152,7 @@ class _Run:
 
     def __init__(self, agent: GuestAgent, command: Command, staged: Staged | None, clock: Clock) -> None:
         self._agent = agent
-        self._command = command
+        self.command = command
         self._staged = staged
         self.nonce = staged.nonce if staged else secrets.token_hex(16)
         self._exact = command.tells_signals and command.answer is None
@@ -147,7 +160,7 @@ class _Run:
         #: the process of the shell around the command, and that which is asked for its end
         self._group = 0
         self._pid: int | None = None
-        self._clock = clock
+        self.clock = clock
         self._since = clock.monotonic()
         #: why it is not known whether it was started
         self._unheard: UnknownOutcome | None = None
@@ -158,12 +171,12 @@ class _Run:
         if self._staged is not None:
             self._begin(Input(staged=True, packed=self._staged.packed))
             return
-        data = self._command.stdin
-        longest = _login_shell.surround(self.nonce, self._command, Input(staged=True, inline=True, packed=True))
+        data = self.command.stdin
+        longest = _login_shell.surround(self.nonce, self.command, Input(staged=True, inline=True, packed=True))
         room = min(_UNREAD_MAX, _room(longest))
         if len(data) <= room:
             self._begin(Input(inline=bool(data)), data)
-        elif self._exact:
+        elif self._exact or PACKER in self._agent.missing:
             self._stage(data, lane)
             self._begin(Input(staged=True))
         else:
@@ -182,16 +195,26 @@ class _Run:
                 break
             deadline.sleep(pause)
         if ended is not None and self._feeder is not None:
-            with contextlib.suppress(GuestAgentError):
-                _exec.status(self._agent, self._feeder)
+            self._ask_feeder()
         return ended
+
+    def _ask_feeder(self) -> None:
+        """
+        :raise NoSpace: the input could not be kept.
+        """
+        fed = None
+        with contextlib.suppress(GuestAgentError):
+            fed = _exec.status(self._agent, self._feeder or 0)
+        said = fed.stdout.decode("utf-8", "replace").split() if fed is not None else []
+        if said[:3] == [self.nonce, "refused", "space"]:
+            raise _refusals.no_space(self._agent, said[3:])
 
     def kill(self) -> None:
         """End the command's processes, remove its files, and let the agent forget it."""
         script = _login_shell.kill(self._group, self.nonce, self._age())
         if self._agent.silence is None:
             with contextlib.suppress(GuestAgentError):
-                passing.through(self._agent, lambda: _run_script(self._agent, script), Deadline(_KILL_SECONDS, self._clock))
+                passing.through(self._agent, lambda: _scripts.run(self._agent, script), Deadline(_KILL_SECONDS, self.clock))
         for pid in {self._group or None, self._pid, self._feeder} - {None}:
             with contextlib.suppress(GuestAgentError):
                 _exec.wait(self._agent, t.cast(int, pid), Deadline(2.0))
@@ -199,7 +222,7 @@ class _Run:
     def _look(self, deadline: Deadline, patience: float) -> _exec.ExecResult | None:
         """How it ended; None while it runs."""
         try:
-            ended = passing.through(self._agent, self._ask, deadline, patience, self._clock)
+            ended = passing.through(self._agent, self._ask, deadline, patience, self.clock)
         except GuestAgentError:
             self.goes_on = not deadline.expired()
             raise
@@ -208,7 +231,7 @@ class _Run:
         if self._unheard is not None:
             raise self._unheard
         self.goes_on = True
-        _remove(self._agent, _login_shell.clean_up(self.nonce))
+        _scripts.remove(self._agent, _login_shell.clean_up(self.nonce))
         detail = "the agent was restarted while the command ran, and how it ended is unknown"
         raise AgentDisappeared(detail, domain=self._agent.name, command="guest-exec-status")
 
@@ -216,16 +239,16 @@ class _Run:
         if self._pid is not None:
             with contextlib.suppress(_exec.ProcessForgotten):
                 return _exec.status(self._agent, self._pid)
-        self._pid = _start(self._agent, _login_shell.await_end(self._group, self.nonce, self._age()))
+        self._pid = _scripts.start(self._agent, _login_shell.await_end(self._group, self.nonce, self._age()))
         return None
 
     def _age(self) -> int:
-        return int(self._clock.monotonic() - self._since)
+        return int(self.clock.monotonic() - self._since)
 
     def _begin(self, source: Input, stdin: bytes = b"") -> None:
         silence = self._agent.silence
         try:
-            self._pid = self._group = _start(self._agent, _login_shell.surround(self.nonce, self._command, source), stdin)
+            self._pid = self._group = _scripts.start(self._agent, _login_shell.surround(self.nonce, self.command, source), stdin)
         except UnknownOutcome as error:
             if error is silence:  # nothing was sent
                 raise
@@ -233,12 +256,11 @@ class _Run:
 
     def _stage(self, data: bytes, lane: Lane) -> None:
         """``data`` into the file that the command reads first. One request, which nothing waits for, where it fits."""
-        script = _login_shell.stage(self.nonce)
+        script = _spool.store(self.nonce, len(data))
         if len(data) <= _room(script):
-            self._feeder = _start(self._agent, script, data)
-            return
-        path = _staged_path(self._agent, self.nonce, _run_script(self._agent, script))
-        lane.write(path, io.BytesIO(data), len(data), ignore)
+            self._feeder = _scripts.start(self._agent, script, data)
+        else:
+            _scripts.stored(self._agent, lane, self.nonce, io.BytesIO(data), len(data), ignore)
 
 
 def check(command: Command) -> None:
@@ -268,36 +290,6 @@ def _room(script: str) -> int:
     return left if left >= _ROOM_MIN else 0
 
 
-def _start(agent: GuestAgent, script: str, stdin: bytes = b"") -> int:
-    argv = (_login_shell.PROGRAM, *_login_shell.ARGUMENTS)
-    return _exec.start(agent, argv, {"VIRTOPS": script, "PATH": _login_shell.PATH}, stdin)
-
-
-def _run_script(agent: GuestAgent, script: str) -> _exec.ExecResult:
-    ended = _exec.wait(agent, _start(agent, script), Deadline(_SHORT))
-    if ended is None:
-        raise WaitTimeout(f"a script of a few lines did not end within {_SHORT:g} s", domain=agent.name, command="guest-exec")
-    return ended
-
-
-def _staged_path(agent: GuestAgent, nonce: str, ended: _exec.ExecResult) -> str:
-    path = ended.stdout.decode("utf-8", "replace").strip()
-    return _spooled(agent, nonce, path[:-2] if path.endswith(".i") else "") + ".i"
-
-
-def _remove(agent: GuestAgent, script: str) -> None:
-    with contextlib.suppress(GuestAgentError):
-        _run_script(agent, script)
-
-
-def _spooled(agent: GuestAgent, nonce: str, path: str) -> str:
-    """A name of ours, as the guest gives it: the agent is root, and reads and writes what it is told to."""
-    if path not in [f"{directory}/.virtops-{nonce}" for directory in ("/var/tmp", "/tmp", "/run")]:
-        detail = "no directory of the guest (/var/tmp, /tmp, /run) takes a temporary file"
-        raise CommandFailed(detail, domain=agent.name, command="guest-exec")
-    return path
-
-
 def _result(
     agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult, tells_signals: bool, sink: Sink | None = None
 ) -> Result:
@@ -305,40 +297,42 @@ def _result(
     word, rest, said, stderr = _report.read(nonce, ended.stderr)
     kept = "0"
     if word == "refused":
-        reason = _login_shell.REFUSALS.get(" ".join(rest), "no reason given")
-        raise CommandFailed(reason, domain=agent.name, command="guest-exec")
-    if word == "ended" and len(rest) == 5 and _RC.fullmatch(rest[0]):
-        code, place, before, after, kept = rest
+        raise _refusals.refusal(agent, rest)
+    if word == "ended" and len(rest) == 6 and _RC.fullmatch(rest[0]):
+        code, place, before, after, whole, kept = rest
         signal = int(code) - 128 if tells_signals and int(code) > 128 and _report.tells_a_signal(said) else None
         result = Result(int(code), signal, ended.stdout, stderr, _report.seconds(before, after))
     elif not word and ended.signal is not None:  # it has taken the shell with it
-        place, result = _collected(agent, nonce, ended.signal)
+        place, whole, result = _collected(agent, nonce, ended.signal)
     else:
         detail = f"the shell that starts commands failed: {_untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
         raise CommandFailed(detail, domain=agent.name, command="guest-exec")
+    if whole != "0":
+        _scripts.remove(agent, _login_shell.clean_up(nonce))
+        raise _refusals.cut(agent, place, result.rc)
     if max(len(result.stdout), len(result.stderr)) >= _login_shell.INLINE_OUTPUT:
-        return _completed(agent, lane, nonce, _spooled(agent, nonce, place), result, sink)
+        return _completed(agent, lane, nonce, _scripts.spooled(agent, nonce, place), result, sink)
     if kept == "1":
-        _remove(agent, _login_shell.clean_up(nonce))
+        _scripts.remove(agent, _login_shell.clean_up(nonce))
     if sink is not None:
         sink(result.stdout)
         return result._replace(stdout=b"")
     return result
 
 
-def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[str, Result]:
-    """The place of the files, and what is there."""
+def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[str, str, Result]:
+    """The place of the files, whether they have all, and what is there."""
     try:
-        found = _run_script(agent, _login_shell.collect(nonce))
+        found = _scripts.run(agent, _login_shell.collect(nonce))
     except BaseException:
-        _remove(agent, _login_shell.clean_up(nonce))
+        _scripts.remove(agent, _login_shell.clean_up(nonce))
         raise
     last, collected, _said, stderr = _report.read(nonce, found.stderr)
-    if last != "collected" or len(collected) != 2:
-        raise _unreadable(agent, "the output of a command")
+    if last != "collected" or len(collected) != 3:
+        raise _refusals.unreadable(agent, "the output of a command")
     if signal > 127:
-        raise _unreadable(agent, "the end of a command")
-    return collected[0], Result(128 + signal, signal, found.stdout, stderr)
+        raise _refusals.unreadable(agent, "the end of a command")
+    return collected[0], collected[2], Result(128 + signal, signal, found.stdout, stderr)
 
 
 def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result, sink: Sink | None) -> Result:
@@ -347,18 +341,14 @@ def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Re
         stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0], sink)
         return result._replace(stdout=stdout, stderr=_whole(agent, lane, f"{place}.e", result.stderr, sizes[1]))
     finally:
-        _remove(agent, _login_shell.clean_up(nonce))
-
-
-def _unreadable(agent: GuestAgent, what: str) -> ProtocolError:
-    return ProtocolError(f"what the guest says about {what} is not readable", domain=agent.name, command="guest-exec-status")
+        _scripts.remove(agent, _login_shell.clean_up(nonce))
 
 
 def _sizes(agent: GuestAgent, nonce: str) -> list[int]:
-    found = passing.through(agent, lambda: _run_script(agent, _login_shell.sizes(nonce)), Deadline(passing.PATIENCE))
+    found = passing.through(agent, lambda: _scripts.run(agent, _login_shell.sizes(nonce)), Deadline(passing.PATIENCE))
     words = found.stdout.split()
     if len(words) != 2 or not all(re.fullmatch(b"[0-9]{1,15}", word) for word in words):
-        raise _unreadable(agent, "the size of a command's output")
+        raise _refusals.unreadable(agent, "the size of a command's output")
     return [int(word) for word in words]
 
 

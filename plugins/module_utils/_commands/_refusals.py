@@ -1,0 +1,52 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Why a command was not run in the guest, and why what it printed cannot be used."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .. import _untrusted
+from .._client import GuestAgent
+from .._errors import CommandFailed, NoSpace, OutputCut, ProgramMissing, ProtocolError
+from . import _login_shell, _spool
+
+PACKER: t.Final = "gzip"
+_PROGRAM: t.Final = re.compile("[a-z]{1,16}")
+
+
+class Unpackable(ProgramMissing):
+    """The guest cannot unpack what is sent to it; the command has not run."""
+
+
+def no_space(agent: GuestAgent, places: t.Iterable[str]) -> NoSpace:
+    detail = f"no space in the guest for a command's input and output: {_spool.explained(places) or 'no reason given'}"
+    return NoSpace(detail, domain=agent.name, command="guest-exec")
+
+
+def refusal(agent: GuestAgent, words: t.Sequence[str]) -> CommandFailed:
+    """Why the command was not run."""
+    word, *rest = words or [""]
+    if word == "space":
+        return no_space(agent, rest)
+    if word == "missing" and len(rest) == 1 and _PROGRAM.fullmatch(rest[0]):
+        agent.missing.add(rest[0])
+        kind = Unpackable if rest[0] == PACKER else ProgramMissing
+        hint = f"install it, or link it into a directory of {_login_shell.PATH}"
+        return kind(f"the guest has no {rest[0]}, which commands need", domain=agent.name, command="guest-exec", hint=hint)
+    reason = _login_shell.REFUSALS.get(" ".join(words), "no reason given")
+    return CommandFailed(reason, domain=agent.name, command="guest-exec")
+
+
+def cut(agent: GuestAgent, place: str, rc: int) -> OutputCut:
+    """What was printed is not all there."""
+    where = _untrusted.clean(place.rpartition("/")[0], 64)
+    detail = f"the command ended with exit code {rc}, but what it printed is not whole: no space in {where}, or removed there"
+    return OutputCut(detail, rc=rc, domain=agent.name, command="guest-exec")
+
+
+def unreadable(agent: GuestAgent, what: str) -> ProtocolError:
+    return ProtocolError(f"what the guest says about {what} is not readable", domain=agent.name, command="guest-exec-status")

@@ -1,0 +1,80 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Our own scripts, run in the guest by the agent's user, and the private files that they make there."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+
+from .._client import GuestAgent
+from .._deadline import Deadline
+from .._errors import CommandFailed, GuestAgentError, NoSpace, WaitTimeout
+from . import _login_shell, _refusals, _spool, exec as _exec
+from .content import Lane, Progress
+
+#: For those that have nothing to wait for.
+_SHORT: t.Final = 30.0
+_NO_PROGRAM: t.Final = re.compile(f"{_login_shell.PROGRAM}.*No such file or directory")
+
+
+def start(agent: GuestAgent, script: str, stdin: bytes = b"") -> int:
+    env = {"VIRTOPS": script, "PATH": _login_shell.TOOLS_PATH}
+    if _login_shell.PROGRAM not in agent.missing:
+        try:
+            return _exec.start(agent, (_login_shell.PROGRAM, *_login_shell.ARGUMENTS), env, stdin)
+        except CommandFailed as error:
+            if not _NO_PROGRAM.search(error.detail):
+                raise
+            agent.missing.add(_login_shell.PROGRAM)
+    return _exec.start(agent, _login_shell.WITHOUT_PROGRAM, env, stdin)
+
+
+def run(agent: GuestAgent, script: str) -> _exec.ExecResult:
+    ended = _exec.wait(agent, start(agent, script), Deadline(_SHORT))
+    if ended is None:
+        raise WaitTimeout(f"a script of a few lines did not end within {_SHORT:g} s", domain=agent.name, command="guest-exec")
+    return ended
+
+
+def remove(agent: GuestAgent, script: str) -> None:
+    with contextlib.suppress(GuestAgentError):
+        run(agent, script)
+
+
+def spooled(agent: GuestAgent, nonce: str, path: str) -> str:
+    """A name of ours, as the guest gives it: the agent is root, and reads and writes what it is told to."""
+    if path not in _spool.stems(nonce):
+        raise _refusals.unreadable(agent, "the place of a command's files")
+    return path
+
+
+def stored(agent: GuestAgent, lane: Lane, nonce: str, source: t.BinaryIO, size: int, progress: Progress) -> str:
+    """The path of the file; a directory that is full is left for the next one."""
+    start, moved = source.tell(), 0
+    full: list[str] = []
+
+    def count(written: int) -> None:
+        nonlocal moved
+        moved += written
+        progress(written)
+
+    while True:
+        stored = run(agent, _spool.store(nonce, size, full)).stdout.decode("utf-8", "replace").strip()
+        if stored.startswith(f"{nonce} refused space"):
+            raise _refusals.no_space(agent, [*(f"{place}:full" for place in full), *stored.split(" ")[3:]])
+        path = spooled(agent, nonce, stored[:-2] if stored.endswith(".i") else "") + ".i"
+        try:
+            lane.write(path, source, size, count)
+            return path
+        except NoSpace as error:
+            if error.command == "guest-file-open":
+                raise  # it is the agent's own directory
+        run(agent, _login_shell.discard(nonce))
+        full.append(path.rpartition("/")[0])
+        progress(-moved)
+        moved = 0
+        source.seek(start)

@@ -1,0 +1,169 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The private files of a command in the guest: which directory takes them, and whether they took all. POSIX sh. Pure.
+
+A directory that says it can be written to says little: root may write everywhere, but not to a file system that is read-only or
+full. So a place is tried by writing, and the next one is tried where that fails.
+
+A command whose output meets a full file system may end as if nothing were wrong, and there may be space again by then. So it
+prints into pipes, and what fills the files from these tells whether all went there. Of a command that leaves children in the
+background the pipes do not end; what it had printed itself is in the files long before a second has passed.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+#: Tried in this order.
+PLACES: t.Final = ("/var/tmp", "/tmp", "/run")
+#: Another one with each boot.
+BOOT: t.Final = "/proc/sys/kernel/random/boot_id"
+#: Of the files: output and errors, the pipes to them and that of what became of them, and how the command ended.
+OUTPUT: t.Final = "oepqsr"
+#: Staged input, and that it is whole.
+INPUT: t.Final = "ik"
+#: A file system with less than this is full.
+_ROOM: t.Final = 64 * 1024
+#: Of input so much is tried beforehand.
+_TRIED_MAX: t.Final = 1024 * 1024
+#: No other user can exchange what is there: it is root's, and has the sticky bit or is root's alone.
+_SAFE: t.Final = '[ -O "$d" ] && { [ -k "$d" ] || [ "$d" = /run ]; }'
+#: What the scripts say of a place, and what it means.
+_WORDS: t.Final = {
+    "missing": "does not exist",
+    "shared": "is open to other users",
+    "closed": "takes no file (it is read-only, or has no inode left)",
+    "full": "is full",
+}
+#: Signals to the group of the command do not end what keeps its output. By exec, for a shell keeps what it is to restore open.
+_KEEP: t.Final = """
+keep() {
+  exec <&$2 4>&- 5>&- 7<&- 8<&- >/dev/null 2>&1
+  trap '' TERM HUP INT QUIT
+  if cat >>"$t.$1"; then echo whole >&6; else cat >/dev/null; echo cut >&6; fi
+}
+exec 4<>"$t.p" 5<>"$t.q" 6<>"$t.s"; exec 7<"$t.p" 8<"$t.q"; exec 4>"$t.p" 5>"$t.q"
+( ( keep o 7 ) & ( keep e 8 ) & )
+exec 7<&- 8<&-
+"""
+_KEPT: t.Final = """
+exec 4>&- 5>&-
+( ( exec </dev/null >/dev/null 2>&1; sleep 1; echo late >&6 ) & )
+f=0 c=0
+while [ $c -lt 2 ] && read -r y <&6; do
+  case $y in cut) f=1 ;; late) break ;; esac
+  c=$((c+1))
+done
+exec 6<&-
+[ -e "$t.o" ] && [ -e "$t.e" ] || f=2
+"""
+
+
+def claim(nonce: str) -> str:
+    """The stem of the files in $t, in the first place that takes them. That of the end has room for it from the beginning."""
+    pipes = 'mkfifo "$t.p" "$t.q" "$t.s"'
+    began = f"""printf 'began %-58s\\n' "$$ $b" >"$t.r" && {pipes}"""
+    return f"""b=; read -r b 2>/dev/null <{BOOT}
+{_first_that_takes(nonce, "oe", _ROOM, began, PLACES)}
+[ -n "$t" ] || refuse space $w
+"""
+
+
+def keep() -> str:
+    """From here on what is printed to 4 and 5 goes to the files of output and errors."""
+    return _KEEP
+
+
+def kept() -> str:
+    """After the end of the command: in $f 0 where the files have all of it, 1 where the place was full, 2 where they are gone."""
+    return _KEPT
+
+
+def look_for_space() -> str:
+    """The same, of a command that has taken with it what could tell: by what is there now."""
+    return f"""
+n=; until m=$(cat "$t.o" "$t.e" | wc -c); [ "$m" = "$n" ]; do n=$m; nap; done
+f=0; {{ {_fill(_ROOM)} >"$t.x"; }} 2>/dev/null || f=1
+"""
+
+
+def store(nonce: str, size: int, skip: t.Collection[str] = ()) -> str:
+    """Keeps stdin in the first place that has room for ``size`` bytes, and prints the file's name; or why there is none."""
+    places = [place for place in PLACES if place not in skip]
+    return f"""{_first_that_takes(nonce, "i", max(1, min(size, _TRIED_MAX)), ":", places)}
+if [ -n "$t" ] && {{ cat >"$t.i" && printf '' >"$t.k"; }} 2>/dev/null; then echo "$t.i"
+else cat >/dev/null; [ -z "$t" ] || w="$w $d:full"; echo "{nonce} refused space$w"; {remove(nonce, INPUT)}; fi"""
+
+
+def arrived(nonce: str) -> str:
+    """Waits for what ``store`` keeps, and has its stem in $j."""
+    return f"""
+c=0 j=
+until [ -n "$j" ]; do
+  for d in {" ".join(PLACES)}; do {_is_ours(f"$d/.virtops-{nonce}.k")} && j=$d/.virtops-{nonce}; done
+  c=$((c+1)); [ $c -lt 200 ] || refuse stdin
+  [ -n "$j" ] || nap
+done
+"""
+
+
+def find(nonce: str) -> str:
+    """``look`` has the stem of what ``claim`` made in $t, and of what ``store`` made in $j; "" for nothing."""
+    return f"""
+look() {{
+  t= j=
+  for d in {" ".join(PLACES)}; do
+    {{ {_is_ours(f"$d/.virtops-{nonce}.o")} || {_is_ours(f"$d/.virtops-{nonce}.r")}; }} && t=$d/.virtops-{nonce}
+    {_is_ours(f"$d/.virtops-{nonce}.k")} && j=$d/.virtops-{nonce}
+  done
+}}
+look
+"""
+
+
+def remove(nonce: str, endings: str) -> str:
+    """The files, wherever they are."""
+    return "rm -f " + " ".join(f"{stem}.{ending}" for stem in stems(nonce) for ending in endings)
+
+
+def stems(nonce: str) -> list[str]:
+    return [f"{place}/.virtops-{nonce}" for place in PLACES]
+
+
+def explained(words: t.Iterable[str]) -> str:
+    """What a script says of the places, such as ``/tmp:full``."""
+    said = []
+    for word in words:
+        place, _colon, why = word.partition(":")
+        if place in PLACES and why in _WORDS:
+            said.append(f"{place} {_WORDS[why]}")
+    return ", ".join(said)
+
+
+def _is_ours(path: str) -> str:
+    return f'{{ [ -O "{path}" ] && [ ! -L "{path}" ]; }}'
+
+
+def _fill(count: int) -> str:
+    return f"printf '%0{count}d' 0"
+
+
+def _first_that_takes(nonce: str, endings: str, count: int, more: str, places: t.Sequence[str]) -> str:
+    """$t is empty where none does; $w says why, for each that does not."""
+    files = [f'"$t.{ending}"' for ending in endings]
+    create = " && ".join(f"printf '' >{file}" for file in files)
+    made = " ".join(f'"$t.{ending}"' for ending in (OUTPUT if "o" in endings else INPUT))
+    return f"""umask 077; set -C; w= t=
+for d in {" ".join(places)}; do
+  t=$d/.virtops-{nonce}
+  if [ ! -d "$d" ]; then w="$w $d:missing"
+  elif ! {{ {_SAFE}; }}; then w="$w $d:shared"
+  elif ! {{ {create}; }} 2>/dev/null; then w="$w $d:closed"
+  elif ! {{ {_fill(count)} >|{files[0]}; }} 2>/dev/null; then w="$w $d:full"
+  elif ! {{ printf '' >|{files[0]} && {more}; }} 2>/dev/null; then w="$w $d:closed"
+  else break; fi
+  rm -f {made} 2>/dev/null; t=
+done
+set +C"""
