@@ -23,9 +23,9 @@ from ._deadline import Deadline
 from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
 from ._hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
 from ._lanes import LANES_PER_CONNECTION
+from ._libvirt_transport import LibvirtTransport
 from ._own_addresses import OwnAddresses
 from ._plan import Gathered, Plan
-from ._transport import LibvirtTransport
 
 #: Of domains in one sentence.
 _NAMED_MAX: t.Final = 5

@@ -13,7 +13,7 @@ from . import _domain_xml, _preflight
 from ._client import GuestAgent
 from ._errors import CommandBlocked, CommandUnknown
 from ._hypervisor import Connection, Domain, connect
-from ._transport import LibvirtTransport
+from ._libvirt_transport import LibvirtTransport
 
 #: What a connection to a hypervisor, and each request that needs no agent, may take.
 LIBVIRT_SECONDS: t.Final = 20.0

@@ -17,7 +17,8 @@ from ._commands.content import AgentLane, Lane, Preferred
 from ._errors import CommandRefused, GuestAgentError, InvalidInput
 from ._guest import LIBVIRT_SECONDS
 from ._hypervisor import Domain, connect
-from ._transport import ChannelTransport, LibvirtTransport, UnixSocketTransport
+from ._libvirt_transport import ChannelTransport, LibvirtTransport
+from ._transport import UnixSocketTransport
 
 
 class Target(t.NamedTuple):

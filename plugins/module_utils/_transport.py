@@ -12,13 +12,9 @@ import secrets
 import socket
 import typing as t
 
-from . import _domain_xml
 from ._deadline import Deadline
-from ._errors import AgentDisappeared, AgentDisconnected, AgentTimeout, InvalidInput, ProtocolError
+from ._errors import AgentDisappeared, AgentDisconnected, AgentTimeout, ProtocolError
 from ._protocol import REPLY_MAX, Request
-
-if t.TYPE_CHECKING:
-    from ._hypervisor import Domain
 
 #: Sent by the agent before the reply to guest-sync-delimited, and to the agent to end whatever half a request it holds.
 _SENTINEL: t.Final = b"\xff"
@@ -46,25 +42,6 @@ class Transport(t.Protocol):
         :raise DomainNotFound: the domain went with it.
         :raise DomainOff: there is no way any more.
         """
-
-
-class LibvirtTransport:
-    """libvirt's own link to the agent (virDomainQemuAgentCommand); it taints the domain ``custom-ga-command`` once a run."""
-
-    def __init__(self, domain: Domain, patience: float = 0.0) -> None:
-        """``patience``: how much longer than its time a reply is waited for, where it must be known what became of a command."""
-        self._domain = domain
-        self._patience = patience
-
-    @property
-    def name(self) -> str:
-        return self._domain.name
-
-    def exchange(self, request: Request, seconds: int) -> str:
-        return self._domain.agent_command(request.command, request.text, seconds, self._patience)
-
-    def renew(self, seconds: float) -> None:
-        self._domain.renew(seconds)
 
 
 class Link(t.Protocol):
@@ -156,28 +133,6 @@ class UnixSocketTransport(LinkTransport):
     def __init__(self, path: str, name: str = "") -> None:
         """``name``: what errors call the guest, if not the path."""
         super().__init__(name or path, lambda deadline: _SocketLink(path, name or path, deadline))
-
-
-class ChannelTransport(LinkTransport):
-    """An agent on a virtio channel that libvirt leaves alone, such as org.qemu.guest_agent.1, through libvirt."""
-
-    def __init__(self, domain: Domain, channel: str) -> None:
-        super().__init__(domain.name, lambda _deadline: _open_channel(domain, channel))
-        self._domain = domain
-
-    def renew(self, seconds: float) -> None:
-        self.close()
-        self._domain.renew(seconds)
-
-
-def _open_channel(domain: Domain, channel: str) -> Link:
-    if channel == _domain_xml.AGENT_CHANNEL:
-        detail = f"libvirt itself holds the channel {channel}, and nobody else is heard there"
-        raise InvalidInput(detail, domain=domain.name, hint="use the transport libvirt, or another channel")
-    if _domain_xml.channels(domain.xml()).get(channel) == "disconnected":
-        hint = f"start another qemu-ga in the guest, on /dev/virtio-ports/{channel}"
-        raise AgentDisconnected(f"no agent listens on the channel {channel}", domain=domain.name, hint=hint)
-    return domain.open_channel(channel)
 
 
 class _SocketLink:

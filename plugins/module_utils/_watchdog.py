@@ -47,7 +47,7 @@ from ._errors import (
 )
 from ._guarded_freeze import LATE_SECONDS, GuardedFreeze, Sent, Wish
 from ._hypervisor import Connection, Domain, connect
-from ._transport import LibvirtTransport
+from ._libvirt_transport import LibvirtTransport
 
 #: How often the watchdog looks whether another client has thawed the guest while the task is at work (seconds).
 _LOOK_SECONDS: t.Final = 1.0

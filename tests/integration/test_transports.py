@@ -46,7 +46,7 @@ def opened(lab: Lab, core: SimpleNamespace) -> Iterator[Callable[..., Any]]:
 
         def open_one(name: str, channel: str = second_agent.CHANNEL) -> SimpleNamespace:
             guest = stack.enter_context(core._guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
-            transport = core._transport.ChannelTransport(guest.domain, channel)
+            transport = core._libvirt_transport.ChannelTransport(guest.domain, channel)
             stack.callback(transport.close)
             return SimpleNamespace(domain=guest.domain, transport=transport, agent=core._client.GuestAgent(transport, 2))
 

@@ -21,6 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import (
     _domain_xml,
     _errors,
     _hypervisor,
+    _libvirt_transport,
     _protocol,
     _stream,
     _transport,
@@ -100,7 +101,7 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
             connection = _hypervisor.connect(samples.URI, 5)
             stack.callback(let_go, host)
             stack.callback(connection.close)
-            return _transport.ChannelTransport(connection.domain("web"), CHANNEL)
+            return _libvirt_transport.ChannelTransport(connection.domain("web"), CHANNEL)
 
         opened: list[_transport.LinkTransport] = []
 
@@ -340,7 +341,7 @@ def _channel(host: Hypervisor, state: str, name: str = CHANNEL) -> None:
 def test_a_channel_that_cannot_be_opened(host: Hypervisor, prepare: t.Any, channel: str, kind: type, says: str) -> None:
     prepare(host)
     with pytest.raises(kind, match=says) as raised:
-        GuestAgent(_transport.ChannelTransport(_domain(host), channel)).call("guest-ping")
+        GuestAgent(_libvirt_transport.ChannelTransport(_domain(host), channel)).call("guest-ping")
     assert raised.value.domain == "web"
     assert raised.value.hint
     assert all(handle.closed for handle in host.handles[1:])

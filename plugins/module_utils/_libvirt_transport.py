@@ -1,0 +1,58 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ways to an agent that libvirt lends: its own link on the agent's channel, and other channels as streams."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import _domain_xml
+from ._errors import AgentDisconnected, InvalidInput
+from ._protocol import Request
+from ._transport import Link, LinkTransport
+
+if t.TYPE_CHECKING:
+    from ._hypervisor import Domain
+
+
+class LibvirtTransport:
+    """libvirt's own link to the agent (virDomainQemuAgentCommand); it taints the domain ``custom-ga-command`` once a run."""
+
+    def __init__(self, domain: Domain, patience: float = 0.0) -> None:
+        """``patience``: how much longer than its time a reply is waited for, where it must be known what became of a command."""
+        self._domain = domain
+        self._patience = patience
+
+    @property
+    def name(self) -> str:
+        return self._domain.name
+
+    def exchange(self, request: Request, seconds: int) -> str:
+        return self._domain.agent_command(request.command, request.text, seconds, self._patience)
+
+    def renew(self, seconds: float) -> None:
+        self._domain.renew(seconds)
+
+
+class ChannelTransport(LinkTransport):
+    """An agent on a virtio channel that libvirt leaves alone, such as org.qemu.guest_agent.1, through libvirt."""
+
+    def __init__(self, domain: Domain, channel: str) -> None:
+        super().__init__(domain.name, lambda _deadline: _open_channel(domain, channel))
+        self._domain = domain
+
+    def renew(self, seconds: float) -> None:
+        self.close()
+        self._domain.renew(seconds)
+
+
+def _open_channel(domain: Domain, channel: str) -> Link:
+    if channel == _domain_xml.AGENT_CHANNEL:
+        detail = f"libvirt itself holds the channel {channel}, and nobody else is heard there"
+        raise InvalidInput(detail, domain=domain.name, hint="use the transport libvirt, or another channel")
+    if _domain_xml.channels(domain.xml()).get(channel) == "disconnected":
+        hint = f"start another qemu-ga in the guest, on /dev/virtio-ports/{channel}"
+        raise AgentDisconnected(f"no agent listens on the channel {channel}", domain=domain.name, hint=hint)
+    return domain.open_channel(channel)
