@@ -11,7 +11,7 @@ import re
 import time
 import typing as t
 
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import clock
 from ._errors import CommandFailed, InvalidInput
 

@@ -15,8 +15,9 @@ import contextlib
 import secrets
 import typing as t
 
-from . import _domain_xml, _untrusted
-from ._client import GuestAgent
+from . import _domain_xml
+from ._agent import untrusted
+from ._agent.client import GuestAgent
 from ._deadline import SYSTEM_CLOCK, Clock, Deadline
 from ._errors import (
     AgentUnavailable,
@@ -274,7 +275,7 @@ class _Process:
         self._agent = agent
         environment = [f"{name}={value}" for name, value in {"PATH": _PATH, **values}.items()]
         reply = agent.call("guest-exec", {"path": "/bin/sh", "arg": ["-c", script], "env": environment})
-        self._pid = _untrusted.integer(_untrusted.mapping(reply).get("pid"), "a process id", 0)
+        self._pid = untrusted.integer(untrusted.mapping(reply).get("pid"), "a process id", 0)
         self._ended = False
         #: exit code; None while it runs, and when a signal ended it
         self.code: int | None = None
@@ -282,12 +283,12 @@ class _Process:
     def ended(self) -> bool:
         if not self._ended:
             try:
-                status = _untrusted.mapping(self._agent.call("guest-exec-status", {"pid": self._pid}))
+                status = untrusted.mapping(self._agent.call("guest-exec-status", {"pid": self._pid}))
             except CommandRefused:
                 self._ended = True  # another agent, which was started since
             else:
-                self._ended = _untrusted.boolean(status.get("exited"), "exited")
-                self.code = _untrusted.optional_integer(status, "exitcode")
+                self._ended = untrusted.boolean(status.get("exited"), "exited")
+                self.code = untrusted.optional_integer(status, "exitcode")
         return self._ended
 
     def reason(self) -> str:

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from . import _advice
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import files as _files, system as _system
 from ._errors import (
     CommandBlocked,

@@ -14,7 +14,7 @@ import typing as t
 
 from ansible.module_utils.facts.system.distribution import Distribution
 
-from . import _untrusted
+from ._agent import untrusted
 from ._commands.system import OsInfo
 
 OS_RELEASE: t.Final = "/etc/os-release"
@@ -160,7 +160,7 @@ def _release(os: OsInfo, texts: Texts) -> dict[str, str]:
 
 def _assignments(text: str) -> dict[str, str]:
     pairs = (line.strip().partition("=") for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
-    return {key: _untrusted.clean(value.strip().strip("\"'"), 255) for key, _equals, value in pairs}
+    return {key: untrusted.clean(value.strip().strip("\"'"), 255) for key, _equals, value in pairs}
 
 
 def _name(release: dict[str, str]) -> str | None:

@@ -18,7 +18,7 @@ import typing as t
 
 from . import _domain_xml, _leases, _parallel, _preflight, _probe, _record
 from ._addresses import AddressPolicy, contested, usable
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._deadline import Deadline
 from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
 from ._hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect

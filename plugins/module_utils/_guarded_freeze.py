@@ -18,7 +18,7 @@ import syslog
 import typing as t
 
 from . import _watchdog_registry as registry
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import freeze as _commands
 from ._deadline import SYSTEM_CLOCK, Deadline
 from ._errors import (

@@ -10,7 +10,7 @@ import contextlib
 import typing as t
 
 from . import _domain_xml, _preflight
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._errors import CommandBlocked, CommandUnknown
 from ._hypervisor import Connection, Domain, connect
 from ._libvirt_transport import LibvirtTransport

@@ -10,7 +10,8 @@ constant's name from the client's binding, which may be older (112 and 113 exist
 
 from __future__ import annotations
 
-from . import _errors, _protocol, _untrusted
+from . import _errors
+from ._agent import protocol, untrusted
 
 INTERNAL_ERROR = 1
 OPERATION_DENIED = 29
@@ -77,20 +78,20 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
                 return kind(detail)
         return _errors.AgentTimeout("the agent did not answer in time")
     if code == AGENT_COMMAND_FAILED or (code == INTERNAL_ERROR and _REFUSED in text):
-        return _protocol.refusal(command, text.split("': ", 1)[-1] if _REFUSED in text else text)
-    if code == INTERNAL_ERROR and command and _protocol.is_refusal(text.split("': ", 1)[-1]):
-        return _protocol.refusal(command, text.split("': ", 1)[-1])  # a daemon that speaks another language than the agent
+        return protocol.refusal(command, text.split("': ", 1)[-1] if _REFUSED in text else text)
+    if code == INTERNAL_ERROR and command and protocol.is_refusal(text.split("': ", 1)[-1]):
+        return protocol.refusal(command, text.split("': ", 1)[-1])  # a daemon that speaks another language than the agent
     if command and (code == SYSTEM_ERROR or (code == INTERNAL_ERROR and any(end in text for end in _ENDED))):
         return _errors.AgentDisappeared("the agent ended the conversation without a reply")
     if code == INTERNAL_ERROR and command:
-        said = _untrusted.clean(text, 200)
+        said = untrusted.clean(text, 200)
         return _errors.ProtocolError(f"libvirt could not read the agent's reply, and gives the agent up ({said})", hint=_GIVEN_UP)
     said_of = _errors.DiskBusy if code == BLOCK_COPY_ACTIVE else _errors.LibvirtFailure
-    return said_of(f"libvirt says: {_untrusted.clean(text, 300)}")
+    return said_of(f"libvirt says: {untrusted.clean(text, 300)}")
 
 
 def _held(text: str, command: str) -> _errors.GuestAgentError:
     """A domain does one thing at a time, and what it does now is no agent command of another client."""
-    detail = f"libvirt is busy with this domain and does nothing else with it ({_untrusted.clean(text, 200)})"
+    detail = f"libvirt is busy with this domain and does nothing else with it ({untrusted.clean(text, 200)})"
     hint = "try again later; 'virsh domjobinfo' tells of a long job, and a QEMU that hangs holds its domain too"
     return _errors.AgentBusy(detail, hint=hint) if command else _errors.DomainBusy(detail, hint=hint)

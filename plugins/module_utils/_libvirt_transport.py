@@ -9,9 +9,9 @@ from __future__ import annotations
 import typing as t
 
 from . import _domain_xml
+from ._agent.protocol import Request
+from ._agent.transport import Link, LinkTransport
 from ._errors import AgentDisconnected, InvalidInput
-from ._protocol import Request
-from ._transport import Link, LinkTransport
 
 if t.TYPE_CHECKING:
     from ._hypervisor import Domain

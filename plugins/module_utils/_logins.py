@@ -10,7 +10,7 @@ import contextlib
 import re
 import typing as t
 
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import sessions as _sessions
 from ._commands.sessions import Session
 from ._deadline import Deadline

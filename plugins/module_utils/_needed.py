@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._diagnosis import explain
 from ._errors import GuestAgentError
 from ._guest import Guest, open_guest

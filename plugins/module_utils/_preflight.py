@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _advice, _domain_xml, _untrusted
+from . import _advice, _domain_xml
+from ._agent import untrusted
 from ._errors import AgentDisconnected, AgentNotConfigured, DomainNotRunning, GuestAgentError
 
 #: Types of domains that libvirt has a guest agent for: all of QEMU's, and bhyve's.
@@ -25,12 +26,12 @@ _HINTS: t.Final = {
 def preflight(state: str, domain: _domain_xml.DomainXml) -> GuestAgentError | None:
     """Why there is no agent to ask, known from libvirt alone; None where there may be one."""
     if domain.kind not in _WITH_AGENT:
-        detail = f"a domain of type {_untrusted.clean(domain.kind, 32)} has no guest agent"
+        detail = f"a domain of type {untrusted.clean(domain.kind, 32)} has no guest agent"
         return AgentNotConfigured(detail, hint=f"libvirt has agents in domains of type {', '.join(_WITH_AGENT)}")
     if domain.channel == "":
         return AgentNotConfigured("the domain has no guest agent channel")
     if domain.channel_type != "unix":
-        kind = _untrusted.clean(domain.channel_type, 32)
+        kind = untrusted.clean(domain.channel_type, 32)
         detail = f"the guest agent channel is of type {kind}, and libvirt talks to an agent over one of type unix only"
         return AgentNotConfigured(detail, hint="let virtops.guest_agent.agent_channel replace it")
     if state not in ("running", "blocked"):

@@ -12,7 +12,7 @@ import functools
 import typing as t
 
 from . import _advice, _diagnosis, _record
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import exec as _exec, small_files
 from ._commands.system import OsInfo
 from ._errors import (

@@ -13,7 +13,7 @@ import tempfile
 import typing as t
 
 from . import _transfers
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import files
 from ._errors import FileFailed
 

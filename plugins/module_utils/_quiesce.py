@@ -16,7 +16,7 @@ import math
 import typing as t
 
 from . import _parallel
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import filesystems, freeze, small_files, system
 from ._deadline import SYSTEM_CLOCK, Deadline
 from ._diagnosis import explain

@@ -12,13 +12,13 @@ import threading
 import typing as t
 
 from . import _domain_xml, _preflight
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
+from ._agent.transport import UnixSocketTransport
 from ._commands.content import AgentLane, Lane, Preferred
 from ._errors import CommandRefused, GuestAgentError, InvalidInput
 from ._guest import LIBVIRT_SECONDS
 from ._hypervisor import Domain, connect
 from ._libvirt_transport import ChannelTransport, LibvirtTransport
-from ._transport import UnixSocketTransport
 
 
 class Target(t.NamedTuple):

@@ -11,7 +11,7 @@ import datetime
 import typing as t
 
 from . import _argspec, _values
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import shell
 from ._diagnosis import EXEC
 from ._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system, vcpus
 
 

@@ -10,7 +10,7 @@ import contextlib
 import typing as t
 
 from . import _domain_xml
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._commands import power
 from ._deadline import Deadline
 from ._errors import CannotSuspend, DomainNotFound, GuestAgentError, LibvirtFailure, NotAwake, NotBack, NotSuspended

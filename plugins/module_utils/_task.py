@@ -14,7 +14,7 @@ from ._argspec import WITHHELD, Spec
 from ._errors import GuestAgentError, InvalidInput
 
 if t.TYPE_CHECKING:
-    from ._client import GuestAgent
+    from ._agent.client import GuestAgent
 
 #: A year: what is longer is a mistake, and more than the clocks of some systems can count.
 SECONDS_MAX: t.Final = 366 * 24 * 3600

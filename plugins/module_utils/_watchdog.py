@@ -30,7 +30,7 @@ import threading
 import typing as t
 
 from . import _errors, _watchdog_registry as registry
-from ._client import GuestAgent
+from ._agent.client import GuestAgent
 from ._deadline import Deadline
 from ._errors import (
     AgentTimeout,

@@ -121,8 +121,10 @@ failure:
 import re
 import typing as t
 
-from ..module_utils import _argspec, _requests, _untrusted
-from ..module_utils._client import GuestAgent
+from ..module_utils import _argspec, _requests
+from ..module_utils._agent import untrusted
+from ..module_utils._agent.client import GuestAgent
+from ..module_utils._agent.protocol import REPLY_MAX
 from ..module_utils._diagnosis import explain
 from ..module_utils._errors import (
     CommandBlocked,
@@ -136,7 +138,6 @@ from ..module_utils._errors import (
     UnknownOutcome,
 )
 from ..module_utils._guest import open_guest
-from ..module_utils._protocol import REPLY_MAX
 from ..module_utils._task import Outcome, Task, run
 
 SPEC = _argspec.Spec(
@@ -166,7 +167,7 @@ def ensure(task: Task) -> Outcome:
             _require(agent, command)
             if task.check_mode and not read_only:
                 return Outcome({"response": None, "request": _shown(command, arguments)}, after=after)
-            return Outcome({"response": _untrusted.plain(_send(agent, command, arguments), _DEPTH, REPLY_MAX)}, after=after)
+            return Outcome({"response": untrusted.plain(_send(agent, command, arguments), _DEPTH, REPLY_MAX)}, after=after)
         except (CommandBlocked, CommandFailed) as error:
             raise explain(agent, error, ()) from error.__cause__
 

@@ -125,7 +125,7 @@ import datetime
 import time
 
 from ..module_utils import _argspec, _diagnosis, _domain_xml, _preflight, _probe, _record
-from ..module_utils._client import GuestAgent
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._guest import open_guest
 from ..module_utils._task import Outcome, Task, run

@@ -133,8 +133,9 @@ failure:
 
 import typing as t
 
-from ..module_utils import _argspec, _authorized_keys, _untrusted
-from ..module_utils._client import GuestAgent
+from ..module_utils import _argspec, _authorized_keys
+from ..module_utils._agent import untrusted
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import key_file, ssh_keys, users
 from ..module_utils._errors import CommandFailed, InvalidInput
 from ..module_utils._needed import open_agent
@@ -206,7 +207,7 @@ def _apply(keys: key_file.Keys, plan: _authorized_keys.Plan, exclusive: bool) ->
 
 
 def _shown(lines: t.Iterable[str]) -> list[str]:
-    return [_untrusted.clean(line, _SHOWN_MAX) for line in lines]
+    return [untrusted.clean(line, _SHOWN_MAX) for line in lines]
 
 
 def _diff(user: str, before: t.Sequence[str], after: t.Sequence[str]) -> dict[str, str]:

@@ -134,7 +134,7 @@ failure:
 import datetime
 
 from ..module_utils import _argspec, _distribution, _domain_xml, _preflight, _probe, _record
-from ..module_utils._client import GuestAgent
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._facts import (

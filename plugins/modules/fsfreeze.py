@@ -133,7 +133,7 @@ failure:
 """
 
 from ..module_utils import _argspec, _quiesce, _watchdog
-from ..module_utils._client import GuestAgent
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import freeze
 from ..module_utils._deadline import SYSTEM_CLOCK
 from ..module_utils._errors import InvalidInput

@@ -109,7 +109,7 @@ failure:
 """
 
 from ..module_utils import _argspec, _logins
-from ..module_utils._client import GuestAgent
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands.sessions import sessions
 from ..module_utils._deadline import Deadline
 from ..module_utils._diagnosis import EXEC

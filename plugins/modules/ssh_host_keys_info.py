@@ -139,8 +139,9 @@ import contextlib
 import re
 import typing as t
 
-from ..module_utils import _addresses, _argspec, _domain_xml, _interfaces, _known_hosts, _untrusted
-from ..module_utils._client import GuestAgent
+from ..module_utils import _addresses, _argspec, _domain_xml, _interfaces, _known_hosts
+from ..module_utils._agent import untrusted
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import files, network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
 from ..module_utils._guest import open_guest
@@ -198,7 +199,7 @@ def _keys(agent: GuestAgent, paths: t.Iterable[str], all_needed: bool) -> dict[s
         except ValueError as error:
             raise ProtocolError(f"{path} is no public host key: {error}", domain=agent.name, command="guest-file-read") from None
         else:
-            found[path] = key, _untrusted.clean(comment, 255)
+            found[path] = key, untrusted.clean(comment, 255)
     if not found and trouble is not None:
         trouble.hint = "check that the guest has an SSH server that was started once, or give paths"
         raise trouble

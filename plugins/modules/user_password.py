@@ -123,7 +123,7 @@ failure:
 """
 
 from ..module_utils import _argspec, _passwords
-from ..module_utils._client import GuestAgent
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import users
 from ..module_utils._errors import CommandFailed
 from ..module_utils._needed import open_agent

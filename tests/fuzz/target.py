@@ -25,9 +25,9 @@ with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agen
         _disk_images,
         _domain_xml,
         _probe,
-        _protocol,
         _record,
     )
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
     from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
     from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
     from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
@@ -43,7 +43,7 @@ MOST = 4 * 1024 * 1024
 SENTENCE_MAX = 1000
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 DOMAIN = _domain_xml.parse(seeds.DOMAIN)
-REQUEST = _protocol.Request("guest-x", 7, "")
+REQUEST = protocol.Request("guest-x", 7, "")
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _bytes(value: object) -> bytes:
 
 def of_reply(data: bytes) -> None:
     try:
-        json.dumps(_protocol.parse(REQUEST, data.split(b"\n")[0].decode("utf-8", "replace")).value)
+        json.dumps(protocol.parse(REQUEST, data.split(b"\n")[0].decode("utf-8", "replace")).value)
     except GuestAgentError as error:
         _is_a_sentence(error)
 

@@ -18,9 +18,9 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED, GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED, GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout, GuestAgentError
-from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
 
 if t.TYPE_CHECKING:
     from tests.lab.hostile import Script

@@ -9,7 +9,7 @@ import concurrent.futures
 import typing as t
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors, _guarded_freeze, _watchdog
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 

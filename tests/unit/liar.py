@@ -11,8 +11,8 @@ import re
 import typing as t
 from pathlib import Path
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
-from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 
 #: Stands for the random number by which the report of a program is known, and is of that program.
 NONCE = b"@NONCE@"

@@ -24,11 +24,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import Transport, UnixSocketTransport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import exec as exec_
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout
-from ansible_collections.virtops.guest_agent.plugins.module_utils._protocol import Request
-from ansible_collections.virtops.guest_agent.plugins.module_utils._transport import Transport, UnixSocketTransport
 
 BLOCKED = (
     "guest-shutdown",

@@ -10,8 +10,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol, _untrusted
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED, GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol, untrusted
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED, GuestAgent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest
 
@@ -232,7 +233,7 @@ class _Replies:
     def __init__(self, reply: str) -> None:
         self._reply = reply
 
-    def exchange(self, request: _protocol.Request, seconds: int) -> str:
+    def exchange(self, request: protocol.Request, seconds: int) -> str:
         return self._reply.replace("ID", str(request.id))
 
 
@@ -329,7 +330,7 @@ def test_a_request_that_is_too_long_is_not_sent() -> None:
     guest = FakeGuest()
     agent = guest.agent()
     with pytest.raises(_errors.InvalidInput, match=r"Domain fake: guest-exec: .* most that is safe"):
-        agent.call("guest-exec", {"path": "x" * _protocol.REQUEST_MAX})
+        agent.call("guest-exec", {"path": "x" * protocol.REQUEST_MAX})
     assert guest.sent == []
     assert agent.call("guest-ping") == {}
 
@@ -337,7 +338,7 @@ def test_a_request_that_is_too_long_is_not_sent() -> None:
 def test_who_reads_an_answer_names_neither_guest_nor_command() -> None:
     agent = FakeGuest().agent()
     with pytest.raises(_errors.ProtocolError) as caught, agent.named():
-        _untrusted.text(agent.call("guest-get-host-name"), "the host name")
+        untrusted.text(agent.call("guest-get-host-name"), "the host name")
     assert (caught.value.domain, caught.value.command) == ("fake", "guest-get-host-name")
     assert str(caught.value).startswith("Domain fake: guest-get-host-name: ")
 

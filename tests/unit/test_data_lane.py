@@ -21,7 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import (
     _errors,
     _hypervisor,
 )
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._data_lane import PORT, DataLane, LaneFailed
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED, GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED, GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import Transport, UnixSocketTransport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
     exec as exec_,
     files,
@@ -28,7 +30,6 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     system,
     vcpus,
 )
-from ansible_collections.virtops.guest_agent.plugins.module_utils._transport import Transport, UnixSocketTransport
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import BLOCKED
@@ -114,7 +115,7 @@ def test_refusals_have_their_class(agent: GuestAgent, command: str, arguments: t
 
 @pytest.mark.parametrize("command", ["guest-ping", "guest-no-such-command", "guest-set-time"])
 def test_the_number_of_the_request_comes_back(transport: Transport, command: str) -> None:
-    request = _protocol.build(command)
+    request = protocol.build(command)
     reply = json.loads(transport.exchange(request, 5))
     assert reply["id"] == request.id
     assert len(reply) == 2
@@ -217,7 +218,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 def test_a_socket_that_is_no_agent(tmp_path: Path, behaviour: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    from ansible_collections.virtops.guest_agent.plugins.module_utils import _transport
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import transport as _transport
 
     monkeypatch.setattr(_transport, "REPLY_MAX", 100_000)
     path = str(tmp_path / "socket")
@@ -241,7 +242,7 @@ def test_a_socket_that_is_no_agent(tmp_path: Path, behaviour: str, kind: type, m
     transport = UnixSocketTransport(path)
     try:
         with pytest.raises(kind):
-            transport.exchange(_protocol.build("guest-ping"), 1)
+            transport.exchange(protocol.build("guest-ping"), 1)
     finally:
         transport.close()
         thread.join()

@@ -20,7 +20,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import (
     _quiesce,
     _watchdog,
 )
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest

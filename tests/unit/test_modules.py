@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _guarded_freeze, _power, _watchdog
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.modules import (
     agent_command,
     agent_info,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, passing, shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _errors, _preflight, _probe
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import FREEZE_ALLOWED
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.tests.unit import samples

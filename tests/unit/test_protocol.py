@@ -12,10 +12,11 @@ import typing as t
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _protocol
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
 from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless
 
-REQUEST = _protocol.Request("guest-ping", 7, "")
+REQUEST = protocol.Request("guest-ping", 7, "")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ REQUEST = _protocol.Request("guest-ping", 7, "")
     ],
 )
 def test_a_request_is_one_line_of_ascii(arguments: t.Any, body: dict) -> None:
-    request = _protocol.build("guest-x", arguments)
+    request = protocol.build("guest-x", arguments)
     assert json.loads(request.text) == {**body, "id": request.id}
     assert request.command == "guest-x"
     assert request.text.isascii()
@@ -35,32 +36,32 @@ def test_a_request_is_one_line_of_ascii(arguments: t.Any, body: dict) -> None:
 
 
 def test_numbers_are_never_used_again() -> None:
-    assert len({_protocol.build("guest-x").id for _number in range(100)}) == 100
+    assert len({protocol.build("guest-x").id for _number in range(100)}) == 100
 
 
 def _of_size(size: int, fill: str) -> dict[str, str]:
-    empty = len(_protocol.build("guest-x", {"a": ""}).text) + 2  # the number may grow by two digits
+    empty = len(protocol.build("guest-x", {"a": ""}).text) + 2  # the number may grow by two digits
     return {"a": fill * ((size - empty) // len(json.dumps(fill).strip('"')))}
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (_of_size(_protocol.REQUEST_MAX + 100, "x"), "the most that is safe"),
-        (_of_size(_protocol.REQUEST_MAX + 100, "ü"), "the most that is safe"),
+        (_of_size(protocol.REQUEST_MAX + 100, "x"), "the most that is safe"),
+        (_of_size(protocol.REQUEST_MAX + 100, "ü"), "the most that is safe"),
         ({"a": b"bytes"}, "cannot be sent"),
         ({"a": {1, 2}}, "cannot be sent"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(arguments: t.Any, words: str) -> None:
     with pytest.raises(_errors.InvalidInput, match=words) as caught:
-        _protocol.build("guest-x", arguments)
+        protocol.build("guest-x", arguments)
     assert caught.value.command == "guest-x"
 
 
 @pytest.mark.parametrize("fill", ["x", "ü"])
 def test_what_just_fits_is_sent(fill: str) -> None:
-    assert len(_protocol.build("guest-x", _of_size(_protocol.REQUEST_MAX, fill)).text) <= _protocol.REQUEST_MAX
+    assert len(protocol.build("guest-x", _of_size(protocol.REQUEST_MAX, fill)).text) <= protocol.REQUEST_MAX
 
 
 @pytest.mark.parametrize(
@@ -74,29 +75,29 @@ def test_what_just_fits_is_sent(fill: str) -> None:
     ],
 )
 def test_values(reply: str, value: t.Any) -> None:
-    assert _protocol.parse(REQUEST, reply).value == value
+    assert protocol.parse(REQUEST, reply).value == value
 
 
 @pytest.mark.parametrize("reply", ['{"return": {}}', '{"return": {}, "id": null}'])
 def test_a_reply_without_a_number_is_of_an_agent_before_4_0(reply: str) -> None:
-    assert _protocol.parse(REQUEST, reply) == ({}, False)
+    assert protocol.parse(REQUEST, reply) == ({}, False)
     with pytest.raises(_errors.ProtocolError, match="no number, and those before it did"):
-        _protocol.parse(REQUEST, reply, must_be_numbered=True)
+        protocol.parse(REQUEST, reply, must_be_numbered=True)
 
 
 def test_a_request_without_a_number() -> None:
-    request = _protocol.build("guest-x", {"a": 1}, numbered=False)
+    request = protocol.build("guest-x", {"a": 1}, numbered=False)
     assert request == ("guest-x", None, '{"execute":"guest-x","arguments":{"a":1}}')
-    assert _protocol.parse(request, '{"return": 5}', must_be_numbered=True) == (5, False)
+    assert protocol.parse(request, '{"return": 5}', must_be_numbered=True) == (5, False)
     with pytest.raises(_errors.ProtocolError, match="another request"):
-        _protocol.parse(request, '{"return": 5, "id": 7}')
+        protocol.parse(request, '{"return": 5, "id": 7}')
 
 
 @pytest.mark.parametrize("words", ["QMP input object member 'id' is unexpected", "QMP input member 'id' is unexpected"])
 def test_agents_that_take_no_number(words: str) -> None:
-    assert isinstance(_protocol.refusal("guest-x", words), _errors.NumberRefused)
-    assert _protocol.is_refusal(words)
-    about_another = _protocol.refusal("guest-x", words.replace("'id'", "'ids'"))
+    assert isinstance(protocol.refusal("guest-x", words), _errors.NumberRefused)
+    assert protocol.is_refusal(words)
+    about_another = protocol.refusal("guest-x", words.replace("'id'", "'ids'"))
     assert about_another.__class__ is _errors.CommandFailed
 
 
@@ -122,20 +123,20 @@ def test_agents_that_take_no_number(words: str) -> None:
         ('{"error": {"class": "GenericError", "desc": "x"}, "id": 8}', "another request"),
         ('{"id": 7}', "neither"),
         ('{"event": "x", "id": 7}', "neither"),
-        (" " * (_protocol.REPLY_MAX + 1), "longer than"),
+        (" " * (protocol.REPLY_MAX + 1), "longer than"),
     ],
     ids=range(20),
 )
 def test_what_is_no_reply(reply: str, words: str) -> None:
     with pytest.raises(_errors.ProtocolError, match=words) as caught:
-        _protocol.parse(REQUEST, reply)
+        protocol.parse(REQUEST, reply)
     assert caught.value.command == "guest-ping"
 
 
 @pytest.mark.parametrize(("number", "reply"), [(1, "true"), (0, "false")])
 def test_a_boolean_is_no_number(number: int, reply: str) -> None:
     with pytest.raises(_errors.ProtocolError, match="another request"):
-        _protocol.parse(_protocol.Request("guest-ping", number, ""), f'{{"return": {{}}, "id": {reply}}}')
+        protocol.parse(protocol.Request("guest-ping", number, ""), f'{{"return": {{}}, "id": {reply}}}')
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_a_boolean_is_no_number(number: int, reply: str) -> None:
 )
 def test_refusals(error: t.Any, kind: type, words: str) -> None:
     with pytest.raises(_errors.CommandRefused, match=words) as caught:
-        _protocol.parse(REQUEST, json.dumps({"error": error, "return": {}, "id": 7}))
+        protocol.parse(REQUEST, json.dumps({"error": error, "return": {}, "id": 7}))
     assert caught.value.__class__ is kind
     assert len(str(caught.value)) < 700
     assert str(caught.value).isprintable()
@@ -200,7 +201,7 @@ REPLIES = (
 def test_no_reply_does_any_other_harm(reply: str) -> None:
     said = ""
     try:
-        _protocol.parse(REQUEST, reply)
+        protocol.parse(REQUEST, reply)
     except _errors.GuestAgentError as error:
         said = str(error)
     assert len(said) < 700

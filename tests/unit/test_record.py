@@ -10,7 +10,8 @@ import typing as t
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _interfaces, _protocol, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _interfaces, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, network, system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, DomainXml, Forward, Nic, parse
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -317,4 +318,4 @@ def test_whatever_an_agent_says_the_record_is_harmless(part: str, data: st.DataO
     if answer is not None:
         record = _build({part: answer}, disks=DISKS)
         assert all(harmless(text) for text in texts(record))
-        assert max(map(len, texts(record))) <= _protocol.REQUEST_MAX
+        assert max(map(len, texts(record))) <= protocol.REQUEST_MAX

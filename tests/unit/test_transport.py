@@ -22,11 +22,10 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import (
     _errors,
     _hypervisor,
     _libvirt_transport,
-    _protocol,
     _stream,
-    _transport,
 )
-from ansible_collections.virtops.guest_agent.plugins.module_utils._client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol, transport as _transport
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
@@ -115,8 +114,8 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 
 def _ask(transport: _transport.LinkTransport, command: str = "guest-ping", seconds: int = 1) -> t.Any:
-    request = _protocol.build(command)
-    return _protocol.parse(request, transport.exchange(request, seconds)).value
+    request = protocol.build(command)
+    return protocol.parse(request, transport.exchange(request, seconds)).value
 
 
 def test_one_synchronisation_for_many_commands(connect: Connect) -> None:

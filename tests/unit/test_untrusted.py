@@ -10,7 +10,8 @@ import typing as t
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _untrusted
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import untrusted
 from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless
 
 BAD = "\N{REPLACEMENT CHARACTER}"
@@ -31,23 +32,23 @@ BAD = "\N{REPLACEMENT CHARACTER}"
         ("\ue000\U000e0001\uffff\u0378", 99, BAD * 4),
         ("x" * 10, 10, "x" * 10),
         ("x" * 11, 10, "x" * 9 + "…"),
-        ("x" * 5000, _untrusted.TEXT_MAX, "x" * 1023 + "…"),
+        ("x" * 5000, untrusted.TEXT_MAX, "x" * 1023 + "…"),
         ("", 10, ""),
     ],
 )
 def test_clean(value: str, limit: int, cleaned: str) -> None:
-    assert _untrusted.clean(value, limit) == cleaned
+    assert untrusted.clean(value, limit) == cleaned
 
 
 @given(
     st.text(alphabet=st.characters(), max_size=300) | st.text(alphabet="\x00\x1b\n\u202e\ud800ab", max_size=40), st.integers(1, 200)
 )
 def test_clean_is_bounded_printable_and_done_once(value: str, limit: int) -> None:
-    cleaned = _untrusted.clean(value, limit)
+    cleaned = untrusted.clean(value, limit)
     assert len(cleaned) <= limit
     assert harmless(cleaned)
     cleaned.encode()
-    assert _untrusted.clean(cleaned, limit) == cleaned
+    assert untrusted.clean(cleaned, limit) == cleaned
 
 
 NOT_TEXT: list[t.Any] = [None, 1, 1.5, True, [], {}]
@@ -55,16 +56,16 @@ NOT_INTEGERS: list[t.Any] = [None, 1.0, True, "1", [], {}]
 
 
 def _members(value: object) -> list[dict[str, t.Any]]:
-    return _untrusted.members(value, "a list", 9, dict).found
+    return untrusted.members(value, "a list", 9, dict).found
 
 
 READERS: list[tuple[t.Callable[..., t.Any], list[t.Any], list[tuple[t.Any, t.Any]]]] = [
-    (_untrusted.text, NOT_TEXT, [("a\x00", f"a{BAD}")]),
-    (_untrusted.mapping, [None, 1, "a", []], [({"a": 1}, {"a": 1})]),
+    (untrusted.text, NOT_TEXT, [("a\x00", f"a{BAD}")]),
+    (untrusted.mapping, [None, 1, "a", []], [({"a": 1}, {"a": 1})]),
     (_members, [{}, "a", 5], [([], []), ([{}], [{}]), ([{}, None, [], {"a": 1}], [{}, {"a": 1}]), (None, [])]),
-    (_untrusted.integer, [*NOT_INTEGERS, 2**64, -(2**63) - 1], [(0, 0), (2**64 - 1, 2**64 - 1), (-(2**63), -(2**63))]),
-    (_untrusted.number, [None, True, "1", float("nan"), float("inf"), 1e15, 10**30, []], [(1, 1.0), (-2.5, -2.5)]),
-    (_untrusted.boolean, [None, 0, 1, "true", []], [(True, True), (False, False)]),
+    (untrusted.integer, [*NOT_INTEGERS, 2**64, -(2**63) - 1], [(0, 0), (2**64 - 1, 2**64 - 1), (-(2**63), -(2**63))]),
+    (untrusted.number, [None, True, "1", float("nan"), float("inf"), 1e15, 10**30, []], [(1, 1.0), (-2.5, -2.5)]),
+    (untrusted.boolean, [None, 0, 1, "true", []], [(True, True), (False, False)]),
 ]
 
 
@@ -81,22 +82,22 @@ def test_right_types(read: t.Callable[..., t.Any], value: t.Any, found: t.Any) -
 
 
 def test_bounds() -> None:
-    assert _untrusted.members([{}] * 10, "x", 3, dict) == ([{}] * 3, [])
-    assert _untrusted.members([{}, "beyond the limit"], "x", 1, dict) == ([{}], [])
+    assert untrusted.members([{}] * 10, "x", 3, dict) == ([{}] * 3, [])
+    assert untrusted.members([{}, "beyond the limit"], "x", 1, dict) == ([{}], [])
     with pytest.raises(_errors.ProtocolError, match="a pid outside of 0 to 5"):
-        _untrusted.integer(6, "a pid", 0, 5)
+        untrusted.integer(6, "a pid", 0, 5)
 
 
 @pytest.mark.parametrize("source", [{}, {"a": None}])
 def test_what_may_be_missing(source: dict[str, t.Any]) -> None:
-    assert _untrusted.optional_text(source, "a") is None
-    assert _untrusted.optional_integer(source, "a") is None
+    assert untrusted.optional_text(source, "a") is None
+    assert untrusted.optional_integer(source, "a") is None
 
 
 def test_what_is_not_missing_is_checked() -> None:
-    assert _untrusted.optional_text({"a": "b"}, "a") == "b"
-    assert _untrusted.optional_integer({"a": 3}, "a") == 3
+    assert untrusted.optional_text({"a": "b"}, "a") == "b"
+    assert untrusted.optional_integer({"a": 3}, "a") == 3
     with pytest.raises(_errors.ProtocolError):
-        _untrusted.optional_text({"a": 1}, "a")
+        untrusted.optional_text({"a": 1}, "a")
     with pytest.raises(_errors.ProtocolError):
-        _untrusted.optional_integer({"a": -1}, "a")
+        untrusted.optional_integer({"a": -1}, "a")

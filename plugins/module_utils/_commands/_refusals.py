@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed, NoSpace, OutputCut, ProgramMissing, ProtocolError
 from . import _login_shell, _spool
 
@@ -43,7 +43,7 @@ def refusal(agent: GuestAgent, words: t.Sequence[str]) -> CommandFailed:
 
 def cut(agent: GuestAgent, place: str, rc: int) -> OutputCut:
     """What was printed is not all there."""
-    where = _untrusted.clean(place.rpartition("/")[0], 64)
+    where = untrusted.clean(place.rpartition("/")[0], 64)
     detail = f"the command ended with exit code {rc}, but what it printed is not whole: no space in {where}, or removed there"
     return OutputCut(detail, rc=rc, domain=agent.name, command="guest-exec")
 

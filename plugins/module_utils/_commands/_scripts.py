@@ -10,7 +10,7 @@ import contextlib
 import re
 import typing as t
 
-from .._client import GuestAgent
+from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import CommandFailed, GuestAgentError, NoSpace, WaitTimeout
 from . import _login_shell, _refusals, _spool, exec as _exec

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import ProtocolError, WaitTimeout
 
@@ -35,11 +35,11 @@ def ask(agent: GuestAgent, command: str, key: str) -> list[Unit]:
     found: dict[int, Unit] = {}
 
     def read(entry: dict[str, t.Any]) -> None:
-        number = _untrusted.integer(entry.get(key), key, 0)
+        number = untrusted.integer(entry.get(key), key, 0)
         if number in found:
             raise ProtocolError(f"the agent's reply has {key} {number} twice")
-        online = _untrusted.boolean(entry.get("online"), "online")
-        can_offline = _untrusted.boolean(entry.get("can-offline", False), "can-offline")
+        online = untrusted.boolean(entry.get("online"), "online")
+        can_offline = untrusted.boolean(entry.get("can-offline", False), "can-offline")
         found[number] = {"id": number, "online": online, "can_offline": can_offline}
 
     agent.each(agent.call(command), "the list", read, MOST)

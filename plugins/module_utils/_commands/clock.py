@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 
 SECOND: t.Final = 1_000_000_000
 #: Questions for one measurement: the fastest of a few says nearly all that many would.
@@ -32,7 +32,7 @@ class Measured(t.NamedTuple):
 
 
 def read(agent: GuestAgent) -> int:
-    return _untrusted.integer(agent.call("guest-get-time"), "a time", -(2**63), 2**63 - 1)
+    return untrusted.integer(agent.call("guest-get-time"), "a time", -(2**63), 2**63 - 1)
 
 
 def measure(agent: GuestAgent, reference: Reference) -> Measured:

@@ -10,8 +10,8 @@ import contextlib
 import json
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import ProtocolError
 from .small_files import read_if_there
 
@@ -44,7 +44,7 @@ def status(agent: GuestAgent) -> CloudInit:
         errors = _errors(result.get("errors"))
         return {
             "status": "error" if errors else "done",
-            "datasource": _untrusted.optional_text(result, "datasource", 255),
+            "datasource": untrusted.optional_text(result, "datasource", 255),
             "errors": errors,
             "stage": None,
         }
@@ -55,9 +55,9 @@ def status(agent: GuestAgent) -> CloudInit:
         return {"status": "not started", "datasource": None, "errors": [], "stage": None}
     return {
         "status": "running",
-        "datasource": _untrusted.optional_text(working, "datasource", 255),
+        "datasource": untrusted.optional_text(working, "datasource", 255),
         "errors": [],
-        "stage": _untrusted.optional_text(working, "stage", 64),
+        "stage": untrusted.optional_text(working, "stage", 64),
     }
 
 
@@ -79,4 +79,4 @@ def _json(agent: GuestAgent, path: str) -> dict[str, t.Any] | None:
 def _errors(value: object) -> list[str]:
     if not isinstance(value, list):
         return []
-    return [_untrusted.clean(str(error)[:2000], 500) for error in value[:_ERRORS_MAX]]
+    return [untrusted.clean(str(error)[:2000], 500) for error in value[:_ERRORS_MAX]]

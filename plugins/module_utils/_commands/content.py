@@ -12,8 +12,8 @@ import contextlib
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
     AgentTimeout,
@@ -126,7 +126,7 @@ def _room(path: str) -> t.Iterator[None]:
         yield
     except CommandFailed as error:
         if _NO_SPACE.search(error.detail):
-            detail = f"no space in {_untrusted.clean(path.rpartition('/')[0] or '/', 255)}"
+            detail = f"no space in {untrusted.clean(path.rpartition('/')[0] or '/', 255)}"
         elif _NO_STATE in error.detail:
             detail = "no space where the agent keeps its state (/run or /var/lib/qemu-ga, as its service says): it opens no file"
         else:
@@ -216,12 +216,12 @@ class _File:
 
     def _open(self) -> int:
         arguments = {"path": self._path, "mode": self._mode}
-        return _untrusted.integer(self._agent.call("guest-file-open", arguments), "a file handle")
+        return untrusted.integer(self._agent.call("guest-file-open", arguments), "a file handle")
 
     def seek(self, offset: int, timeout: int | None = None) -> None:
         arguments = {"handle": self._handle, "offset": offset, "whence": 0}
-        reply = _untrusted.mapping(self._agent.call("guest-file-seek", arguments, timeout))
-        if _untrusted.integer(reply.get("position"), "a position") != offset:
+        reply = untrusted.mapping(self._agent.call("guest-file-seek", arguments, timeout))
+        if untrusted.integer(reply.get("position"), "a position") != offset:
             raise ProtocolError("the agent went to another place of the file than it was told", domain=self._agent.name)
 
     def write(self, offset: int, data: bytes) -> None:
@@ -245,11 +245,11 @@ class _File:
 
     def _write(self, data: bytes) -> int:
         arguments = {"handle": self._handle, "buf-b64": base64.b64encode(data).decode("ascii")}
-        reply = _untrusted.mapping(self._agent.call("guest-file-write", arguments))
-        return _untrusted.integer(reply.get("count"), "the number of written bytes", 1, len(data))
+        reply = untrusted.mapping(self._agent.call("guest-file-write", arguments))
+        return untrusted.integer(reply.get("count"), "the number of written bytes", 1, len(data))
 
     def _read(self, count: int) -> bytes:
-        reply = _untrusted.mapping(self._agent.call("guest-file-read", {"handle": self._handle, "count": count}))
+        reply = untrusted.mapping(self._agent.call("guest-file-read", {"handle": self._handle, "count": count}))
         data = decoded(reply.get("buf-b64"))
         if len(data) > count:
             raise ProtocolError("the agent gave more of the file than it was asked for", domain=self._agent.name)

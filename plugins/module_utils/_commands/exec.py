@@ -12,8 +12,8 @@ import json
 import math
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import AgentDisappeared, CommandFailed, InvalidInput, ProtocolError, WaitTimeout
 
@@ -78,8 +78,8 @@ def start(agent: GuestAgent, argv: t.Sequence[str], env: t.Mapping[str, str] | N
         arguments["env"] = [f"{name}={value}" for name, value in env.items()]
     if stdin:
         arguments["input-data"] = base64.b64encode(stdin).decode("ascii")
-    reply = _untrusted.mapping(agent.call("guest-exec", arguments))
-    return _untrusted.integer(reply.get("pid"), "a process id", 0)
+    reply = untrusted.mapping(agent.call("guest-exec", arguments))
+    return untrusted.integer(reply.get("pid"), "a process id", 0)
 
 
 def status(agent: GuestAgent, pid: int) -> ExecResult | None:
@@ -88,11 +88,11 @@ def status(agent: GuestAgent, pid: int) -> ExecResult | None:
     :raise ProcessForgotten: the agent does not know the process, since it has been restarted or its answer was lost.
     """
     try:
-        reply = _untrusted.mapping(agent.call("guest-exec-status", {"pid": pid}))
+        reply = untrusted.mapping(agent.call("guest-exec-status", {"pid": pid}))
     except CommandFailed as error:
         detail = "the agent was restarted while the command ran, and how it ended is unknown"
         raise ProcessForgotten(detail, domain=agent.name, command="guest-exec-status") from error
-    return _result(reply) if _untrusted.boolean(reply.get("exited"), "exited") else None
+    return _result(reply) if untrusted.boolean(reply.get("exited"), "exited") else None
 
 
 def wait(agent: GuestAgent, pid: int, deadline: Deadline, expected: float = 0.0, first: float = FIRST_PAUSE) -> ExecResult | None:
@@ -163,7 +163,7 @@ def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
     output = printed.decode("utf-8", "replace")
     return {
         "rc": code,
-        "output": _untrusted.clean(output.strip(), PROBE_OUTPUT_MAX),
+        "output": untrusted.clean(output.strip(), PROBE_OUTPUT_MAX),
         "json": as_json(output),
         "error": _PROBE_ERRORS.get(code),
     }
@@ -172,15 +172,15 @@ def run_probe(agent: GuestAgent, probe: Probe) -> ProbeResult:
 def as_json(output: str) -> t.Any:
     """What it is as plain, bounded data, or None where it is no JSON."""
     try:
-        return _untrusted.plain(json.loads(output), 8)
+        return untrusted.plain(json.loads(output), 8)
     except (ValueError, RecursionError):
         return None
 
 
 def _result(status: dict[str, t.Any]) -> ExecResult:
     return ExecResult(
-        rc=_untrusted.optional_integer(status, "exitcode"),
-        signal=_untrusted.optional_integer(status, "signal"),
+        rc=untrusted.optional_integer(status, "exitcode"),
+        signal=untrusted.optional_integer(status, "signal"),
         stdout=_bytes(status.get("out-data")),
         stderr=_bytes(status.get("err-data")),
         truncated=bool(status.get("out-truncated") or status.get("err-truncated")),

@@ -19,8 +19,8 @@ import tempfile
 import typing as t
 import zlib
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import FileFailed, FileMissing, GuestAgentError, ProtocolError
 from . import _file_scripts, shell
 from ._file_scripts import HINTS, PROBLEMS, Attributes, Links, Where
@@ -276,7 +276,7 @@ def _installed(agent: GuestAgent, answer: bytes, path: str) -> Installed:
     if word != "done" or len(names) != 3:
         raise _unreadable(agent)
     state = _state(agent, "file", names[2].split(":"))
-    return Installed(_untrusted.clean(names[0], 4096), _untrusted.clean(names[1], 4096), state)
+    return Installed(untrusted.clean(names[0], 4096), untrusted.clean(names[1], 4096), state)
 
 
 def _state(agent: GuestAgent, kind: str, fields: t.Sequence[str], planted: bool = False, digest: str = "-") -> FileState:
@@ -284,8 +284,8 @@ def _state(agent: GuestAgent, kind: str, fields: t.Sequence[str], planted: bool 
     if len(fields) != 10 or not all(_NUMBER.fullmatch(fields[place]) for place in (0, 5, 6, 7)):
         raise _unreadable(agent)
     uid, _access, _device, _inode, _links, mode, gid, size, owner, group = fields
-    sha256 = "" if digest == "-" else _untrusted.clean(digest, 255)
-    owner, group, mode = (_untrusted.clean(text, 255) for text in (owner, group, mode.zfill(4)))
+    sha256 = "" if digest == "-" else untrusted.clean(digest, 255)
+    owner, group, mode = (untrusted.clean(text, 255) for text in (owner, group, mode.zfill(4)))
     return FileState(kind, planted, mode, int(uid), int(gid), owner, group, int(size), sha256)
 
 
@@ -308,7 +308,7 @@ def _problem(agent: GuestAgent, word: str, path: str) -> FileFailed:
 
 
 def _name(path: str) -> str:
-    return _untrusted.clean(path, 255)
+    return untrusted.clean(path, 255)
 
 
 def _shrinks(source: t.BinaryIO) -> bool:

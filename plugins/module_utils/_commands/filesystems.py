@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from . import exec as _exec
 
 _DISKS_MAX: t.Final = 64
@@ -59,12 +59,12 @@ def privileged_totals(agent: GuestAgent, mount_points: t.Sequence[str]) -> dict[
 
 def _filesystem(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestFilesystem:
     return {
-        "disk_name": _untrusted.text(entry.get("name"), "a filesystem's device", 255),
-        "mount_point": _untrusted.text(entry.get("mountpoint"), "a mount point"),
-        "file_system_type": _untrusted.text(entry.get("type"), "a filesystem's type", 64),
-        "total_bytes": _untrusted.optional_integer(entry, "total-bytes"),
-        "used_bytes": _untrusted.optional_integer(entry, "used-bytes"),
-        "total_bytes_privileged": _untrusted.optional_integer(entry, "total-bytes-privileged"),
+        "disk_name": untrusted.text(entry.get("name"), "a filesystem's device", 255),
+        "mount_point": untrusted.text(entry.get("mountpoint"), "a mount point"),
+        "file_system_type": untrusted.text(entry.get("type"), "a filesystem's type", 64),
+        "total_bytes": untrusted.optional_integer(entry, "total-bytes"),
+        "used_bytes": untrusted.optional_integer(entry, "used-bytes"),
+        "total_bytes_privileged": untrusted.optional_integer(entry, "total-bytes-privileged"),
         "disks": agent.each_part(entry.get("disk") or [], "the filesystems' disks", disk, _DISKS_MAX),
     }
 
@@ -72,13 +72,13 @@ def _filesystem(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestFilesystem:
 def disk(entry: dict[str, t.Any]) -> GuestDisk:
     """A disk's address as qemu-ga gives it (GuestDiskAddress); other agents leave out what they do not know."""
     return {
-        "serial": _untrusted.optional_text(entry, "serial", 255),
-        "device": _untrusted.optional_text(entry, "dev", 255),
-        "bus": _untrusted.text(entry.get("bus-type", "unknown"), "a disk's bus", 32),
+        "serial": untrusted.optional_text(entry, "serial", 255),
+        "device": untrusted.optional_text(entry, "dev", 255),
+        "bus": untrusted.text(entry.get("bus-type", "unknown"), "a disk's bus", 32),
         "pci": _pci(entry.get("pci-controller")),
-        "bus_number": _untrusted.integer(entry.get("bus", -1), "a disk's bus number"),
-        "target_number": _untrusted.integer(entry.get("target", -1), "a disk's target number"),
-        "unit": _untrusted.integer(entry.get("unit", -1), "a disk's unit"),
+        "bus_number": untrusted.integer(entry.get("bus", -1), "a disk's bus number"),
+        "target_number": untrusted.integer(entry.get("target", -1), "a disk's target number"),
+        "unit": untrusted.integer(entry.get("unit", -1), "a disk's unit"),
     }
 
 
@@ -86,8 +86,8 @@ def _pci(value: object) -> tuple[int, int, int, int] | None:
     """domain, bus, slot, function; an agent that does not know says -1."""
     if value is None:
         return None
-    controller = _untrusted.mapping(value, "a disk's controller")
+    controller = untrusted.mapping(value, "a disk's controller")
     domain, bus, slot, function = (
-        _untrusted.integer(controller.get(part), f"a PCI {part}") for part in ("domain", "bus", "slot", "function")
+        untrusted.integer(controller.get(part), f"a PCI {part}") for part in ("domain", "bus", "slot", "function")
     )
     return (domain, bus, slot, function) if domain >= 0 else None

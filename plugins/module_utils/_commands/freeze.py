@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import AgentUnavailable, CommandFailed, ConnectionLost, GuestAgentError
 from .filesystems import GuestFilesystem
@@ -125,7 +125,7 @@ def _beyond_reach(listed: t.AbstractSet[str], mount_table: str | None) -> t.Iter
         words = place.split()
         file_system_type = kind.partition(" ")[0]
         if len(words) >= 5 and file_system_type in _PASSED_OVER and _unescaped(words[4]) not in listed:
-            yield f"{_untrusted.clean(_unescaped(words[4]), 255)} ({file_system_type})"
+            yield f"{untrusted.clean(_unescaped(words[4]), 255)} ({file_system_type})"
 
 
 def _unescaped(path: str) -> str:
@@ -141,4 +141,4 @@ def _device(found: GuestFilesystem) -> str:
 
 
 def _count(value: object) -> int:
-    return _untrusted.integer(value, "a number of filesystems", 0, 2**31)
+    return untrusted.integer(value, "a number of filesystems", 0, 2**31)

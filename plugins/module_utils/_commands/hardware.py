@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed
 from . import system
 from .filesystems import GuestDisk, disk
@@ -63,24 +63,24 @@ def _block_device(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestBlockDevic
     address = entry.get("address")
     return {
         "name": _name(entry),
-        "partition": _untrusted.boolean(entry.get("partition"), "partition"),
+        "partition": untrusted.boolean(entry.get("partition"), "partition"),
         "dependencies": agent.each_part(names, "what the disks lie on", _name, _DEPENDENCIES_MAX),
-        "alias": _untrusted.optional_text(entry, "alias", 255),
-        "address": None if address is None else disk(_untrusted.mapping(address, "a disk's address")),
+        "alias": untrusted.optional_text(entry, "alias", 255),
+        "address": None if address is None else disk(untrusted.mapping(address, "a disk's address")),
     }
 
 
 def _name(entry: dict[str, t.Any]) -> str:
-    return _untrusted.text(entry.get("name"), "a disk's name", 255)
+    return untrusted.text(entry.get("name"), "a disk's name", 255)
 
 
 def _device(entry: dict[str, t.Any]) -> Device:
-    identity = _untrusted.mapping(entry.get("id") or {}, "a device's identity")
-    date = _untrusted.optional_integer(entry, "driver-date", -(2**63))
+    identity = untrusted.mapping(entry.get("id") or {}, "a device's identity")
+    date = untrusted.optional_integer(entry, "driver-date", -(2**63))
     return {
-        "driver_name": _untrusted.text(entry.get("driver-name"), "a driver's name", 255),
-        "driver_version": _untrusted.optional_text(entry, "driver-version", 255),
+        "driver_name": untrusted.text(entry.get("driver-name"), "a driver's name", 255),
+        "driver_version": untrusted.optional_text(entry, "driver-version", 255),
         "driver_date": None if date is None else date / _NANOSECONDS,
-        "vendor_id": _untrusted.optional_integer(identity, "vendor-id"),
-        "device_id": _untrusted.optional_integer(identity, "device-id"),
+        "vendor_id": untrusted.optional_integer(identity, "vendor-id"),
+        "device_id": untrusted.optional_integer(identity, "device-id"),
     }

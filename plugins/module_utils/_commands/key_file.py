@@ -13,8 +13,8 @@ from __future__ import annotations
 import io
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed, FileFailed, FileMissing, UserNotFound
 from . import files, shell, ssh_keys
 
@@ -137,13 +137,13 @@ def _home(agent: GuestAgent, user: str, making: str) -> str:
         found = shell.execute(agent, command, _SECONDS)
     except CommandFailed as error:
         if _NO_USER in error.detail:
-            detail = f"the guest has no user {_untrusted.clean(user, 64)!r}"
+            detail = f"the guest has no user {untrusted.clean(user, 64)!r}"
             raise UserNotFound(detail, domain=agent.name, command=error.command) from error
         raise
     home = found.stdout.decode("utf-8", "surrogateescape")
     if found.rc or not home.startswith("/"):
         problem = "has no home" if found.rc == 3 else "may not make the directory .ssh in the home"
-        raise FileFailed(f"the user {_untrusted.clean(user, 64)!r} {problem}", domain=agent.name)
+        raise FileFailed(f"the user {untrusted.clean(user, 64)!r} {problem}", domain=agent.name)
     return home.rstrip("/")
 
 

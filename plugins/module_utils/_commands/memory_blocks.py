@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from . import _units
 
@@ -22,8 +22,8 @@ _ERRNO_MAX: t.Final = 4095
 
 def block_size(agent: GuestAgent) -> int:
     """In bytes."""
-    reply = _untrusted.mapping(agent.call("guest-get-memory-block-info"))
-    return _untrusted.integer(reply.get("size"), "a memory block's size", 1, _SIZE_MAX)
+    reply = untrusted.mapping(agent.call("guest-get-memory-block-info"))
+    return untrusted.integer(reply.get("size"), "a memory block's size", 1, _SIZE_MAX)
 
 
 def blocks(agent: GuestAgent) -> list[_units.Unit]:
@@ -48,13 +48,13 @@ def switch(agent: GuestAgent, wanted: t.Sequence[_units.Wanted], deadline: Deadl
 
 
 def _switched(entry: dict[str, t.Any]) -> tuple[int, str]:
-    return _untrusted.integer(entry.get("phys-index"), "phys-index", 0), _refusal(entry)
+    return untrusted.integer(entry.get("phys-index"), "phys-index", 0), _refusal(entry)
 
 
 def _refusal(entry: t.Mapping[str, t.Any]) -> str:
     """Why a block is not as it should be, "" for no reason. The error code is one of Linux."""
-    response = _untrusted.text(entry.get("response"), "a response", 64)
+    response = untrusted.text(entry.get("response"), "a response", 64)
     if response == "success":
         return ""
-    code = _untrusted.optional_integer(entry, "error-code")
+    code = untrusted.optional_integer(entry, "error-code")
     return f"{response} ({os.strerror(code)})" if code and code <= _ERRNO_MAX else response

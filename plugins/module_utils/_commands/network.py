@@ -11,8 +11,8 @@ import ipaddress
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed
 from .small_files import ask_or_read, read_text
 
@@ -47,10 +47,10 @@ def interfaces(agent: GuestAgent) -> list[GuestInterface]:
 
 
 def _interface(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestInterface:
-    mac = (_untrusted.optional_text(entry, "hardware-address", 64) or "").lower()
+    mac = (untrusted.optional_text(entry, "hardware-address", 64) or "").lower()
     addresses = agent.each_part(entry.get("ip-addresses") or [], "the interfaces' addresses", _address, _ADDRESSES_MAX)
     return {
-        "interface_name": _untrusted.text(entry.get("name"), "an interface's name", 255).split(":")[0],
+        "interface_name": untrusted.text(entry.get("name"), "an interface's name", 255).split(":")[0],
         "mac": mac if _MAC.fullmatch(mac) else None,
         "ip_addresses": [address for address in addresses if address],
         "statistics": _statistics(agent, entry.get("statistics")),
@@ -70,13 +70,13 @@ def _statistics(agent: GuestAgent, value: object) -> dict[str, int] | None:
     """A counter that makes no sense, such as one below zero, is left out."""
     if value is None:
         return None
-    counters = _untrusted.mapping(value, "an interface's statistics")
+    counters = untrusted.mapping(value, "an interface's statistics")
     entries = [{"name": name, "count": counters[name]} for name in _COUNTERS if name in counters]
     return dict(agent.each_part(entries, "the interfaces' counters", _counter))
 
 
 def _counter(entry: dict[str, t.Any]) -> tuple[str, int]:
-    return entry["name"].replace("-", "_"), _untrusted.integer(entry["count"], entry["name"], 0)
+    return entry["name"].replace("-", "_"), untrusted.integer(entry["count"], entry["name"], 0)
 
 
 class DefaultRoute(t.NamedTuple):
@@ -94,8 +94,8 @@ def default_route(agent: GuestAgent) -> DefaultRoute | None:
 def _default_route(entry: dict[str, t.Any]) -> DefaultRoute | None:
     if entry.get("version") != 4 or entry.get("destination") != "0.0.0.0" or entry.get("mask", "0.0.0.0") != "0.0.0.0":
         return None
-    name = _untrusted.text(entry.get("iface"), "a route's interface", 255)
-    metric = _untrusted.integer(entry.get("metric", 0), "a route's metric")
+    name = untrusted.text(entry.get("iface"), "a route's interface", 255)
+    metric = untrusted.integer(entry.get("metric", 0), "a route's metric")
     return DefaultRoute(name, _plain_address(entry.get("gateway")), metric)
 
 
@@ -107,7 +107,7 @@ def parse_proc_route(text: str) -> DefaultRoute | None:
         if len(fields) >= 8 and fields[1] == "00000000" and fields[7] == "00000000" and len(fields[6]) <= len(str(_METRIC_MAX)):
             try:
                 gateway = str(ipaddress.IPv4Address(bytes.fromhex(fields[2])[::-1]))
-                found.append(DefaultRoute(_untrusted.clean(fields[0], 255), gateway, int(fields[6])))
+                found.append(DefaultRoute(untrusted.clean(fields[0], 255), gateway, int(fields[6])))
             except ValueError:
                 continue
     return min(found, key=lambda route: route.metric, default=None)
@@ -131,12 +131,12 @@ def _ask_routes(agent: GuestAgent) -> list[Route]:
 
 
 def _asked_route(entry: dict[str, t.Any]) -> Route | None:
-    if (_untrusted.optional_integer(entry, "flags", -(2**63)) or 0) & _LOCAL_FLAGS:
+    if (untrusted.optional_integer(entry, "flags", -(2**63)) or 0) & _LOCAL_FLAGS:
         return None
     is_ipv6 = entry.get("version") == 6
     prefix, gateway = (entry.get("desprefixlen"), entry.get("nexthop")) if is_ipv6 else (entry.get("mask"), entry.get("gateway"))
-    interface = _untrusted.text(entry.get("iface"), "a route's interface", 255)
-    metric = _untrusted.integer(entry.get("metric", 0), "a route's metric")
+    interface = untrusted.text(entry.get("iface"), "a route's interface", 255)
+    metric = untrusted.integer(entry.get("metric", 0), "a route's metric")
     return _route(interface, f"{entry.get('destination')}/{prefix}", gateway, metric)
 
 
@@ -179,7 +179,7 @@ def _route(interface: str, destination: str, gateway: object, metric: int) -> Ro
     if interface == "lo" or network.is_multicast or "%" in destination or not 0 <= metric <= _METRIC_MAX:
         return None
     return {
-        "interface_name": _untrusted.clean(interface, 255),
+        "interface_name": untrusted.clean(interface, 255),
         "destination": str(network),
         "gateway": None if via in (None, "0.0.0.0", "::") else via,
         "metric": metric,

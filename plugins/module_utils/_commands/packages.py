@@ -9,8 +9,8 @@ from __future__ import annotations
 import typing as t
 import zlib
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed, ProtocolError
 from . import exec as _exec, system
 
@@ -115,7 +115,7 @@ def _package(agent: GuestAgent, manager: str, fields: list[str]) -> Package | No
     """None for what dpkg remembers only, since its configuration is still there."""
     if len(fields) != 4:
         raise _wrong(agent)
-    status, name, version, arch = (_untrusted.clean(field, 255) for field in fields)
+    status, name, version, arch = (untrusted.clean(field, 255) for field in fields)
     if status[1:2] != "i":
         return None
     return {"name": name, "version": version, "arch": None if arch in ("", "(none)") else arch, "manager": manager}

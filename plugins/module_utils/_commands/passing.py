@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._client import GuestAgent
+from .._agent.client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
     AgentUnavailable,

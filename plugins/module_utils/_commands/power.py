@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._client import GuestAgent
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed, CommandRefused, CommandUnknown, ProtocolError, WaitTimeout
 from . import exec as _exec, files
 

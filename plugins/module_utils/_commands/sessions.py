@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed, ProtocolError
 from . import shell
 
@@ -157,7 +157,7 @@ def _script(text: str, *arguments: str) -> shell.Command:
 
 def _said(stderr: bytes) -> str:
     """The first line of what a program complains about."""
-    return _untrusted.clean(stderr.decode("utf-8", "replace").strip().partition("\n")[0], 300) or "it failed without a reason"
+    return untrusted.clean(stderr.decode("utf-8", "replace").strip().partition("\n")[0], 300) or "it failed without a reason"
 
 
 def _session(agent: GuestAgent, block: str) -> Session:
@@ -166,12 +166,12 @@ def _session(agent: GuestAgent, block: str) -> Session:
         locked = found.get("LockedHint", "")
         session: Session = {
             "id": found["Id"],
-            "user_name": _untrusted.clean(found["Name"], 255),
-            "seat": _untrusted.clean(found.get("Seat", ""), 255) or None,
-            "tty": _untrusted.clean(found.get("TTY", "").replace("/dev/", "", 1), 255) or None,
-            "state": _untrusted.clean(found["State"], 32),
-            "type": _untrusted.clean(found["Type"], 32),
-            "class": _untrusted.clean(found["Class"], 32),
+            "user_name": untrusted.clean(found["Name"], 255),
+            "seat": untrusted.clean(found.get("Seat", ""), 255) or None,
+            "tty": untrusted.clean(found.get("TTY", "").replace("/dev/", "", 1), 255) or None,
+            "state": untrusted.clean(found["State"], 32),
+            "type": untrusted.clean(found["Type"], 32),
+            "class": untrusted.clean(found["Class"], 32),
             "remote": _BOOLEANS[found["Remote"]],
             "active": _BOOLEANS[found["Active"]],
             "locked": _BOOLEANS[locked] if locked else None,

@@ -21,8 +21,9 @@ import re
 import secrets
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
+from .._agent.protocol import REQUEST_MAX
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
     AgentDisappeared,
@@ -33,7 +34,6 @@ from .._errors import (
     OutputTooLong,
     UnknownOutcome,
 )
-from .._protocol import REQUEST_MAX
 from . import _login_shell, _refusals, _report, _scripts, _spool, exec as _exec, passing
 from ._login_shell import Answer, Command, Input
 from ._refusals import PACKER, Unpackable
@@ -277,9 +277,9 @@ def check(command: Command) -> None:
             raise InvalidInput("the agent takes a command, its environment and its directory in UTF-8 only") from None
     for name in command.env:
         if not _NAME.fullmatch(name):
-            raise InvalidInput(f"{_untrusted.clean(name, 64)} cannot be the name of an environment variable")
+            raise InvalidInput(f"{untrusted.clean(name, 64)} cannot be the name of an environment variable")
     if not command.user or set(command.user) & {":", "\n"}:
-        raise InvalidInput(f"{_untrusted.clean(command.user, 64)!r} cannot be the name of a user")
+        raise InvalidInput(f"{untrusted.clean(command.user, 64)!r} cannot be the name of a user")
     if command.umask and not _UMASK.fullmatch(command.umask):
         raise InvalidInput("a umask has three or four octal digits")
 
@@ -305,7 +305,7 @@ def _result(
     elif not word and ended.signal is not None:  # it has taken the shell with it
         place, whole, result = _collected(agent, nonce, ended.signal)
     else:
-        detail = f"the shell that starts commands failed: {_untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
+        detail = f"the shell that starts commands failed: {untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
         raise CommandFailed(detail, domain=agent.name, command="guest-exec")
     if whole != "0":
         _scripts.remove(agent, _login_shell.clean_up(nonce))

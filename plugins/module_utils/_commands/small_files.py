@@ -10,8 +10,8 @@ import contextlib
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandBlocked, CommandFailed, CommandUnknown, GuestAgentError
 from . import exec as _exec
 from .content import decoded
@@ -67,9 +67,9 @@ def ask_or_read(agent: GuestAgent, command: str, ask: t.Callable[[GuestAgent], T
 
 def _read(agent: GuestAgent, path: str) -> bytes:
     """Once: nothing is lost where no reply comes, and an agent that is silent costs no more than the time of one command."""
-    handle = _untrusted.integer(agent.call("guest-file-open", {"path": path, "mode": "r"}), "a file handle")
+    handle = untrusted.integer(agent.call("guest-file-open", {"path": path, "mode": "r"}), "a file handle")
     try:
-        reply = _untrusted.mapping(agent.call("guest-file-read", {"handle": handle, "count": _MAX}))
+        reply = untrusted.mapping(agent.call("guest-file-read", {"handle": handle, "count": _MAX}))
         return decoded(reply.get("buf-b64"))
     finally:
         with contextlib.suppress(GuestAgentError):
@@ -78,4 +78,4 @@ def _read(agent: GuestAgent, path: str) -> bytes:
 
 def boot_id(agent: GuestAgent) -> str:
     """The random number that Linux gives to each of its boots: another one means that the guest has been restarted."""
-    return _untrusted.clean(read_text(agent, _BOOT_ID).strip(), 64)
+    return untrusted.clean(read_text(agent, _BOOT_ID).strip(), 64)

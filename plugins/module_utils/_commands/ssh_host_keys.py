@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _public_keys, _untrusted
-from .._client import GuestAgent
+from .. import _public_keys
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed
 from .small_files import read_if_there
 
@@ -47,13 +48,13 @@ def _host_key(agent: GuestAgent, path: str, text: str) -> HostKey:
         if line.options or line.key.kind not in _public_keys.PLAIN_KINDS:
             raise ValueError("it is a key of another sort")
     except ValueError as error:
-        detail = f"{path} is no public host key: {_untrusted.clean(str(error), 200)}"
+        detail = f"{path} is no public host key: {untrusted.clean(str(error), 200)}"
         raise CommandFailed(detail, domain=agent.name, command="guest-file-read") from None
     return {
         "type": line.key.kind,
         "key": line.key.base64,
         "bits": line.key.bits,
         "fingerprint": line.key.fingerprint,
-        "comment": _untrusted.clean(line.comment, 255),
+        "comment": untrusted.clean(line.comment, 255),
         "path": path,
     }

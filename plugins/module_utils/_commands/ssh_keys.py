@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed, ProtocolError, UserNotFound
 
 GET: t.Final = "guest-ssh-get-authorized-keys"
@@ -32,7 +32,7 @@ def authorized_keys(agent: GuestAgent, user: str) -> list[str]:
     :raise CommandFailed: the file cannot be read.
     """
     try:
-        reply = _untrusted.mapping(_call(agent, GET, user))
+        reply = untrusted.mapping(_call(agent, GET, user))
     except UserNotFound:
         raise
     except CommandFailed as error:
@@ -77,6 +77,6 @@ def _call(agent: GuestAgent, command: str, user: str, **arguments: t.Any) -> t.A
         return agent.call(command, {"username": user, **arguments})
     except CommandFailed as error:
         if _NO_USER.match(error.detail):
-            detail = f"the guest has no user {_untrusted.clean(user, 64)!r}"
+            detail = f"the guest has no user {untrusted.clean(user, 64)!r}"
             raise UserNotFound(detail, domain=agent.name, command=command) from error
         raise

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import ProtocolError
 from . import memory_blocks
 from ._units import Unit
@@ -108,8 +108,8 @@ def blocks_of_memory(agent: GuestAgent) -> MemoryBlocks:
 
 
 def _ask_load(agent: GuestAgent) -> Load:
-    reply = _untrusted.mapping(agent.call("guest-get-load"))
-    one, five, fifteen = (round(_untrusted.number(reply.get(f"load{minutes}m"), "a load"), 2) for minutes in (1, 5, 15))
+    reply = untrusted.mapping(agent.call("guest-get-load"))
+    one, five, fifteen = (round(untrusted.number(reply.get(f"load{minutes}m"), "a load"), 2) for minutes in (1, 5, 15))
     return {"1m": one, "5m": five, "15m": fifteen}
 
 
@@ -123,18 +123,18 @@ def _read_load(agent: GuestAgent) -> Load:
 
 def _cpu_stats(entry: dict[str, t.Any]) -> dict[str, int]:
     return {
-        "cpu": _untrusted.integer(entry.get("cpu"), "a processor's number", 0),
-        **{name: _untrusted.integer(entry[name], name, 0) for name in _CPU_TIMES if name in entry},
+        "cpu": untrusted.integer(entry.get("cpu"), "a processor's number", 0),
+        **{name: untrusted.integer(entry[name], name, 0) for name in _CPU_TIMES if name in entry},
     }
 
 
 def _disk_stats(entry: dict[str, t.Any]) -> DiskStats:
-    counters = _untrusted.mapping(entry.get("stats"), "a disk's counters")
+    counters = untrusted.mapping(entry.get("stats"), "a disk's counters")
     return {
-        "name": _untrusted.text(entry.get("name"), "a disk's name", 255),
-        "major": _untrusted.integer(entry.get("major"), "a disk's major number", 0),
-        "minor": _untrusted.integer(entry.get("minor"), "a disk's minor number", 0),
+        "name": untrusted.text(entry.get("name"), "a disk's name", 255),
+        "major": untrusted.integer(entry.get("major"), "a disk's major number", 0),
+        "minor": untrusted.integer(entry.get("minor"), "a disk's minor number", 0),
         "statistics": {
-            name.replace("-", "_"): _untrusted.integer(counters[name], name, 0) for name in _DISK_COUNTERS if name in counters
+            name.replace("-", "_"): untrusted.integer(counters[name], name, 0) for name in _DISK_COUNTERS if name in counters
         },
     }

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 
 _OS_KEYS: t.Final = (
     "id",
@@ -60,7 +60,7 @@ class User(t.TypedDict):
 
 def os_info(agent: GuestAgent) -> OsInfo:
     """guest-get-osinfo. A system that has no os-release, or does not show the agent one, is named by its kernel."""
-    reply = _untrusted.mapping(agent.call("guest-get-osinfo"))
+    reply = untrusted.mapping(agent.call("guest-get-osinfo"))
     entries = [{"key": key, "text": reply[key]} for key in _OS_KEYS if reply.get(key) is not None]
     values = dict.fromkeys((key.replace("-", "_") for key in _OS_KEYS), None)
     found = t.cast(OsInfo, {**values, **dict(agent.each_part(entries, "what it says of its system", _os_text))})
@@ -68,7 +68,7 @@ def os_info(agent: GuestAgent) -> OsInfo:
 
 
 def _os_text(entry: dict[str, t.Any]) -> tuple[str, str]:
-    return entry["key"].replace("-", "_"), _untrusted.text(entry["text"], entry["key"], 255)
+    return entry["key"].replace("-", "_"), untrusted.text(entry["text"], entry["key"], 255)
 
 
 def system(os: OsInfo) -> str:
@@ -96,15 +96,15 @@ def _named_by_kernel(os: OsInfo) -> OsInfo:
 
 def hostname(agent: GuestAgent) -> str:
     """guest-get-host-name: the name as the guest has it, short or with a domain."""
-    reply = _untrusted.mapping(agent.call("guest-get-host-name"))
-    return _untrusted.text(reply.get("host-name"), "the host name", 255)
+    reply = untrusted.mapping(agent.call("guest-get-host-name"))
+    return untrusted.text(reply.get("host-name"), "the host name", 255)
 
 
 def timezone(agent: GuestAgent) -> Timezone:
     """guest-get-timezone. The offset is in seconds, positive east of Greenwich."""
-    reply = _untrusted.mapping(agent.call("guest-get-timezone"))
-    name = _untrusted.optional_text(reply, "zone", 64)
-    offset = _untrusted.integer(reply.get("offset"), "the time zone's offset", -86400, 86400)
+    reply = untrusted.mapping(agent.call("guest-get-timezone"))
+    name = untrusted.optional_text(reply, "zone", 64)
+    offset = untrusted.integer(reply.get("offset"), "the time zone's offset", -86400, 86400)
     return {"name": name, "offset_seconds": offset, "text": f"{name or 'unknown'}, {offset}"}
 
 
@@ -115,7 +115,7 @@ def users(agent: GuestAgent) -> list[User]:
 
 def _user(entry: dict[str, t.Any]) -> User:
     return {
-        "user_name": _untrusted.text(entry.get("user"), "a user's name", 255),
-        "domain": _untrusted.optional_text(entry, "domain", 255),
-        "login_time": _untrusted.number(entry.get("login-time"), "a login time"),
+        "user_name": untrusted.text(entry.get("user"), "a user's name", 255),
+        "domain": untrusted.optional_text(entry, "domain", 255),
+        "login_time": untrusted.number(entry.get("login-time"), "a login time"),
     }

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 
 
 class Trimmed(t.TypedDict):
@@ -26,14 +26,14 @@ def trim(agent: GuestAgent, minimum: int, timeout: int) -> list[Trimmed]:
 
     :param minimum: runs of free bytes that are shorter are left alone; 0 for what the filesystem takes
     """
-    reply = _untrusted.mapping(agent.call("guest-fstrim", {"minimum": minimum}, timeout=timeout))
+    reply = untrusted.mapping(agent.call("guest-fstrim", {"minimum": minimum}, timeout=timeout))
     return agent.each(reply.get("paths", []), "the paths", _trimmed)
 
 
 def _trimmed(entry: dict[str, t.Any]) -> Trimmed:
     return {
-        "path": _untrusted.text(entry.get("path"), "a path"),
-        "trimmed": _untrusted.optional_integer(entry, "trimmed"),
-        "minimum": _untrusted.optional_integer(entry, "minimum"),
-        "error": _untrusted.optional_text(entry, "error", 300),
+        "path": untrusted.text(entry.get("path"), "a path"),
+        "trimmed": untrusted.optional_integer(entry, "trimmed"),
+        "minimum": untrusted.optional_integer(entry, "minimum"),
+        "error": untrusted.optional_text(entry, "error", 300),
     }

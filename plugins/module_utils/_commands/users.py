@@ -10,8 +10,8 @@ import base64
 import re
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._errors import CommandFailed, CommandRefused, InvalidInput, UserNotFound, WaitTimeout
 from . import exec as _exec
 from .content import READ_MAX
@@ -37,7 +37,7 @@ def check_name(user: str) -> None:
     :raise InvalidInput: no user of a guest can have this name.
     """
     if len(user) > 255 or _NO_NAME.search(user):
-        raise InvalidInput(f"{_untrusted.clean(user, 64)!r} cannot be the name of a user")
+        raise InvalidInput(f"{untrusted.clean(user, 64)!r} cannot be the name of a user")
 
 
 def set_password(agent: GuestAgent, user: str, secret: str, crypted: bool) -> None:
@@ -77,7 +77,7 @@ def stored_password(agent: GuestAgent, user: str) -> Stored:
 def _by_getent(agent: GuestAgent, user: str) -> str:
     found = _exec.run(agent, ("getent", "shadow", user), _LOOK_SECONDS)
     if found.rc == 2 and _exec.run(agent, ("getent", "passwd", user), _LOOK_SECONDS).rc == 2:
-        raise UserNotFound(f"the guest has no user {_untrusted.clean(user, 64)!r}", domain=agent.name, command="guest-exec")
+        raise UserNotFound(f"the guest has no user {untrusted.clean(user, 64)!r}", domain=agent.name, command="guest-exec")
     return _field(agent, user, found.stdout if found.rc == 0 else b"", "guest-exec")
 
 

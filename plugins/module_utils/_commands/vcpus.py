@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _untrusted
-from .._client import GuestAgent
+from .._agent import untrusted
+from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import CommandFailed
 from . import _units
@@ -36,7 +36,7 @@ def switch(agent: GuestAgent, wanted: t.Sequence[_units.Wanted], deadline: Deadl
         try:
             # The agent stops at the first that refuses. Only when that is the first of all does it say why.
             reply = agent.call("guest-set-vcpus", request, timeout=seconds)
-            done = _untrusted.integer(reply, "a number of vCPUs", 1, len(chunk))
+            done = untrusted.integer(reply, "a number of vCPUs", 1, len(chunk))
         except CommandFailed as error:
             refused[chunk[0][0]] = error.detail
             done = 1

@@ -12,9 +12,9 @@ import secrets
 import socket
 import typing as t
 
-from ._deadline import Deadline
-from ._errors import AgentDisappeared, AgentDisconnected, AgentTimeout, ProtocolError
-from ._protocol import REPLY_MAX, Request
+from .._deadline import Deadline
+from .._errors import AgentDisappeared, AgentDisconnected, AgentTimeout, ProtocolError
+from .protocol import REPLY_MAX, Request
 
 #: Sent by the agent before the reply to guest-sync-delimited, and to the agent to end whatever half a request it holds.
 _SENTINEL: t.Final = b"\xff"

@@ -11,8 +11,8 @@ import json
 import re
 import typing as t
 
-from . import _untrusted
-from ._errors import CommandBlocked, CommandFailed, CommandRefused, CommandUnknown, InvalidInput, NumberRefused, ProtocolError
+from .._errors import CommandBlocked, CommandFailed, CommandRefused, CommandUnknown, InvalidInput, NumberRefused, ProtocolError
+from . import untrusted
 
 #: libvirt corrupts requests above what its socket buffer takes at once (about 212 KiB); 128 KiB is safe everywhere.
 REQUEST_MAX = 128 * 1024
@@ -90,7 +90,7 @@ def is_refusal(description: str) -> bool:
 
 def refusal(command: str, description: str) -> CommandRefused:
     """The error class for an agent's own words; qemu-ga never translates them."""
-    detail = _untrusted.clean(description, 300)
+    detail = untrusted.clean(description, 300)
     if _UNKNOWN.match(detail):
         return CommandUnknown("the agent does not know this command", command=command)
     if _DISABLED.match(detail):

@@ -11,9 +11,8 @@ import re
 import threading
 import typing as t
 
-from . import _protocol, _untrusted
-from ._deadline import SYSTEM_CLOCK, Clock, Deadline
-from ._errors import (
+from .._deadline import SYSTEM_CLOCK, Clock, Deadline
+from .._errors import (
     AgentDisappeared,
     AgentDisconnected,
     AgentTimeout,
@@ -31,9 +30,10 @@ from ._errors import (
     StillInFlight,
     UnknownOutcome,
 )
+from . import protocol, untrusted
 
 if t.TYPE_CHECKING:
-    from ._transport import Transport
+    from .transport import Transport
 
 #: What qemu-ga accepts while the guest is frozen (ga_freeze_allowlist, qga/main.c).
 FREEZE_ALLOWED: t.Final = frozenset(
@@ -148,7 +148,7 @@ class GuestAgent:
 
     def each_part(self, value: object, what: str, read: t.Callable[[dict[str, t.Any]], _T], limit: int = 4096) -> list[_T]:
         """The same for a list within a member, which is something without it too."""
-        members = _untrusted.members(value, what, limit, read)
+        members = untrusted.members(value, what, limit, read)
         if members.left_out:
             self._left_out.setdefault((self._asked, what), []).extend(members.left_out)
         return members.found
@@ -163,18 +163,18 @@ class GuestAgent:
     def _ask(self, command: str, arguments: t.Mapping[str, t.Any] | None, seconds: int) -> t.Any:
         """Without a number where the agent takes none; it has done nothing when it says so."""
         try:
-            return self._exchange(_protocol.build(command, arguments, self._numbers), seconds)
+            return self._exchange(protocol.build(command, arguments, self._numbers), seconds)
         except NumberRefused:
             if self._gives_back or not self._numbers:
                 raise
         self._numbers = False
-        return self._exchange(_protocol.build(command, arguments, self._numbers), seconds)
+        return self._exchange(protocol.build(command, arguments, self._numbers), seconds)
 
-    def _exchange(self, request: _protocol.Request, seconds: int) -> t.Any:
+    def _exchange(self, request: protocol.Request, seconds: int) -> t.Any:
         with self._lock:
             self.round_trips += 1
             reply = self._transport.exchange(request, seconds)
-        found = _protocol.parse(request, reply, self._gives_back)
+        found = protocol.parse(request, reply, self._gives_back)
         self._gives_back = self._gives_back or found.numbered
         return found.value
 
@@ -246,9 +246,9 @@ class GuestAgent:
         """What the agent can do, asked once (guest-info)."""
         if self._capabilities is None:
             # An agent that hangs costs its timeout, with the look that tells it from one that ignores this command.
-            info = _untrusted.mapping(self.call("guest-info", timeout=max(1, self.timeout - _PING_SECONDS)))
+            info = untrusted.mapping(self.call("guest-info", timeout=max(1, self.timeout - _PING_SECONDS)))
             listed = self.each(info.get("supported_commands"), "the commands", _command, _COMMANDS_MAX)
-            version = _untrusted.text(info.get("version"), "the agent's version", 64)
+            version = untrusted.text(info.get("version"), "the agent's version", 64)
             self._capabilities = Capabilities(version, dict(listed))
         return self._capabilities
 
@@ -311,7 +311,7 @@ class GuestAgent:
 
 
 def _command(entry: dict[str, t.Any]) -> tuple[str, bool]:
-    return _untrusted.text(entry.get("name"), "a command's name", 64), bool(entry.get("enabled"))
+    return untrusted.text(entry.get("name"), "a command's name", 64), bool(entry.get("enabled"))
 
 
 _E = t.TypeVar("_E", bound=GuestAgentError)

@@ -10,7 +10,7 @@ import math
 import typing as t
 import unicodedata
 
-from ._errors import ProtocolError
+from .._errors import ProtocolError
 
 TEXT_MAX = 1024
 #: Unicode categories that never belong in one line of text: control, format (bidi, zero width), surrogate, line and
