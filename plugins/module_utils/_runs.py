@@ -10,17 +10,17 @@ import base64
 import datetime
 import typing as t
 
-from . import _argspec, _values
 from ._agent.client import GuestAgent
 from ._commands import shell
 from ._diagnosis import EXEC
 from ._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong
 from ._reach import Reached
 from ._target import open_target
-from ._task import Outcome, Task
+from ._task import spec, values
+from ._task.run import Outcome, Task
 
-OPTIONS: t.Final[_argspec.Options] = {
-    **_argspec.REACH,
+OPTIONS: t.Final[spec.Options] = {
+    **spec.REACH,
     "executable": {"type": "str"},
     "stdin": {"type": "raw", "no_log": True},
     "stdin_add_newline": {"type": "bool", "default": True},
@@ -85,11 +85,11 @@ def perform(task: Task, shown: t.Sequence[str] | str, prepare: Preparation) -> O
 
 def _command(params: t.Mapping[str, t.Any]) -> shell.Command:
     """The command without its arguments."""
-    stdin = b"" if params["stdin"] is None else _values.encoded(params["stdin"], "stdin")
+    stdin = b"" if params["stdin"] is None else values.encoded(params["stdin"], "stdin")
     if stdin and params["stdin_add_newline"]:
         stdin += b"\n"
-    env = {str(name): _values.text(value, f"the value of {name} in env") for name, value in (params["env"] or {}).items()}
-    umask = "" if params["umask"] is None else _values.octal(params["umask"], "umask")
+    env = {str(name): values.text(value, f"the value of {name} in env") for name, value in (params["env"] or {}).items()}
+    umask = "" if params["umask"] is None else values.octal(params["umask"], "umask")
     return shell.Command((), stdin, env, params["chdir"], params["user"], umask)
 
 

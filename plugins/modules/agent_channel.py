@@ -105,15 +105,16 @@ failure:
   sample: {kind: libvirt_error, domain: web1, command: "", detail: "libvirt says: unsupported", hint: ""}
 """
 
-from ..module_utils import _argspec, _channel
+from ..module_utils import _channel
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import InvalidInput, LibvirtFailure
 from ..module_utils._guest import open_guest
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "name": {"type": "str", "default": "org.qemu.guest_agent.0"},
         "timeout": {"type": "int", "default": 30},

@@ -121,7 +121,7 @@ failure:
 import re
 import typing as t
 
-from ..module_utils import _argspec, _requests
+from ..module_utils import _requests
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._agent.protocol import REPLY_MAX
@@ -138,11 +138,12 @@ from ..module_utils._errors import (
     UnknownOutcome,
 )
 from ..module_utils._guest import open_guest
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "command": {"type": "str", "required": True},
         "arguments": {"type": "dict", "default": {}, "no_log": True},
         "changed": {"type": "bool"},

@@ -124,13 +124,14 @@ failure:
 import datetime
 import time
 
-from ..module_utils import _argspec, _diagnosis, _domain_xml, _preflight, _probe, _record
+from ..module_utils import _diagnosis, _domain_xml, _preflight, _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._guest import open_guest
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec({**_argspec.GUEST})
+SPEC = spec.Spec({**spec.GUEST})
 
 
 def gather(task: Task) -> Outcome:

@@ -133,17 +133,18 @@ failure:
 
 import typing as t
 
-from ..module_utils import _argspec, _authorized_keys
+from ..module_utils import _authorized_keys
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import key_file, ssh_keys, users
 from ..module_utils._errors import CommandFailed, InvalidInput
 from ..module_utils._needed import open_agent
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "user": {"type": "str", "required": True},
         "keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

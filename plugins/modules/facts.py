@@ -133,7 +133,7 @@ failure:
 
 import datetime
 
-from ..module_utils import _argspec, _distribution, _domain_xml, _preflight, _probe, _record
+from ..module_utils import _distribution, _domain_xml, _preflight, _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import GuestAgentError
@@ -150,11 +150,12 @@ from ..module_utils._facts import (
 from ..module_utils._guest import Guest, open_guest
 from ..module_utils._probe_option import probes
 from ..module_utils._subsets import DEFAULTS, SUBSETS
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
         "probes": {"type": "dict", "default": {}},
     }

@@ -132,19 +132,20 @@ failure:
   sample: {kind: guest_frozen, domain: db1, command: guest-fsfreeze-freeze, detail: it is frozen already, hint: thaw it first}
 """
 
-from ..module_utils import _argspec, _quiesce, _watchdog
+from ..module_utils import _quiesce, _watchdog
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import freeze
 from ..module_utils._deadline import SYSTEM_CLOCK
 from ..module_utils._errors import InvalidInput
 from ..module_utils._guest import Guest, open_guest
 from ..module_utils._needed import require
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 from ..module_utils._watchdog_registry import ask_to_thaw, dismiss
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "state": {"type": "str", "choices": ["frozen", "thawed"], "required": True},
         "mountpoints": {"type": "list", "elements": "str"},
         "max_seconds": {"type": "int", "default": 60},

@@ -113,16 +113,16 @@ failure:
     hint: let the domain's disks have discard='unmap'
 """
 
-from ..module_utils import _argspec
 from ..module_utils._commands import trim
 from ..module_utils._errors import CommandFailed, InvalidInput
 from ..module_utils._guest import open_guest
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
 COMMAND = "guest-fstrim"
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "minimum": {"type": "bytes", "default": "0"},
         "timeout": {"type": "int", "default": 600},
     }

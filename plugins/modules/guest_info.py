@@ -358,20 +358,20 @@ failure:
   sample: {kind: domain_not_found, domain: web9, command: "", detail: no domain of this name or UUID, hint: check the name}
 """
 
-from ..module_utils import _argspec
 from ..module_utils._errors import DomainNotFound, InvalidInput
 from ..module_utils._gather import gather as gather_records
 from ..module_utils._plan import Plan
 from ..module_utils._probe_option import probes
 from ..module_utils._query import Expression
 from ..module_utils._subsets import DEFAULTS, SUBSETS
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
 STATES = ["running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended", "nostate"]
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.URI,
-        **_argspec.AGENT_TIMEOUT,
+        **spec.URI,
+        **spec.AGENT_TIMEOUT,
         "domains": {"type": "list", "elements": "str", "aliases": ["domain"]},
         "states": {"type": "list", "elements": "str", "choices": STATES},
         "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},

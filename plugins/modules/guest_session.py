@@ -108,17 +108,18 @@ failure:
   sample: {kind: no_logind, domain: web1, command: guest-exec, detail: the guest has no loginctl, hint: ""}
 """
 
-from ..module_utils import _argspec, _logins
+from ..module_utils import _logins
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands.sessions import sessions
 from ..module_utils._deadline import Deadline
 from ..module_utils._diagnosis import EXEC
 from ..module_utils._target import open_target
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.REACH,
+        **spec.REACH,
         "state": {"type": "str", "choices": ["locked", "unlocked", "absent", "present"], "required": True},
         "session": {"type": "str"},
         "user": {"type": "str"},
@@ -126,7 +127,7 @@ SPEC = _argspec.Spec(
         "tty": {"type": "str"},
         "timeout": {"type": "int", "default": 60},
     },
-    required_if=_argspec.REACH_REQUIRES,
+    required_if=spec.REACH_REQUIRES,
 )
 
 

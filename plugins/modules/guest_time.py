@@ -116,16 +116,17 @@ failure:
 import time
 import typing as t
 
-from ..module_utils import _argspec, _clock
+from ..module_utils import _clock
 from ..module_utils._commands import clock
 from ..module_utils._errors import InvalidInput
 from ..module_utils._guest import open_guest
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
 COMMAND = "guest-set-time"
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "source": {"type": "str", "choices": ["host", "rtc", "none"], "default": "host"},
         "time": {"type": "str"},
         "tolerance": {"type": "float", "default": 1.0},

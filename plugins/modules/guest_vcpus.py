@@ -110,19 +110,20 @@ failure:
 
 import typing as t
 
-from ..module_utils import _argspec, _switching
+from ..module_utils import _switching
 from ..module_utils._commands import vcpus as commands
 from ..module_utils._commands._units import Unit
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import GuestAgentError, InvalidInput
 from ..module_utils._guest import open_guest
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
 COMMAND = "guest-set-vcpus"
 NOUN = "vCPU"
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "count": {"type": "int"},
         "online": {"type": "list", "elements": "int"},
         "offline": {"type": "list", "elements": "int"},

@@ -132,17 +132,18 @@ failure:
 
 import typing as t
 
-from ..module_utils import _argspec, _pull, _transfers, _values
+from ..module_utils import _pull, _transfers
 from ..module_utils._commands import files
 from ..module_utils._diagnosis import EXEC, FILES
 from ..module_utils._errors import FileMissing
 from ..module_utils._reach import Reached
 from ..module_utils._target import open_target
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec, values
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.REACH,
+        **spec.REACH,
         "src": {"type": "str", "required": True},
         "dest": {"type": "path", "required": True},
         "mode": {"type": "raw"},
@@ -150,14 +151,14 @@ SPEC = _argspec.Spec(
         "follow": {"type": "bool", "default": False},
         "user": {"type": "str", "default": "root"},
     },
-    required_if=_argspec.REACH_REQUIRES,
+    required_if=spec.REACH_REQUIRES,
 )
 
 
 def ensure(task: Task) -> Outcome:
     params = task.params
     src = _transfers.guest_path(params["src"], "src")
-    mode = None if params["mode"] is None else _values.octal(params["mode"], "mode")
+    mode = None if params["mode"] is None else values.octal(params["mode"], "mode")
     with _transfers.local_files():
         copy = _pull.look(params["dest"], src, mode)
         with open_target(params, (*EXEC, *FILES)) as reached:

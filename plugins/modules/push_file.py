@@ -164,17 +164,18 @@ import os
 import time
 import typing as t
 
-from ..module_utils import _argspec, _push, _transfers, _values
+from ..module_utils import _push, _transfers
 from ..module_utils._commands import files
 from ..module_utils._diagnosis import EXEC, FILES
 from ..module_utils._errors import InvalidInput
 from ..module_utils._reach import Reached
 from ..module_utils._target import open_target
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec, values
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.REACH,
+        **spec.REACH,
         "src": {"type": "path"},
         "content": {"type": "raw", "no_log": True},
         "dest": {"type": "str", "required": True},
@@ -187,7 +188,7 @@ SPEC = _argspec.Spec(
         "user": {"type": "str", "default": "root"},
     },
     searched={"src": "files"},
-    required_if=_argspec.REACH_REQUIRES,
+    required_if=spec.REACH_REQUIRES,
     mutually_exclusive=[["src", "content"]],
     required_one_of=[["src", "content"]],
     echoes=True,
@@ -235,7 +236,7 @@ def _converge(task: Task, reached: Reached, place: _push.Place, wanted: files.At
 
 def _opened(params: t.Mapping[str, t.Any]) -> t.BinaryIO:
     if params["src"] is None:
-        return io.BytesIO(_values.encoded(params["content"], "content"))
+        return io.BytesIO(values.encoded(params["content"], "content"))
     return open(params["src"], "rb")
 
 
@@ -243,7 +244,7 @@ def _mode(params: t.Mapping[str, t.Any], source: t.BinaryIO) -> str:
     if params["mode"] is None:
         return ""
     if params["mode"] != "preserve":
-        return _values.octal(params["mode"], "mode")
+        return values.octal(params["mode"], "mode")
     if params["src"] is None:
         raise InvalidInput("mode can be preserved of a file in src only")
     return f"{os.fstat(source.fileno()).st_mode & 0o7777:04o}"

@@ -111,16 +111,17 @@ failure:
   sample: {kind: not_restarted, domain: web1, command: "", detail: the guest did not go down, hint: look at its console}
 """
 
-from ..module_utils import _argspec, _power
+from ..module_utils import _power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotRunning, InvalidInput
 from ..module_utils._guest import open_guest
 from ..module_utils._restart import Before, Restart, Restarted, look
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "mode": {"type": "str", "choices": ["auto", "agent", "acpi"], "default": "auto"},
         "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 300},

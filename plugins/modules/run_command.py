@@ -159,13 +159,14 @@ failure:
 import contextlib
 import typing as t
 
-from ..module_utils import _argspec, _runs
+from ..module_utils import _runs
 from ..module_utils._errors import InvalidInput
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {**_runs.OPTIONS, "argv": {"type": "list", "elements": "str"}, "cmd": {"type": "str"}},
-    required_if=_argspec.REACH_REQUIRES,
+    required_if=spec.REACH_REQUIRES,
     mutually_exclusive=[["argv", "cmd"], ["argv", "executable"]],
     required_one_of=[["argv", "cmd"]],
     echoes=True,

@@ -150,12 +150,13 @@ failure:
 import io
 import typing as t
 
-from ..module_utils import _argspec, _runs, _values
+from ..module_utils import _runs
 from ..module_utils._placed import placed
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec, values
+from ..module_utils._task.run import Outcome, Task, run
 from ..module_utils._transfers import local_files
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
         **_runs.OPTIONS,
         "script": {"type": "path"},
@@ -163,7 +164,7 @@ SPEC = _argspec.Spec(
         "args": {"type": "list", "elements": "str", "default": []},
     },
     searched={"script": "files"},
-    required_if=_argspec.REACH_REQUIRES,
+    required_if=spec.REACH_REQUIRES,
     mutually_exclusive=[["script", "content"]],
     required_one_of=[["script", "content"]],
     echoes=True,
@@ -180,7 +181,7 @@ def ensure(task: Task) -> Outcome:
 
 def _opened(params: t.Mapping[str, t.Any]) -> t.BinaryIO:
     if params["script"] is None:
-        return io.BytesIO(_values.encoded(params["content"], "content"))
+        return io.BytesIO(values.encoded(params["content"], "content"))
     return open(params["script"], "rb")
 
 

@@ -93,16 +93,16 @@ failure:
   sample: {kind: still_on, domain: web1, command: guest-shutdown, detail: still running after 120 s, hint: look at its console}
 """
 
-from ..module_utils import _argspec
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, InvalidInput
 from ..module_utils._guest import Guest, open_guest
 from ..module_utils._power import Shutdown
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "mode": {"type": "str", "choices": ["auto", "agent", "acpi"], "default": "auto"},
         "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 120},

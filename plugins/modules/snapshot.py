@@ -189,25 +189,19 @@ failure:
 
 import contextlib
 
-from ..module_utils import (
-    _argspec,
-    _group_snapshot,
-    _quiesce,
-    _snapshot_plan as plan,
-    _snapshot_report as report,
-    _watchdog,
-)
+from ..module_utils import _group_snapshot, _quiesce, _snapshot_plan as plan, _snapshot_report as report, _watchdog
 from ..module_utils._errors import InvalidInput
 from ..module_utils._guest import LIBVIRT_SECONDS, guest_of
 from ..module_utils._hypervisor import connect
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
 #: Less than this leaves no time to take a snapshot in.
 MAX_SECONDS_LEAST = 5
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.URI,
-        **_argspec.AGENT_TIMEOUT,
+        **spec.URI,
+        **spec.AGENT_TIMEOUT,
         "name": {"type": "str", "required": True},
         "domains": {"type": "list", "elements": "str", "required": True, "aliases": ["domain"]},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -139,7 +139,7 @@ import contextlib
 import re
 import typing as t
 
-from ..module_utils import _addresses, _argspec, _domain_xml, _interfaces, _known_hosts
+from ..module_utils import _addresses, _domain_xml, _interfaces, _known_hosts
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import files, network, system
@@ -147,12 +147,13 @@ from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, 
 from ..module_utils._guest import open_guest
 from ..module_utils._needed import require
 from ..module_utils._own_addresses import OwnAddresses
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
 COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "hosts": {"type": "list", "elements": "str"},
         "port": {"type": "int", "default": 22},
         "hashed": {"type": "bool", "default": False},

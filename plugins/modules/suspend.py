@@ -95,16 +95,17 @@ failure:
   sample: {kind: cannot_suspend, domain: web1, command: guest-suspend-ram, detail: suspend-to-mem is switched off, hint: ""}
 """
 
-from ..module_utils import _argspec, _domain_xml, _suspend
+from ..module_utils import _domain_xml, _suspend
 from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
 from ..module_utils._guest import LIBVIRT_SECONDS, Guest, open_guest
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "state": {"type": "str", "choices": ["suspended", "awake"], "required": True},
         "mode": {"type": "str", "choices": ["ram", "disk", "hybrid"], "default": "ram"},
         "wait": {"type": "bool", "default": True},

@@ -122,17 +122,18 @@ failure:
     hint: check the name, or create the user in the guest first
 """
 
-from ..module_utils import _argspec, _passwords
+from ..module_utils import _passwords
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import users
 from ..module_utils._errors import CommandFailed
 from ..module_utils._needed import open_agent
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec
+from ..module_utils._task.run import Outcome, Task, run
 
 COMMAND = "guest-set-user-password"
-SPEC = _argspec.Spec(
+SPEC = spec.Spec(
     {
-        **_argspec.GUEST,
+        **spec.GUEST,
         "user": {"type": "str", "required": True},
         "password": {"type": "str", "no_log": True},
         "password_hash": {"type": "str", "no_log": True},

@@ -202,7 +202,6 @@ failure:
 
 import typing as t
 
-from ..module_utils import _argspec
 from ..module_utils._addresses import SOURCES, AddressPolicy, parse_cidrs
 from ..module_utils._commands import power
 from ..module_utils._commands.exec import Probe
@@ -210,7 +209,8 @@ from ..module_utils._deadline import Deadline
 from ..module_utils._errors import InvalidInput
 from ..module_utils._guest import open_guest
 from ..module_utils._readiness import Readiness, Wanted
-from ..module_utils._task import Outcome, Task, run
+from ..module_utils._task import spec as _spec
+from ..module_utils._task.run import Outcome, Task, run
 
 FAMILIES = ["ipv4", "ipv6"]
 POLICY = {
@@ -220,9 +220,9 @@ POLICY = {
     "address_networks": {"type": "list", "elements": "str", "default": []},
     "address_sources": {"type": "list", "elements": "str", "choices": list(SOURCES), "default": ["agent", "lease", "arp"]},
 }
-SPEC = _argspec.Spec(
+SPEC = _spec.Spec(
     {
-        **_argspec.GUEST,
+        **_spec.GUEST,
         "agent": {"type": "bool", "default": True},
         "address": {"type": "bool", "default": False},
         **POLICY,

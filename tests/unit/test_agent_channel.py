@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _channel, _domain_xml
-from ansible_collections.virtops.guest_agent.plugins.module_utils._task import Task
+from ansible_collections.virtops.guest_agent.plugins.module_utils._task.run import Task
 from ansible_collections.virtops.guest_agent.plugins.modules import agent_channel
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go

@@ -139,8 +139,8 @@ def targets_have_no_controller(source: Source) -> t.Iterator[str]:
 
 def ansible_module_has_one_door(source: Source) -> t.Iterator[str]:
     for line, name, _ours in _imports(source):
-        if name.endswith(".AnsibleModule") and source.path != Path("module_utils/_task.py"):
-            yield f"{source.path}:{line}: only module_utils/_task.py knows AnsibleModule"
+        if name.endswith(".AnsibleModule") and source.path != Path("module_utils/_task/run.py"):
+            yield f"{source.path}:{line}: only module_utils/_task/run.py knows AnsibleModule"
 
 
 def files_are_short(source: Source) -> t.Iterator[str]:

@@ -9,9 +9,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._argspec import GUEST, Spec
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisconnected
-from ansible_collections.virtops.guest_agent.plugins.module_utils._task import Outcome, Task, run as run_as_module
+from ansible_collections.virtops.guest_agent.plugins.module_utils._task.run import Outcome, Task, run as run_as_module
+from ansible_collections.virtops.guest_agent.plugins.module_utils._task.spec import GUEST, Spec
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _in_process
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 

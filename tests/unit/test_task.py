@@ -10,8 +10,8 @@ import typing as t
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._argspec import AGENT_TIMEOUT, GUEST, Spec
-from ansible_collections.virtops.guest_agent.plugins.module_utils._task import Outcome, Task, run
+from ansible_collections.virtops.guest_agent.plugins.module_utils._task.run import Outcome, Task, run
+from ansible_collections.virtops.guest_agent.plugins.module_utils._task.spec import AGENT_TIMEOUT, GUEST, Spec
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 
 SPEC = Spec(

@@ -10,11 +10,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._argspec import WITHHELD, Spec
-from ._errors import GuestAgentError, InvalidInput
+from .._errors import GuestAgentError, InvalidInput
+from .spec import WITHHELD, Spec
 
 if t.TYPE_CHECKING:
-    from ._agent.client import GuestAgent
+    from .._agent.client import GuestAgent
 
 #: A year: what is longer is a mistake, and more than the clocks of some systems can count.
 SECONDS_MAX: t.Final = 366 * 24 * 3600

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from ._errors import InvalidInput
+from .._errors import InvalidInput
 
 
 def text(value: object, option: str) -> str:
