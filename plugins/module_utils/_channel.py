@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _domain_xml
 from ._deadline import Deadline
 from ._errors import LibvirtFailure, WaitTimeout
-from ._hypervisor import Domain
+from ._libvirt import domain_xml
+from ._libvirt.hypervisor import Domain
 
 #: libvirt plugs a channel into a running domain only where there is a controller already, and plugs in no controller.
 CONTROLLER: t.Final = '<controller type="virtio-serial" index="0"/>'
@@ -26,7 +26,7 @@ class Parts(t.NamedTuple):
     channel: str
 
     def with_channel(self, name: str) -> Parts:
-        return Parts(self.controller or CONTROLLER, _domain_xml.channel_device(name))
+        return Parts(self.controller or CONTROLLER, domain_xml.channel_device(name))
 
 
 class Places(t.NamedTuple):
@@ -53,7 +53,7 @@ def plan(before: Places, name: str, present: bool) -> Plan:
     """Pure."""
     running, definition = before
     change, restart_required = [], False
-    wanted = _domain_xml.channel_device(name) if present else ""
+    wanted = domain_xml.channel_device(name) if present else ""
     if running is not None and running.channel != wanted:
         if present and not running.controller:
             restart_required = True
@@ -74,24 +74,24 @@ def apply(domain: Domain, name: str, present: bool, change: t.Sequence[str], dea
     """
     refused = ""
     if "definition" in change:
-        if plugged := _domain_xml.plugged_channel(domain.definition(), name):
+        if plugged := domain_xml.plugged_channel(domain.definition(), name):
             domain.detach(plugged, definition=True)
         if present:
-            domain.attach(_domain_xml.channel_device(name), definition=True)
+            domain.attach(domain_xml.channel_device(name), definition=True)
     if "running" in change:
-        if _domain_xml.plugged_channel(domain.xml(), name):
+        if domain_xml.plugged_channel(domain.xml(), name):
             _unplug(domain, name, deadline)
         if present:
             try:
-                domain.attach(_domain_xml.channel_device(name))
+                domain.attach(domain_xml.channel_device(name))
             except LibvirtFailure as error:
                 refused = error.detail
     return refused
 
 
 def _unplug(domain: Domain, name: str, deadline: Deadline) -> None:
-    domain.detach(_domain_xml.plugged_channel(domain.xml(), name))
-    while _domain_xml.plugged_channel(domain.xml(), name):
+    domain.detach(domain_xml.plugged_channel(domain.xml(), name))
+    while domain_xml.plugged_channel(domain.xml(), name):
         if deadline.expired():
             detail = f"the guest has not let the channel {name} go within {deadline.seconds:g} s"
             raise WaitTimeout(detail, domain=domain.name, hint="it is gone from the next start on; does the guest run at all?")
@@ -99,9 +99,9 @@ def _unplug(domain: Domain, name: str, deadline: Deadline) -> None:
 
 
 def _parts(xml: str, name: str) -> Parts:
-    controller = CONTROLLER if _domain_xml.has_serial_controller(xml) else ""
-    kind = _domain_xml.channel_kind(_domain_xml.plugged_channel(xml, name))
-    return Parts(controller, _domain_xml.channel_device(name, kind) if kind else "")
+    controller = CONTROLLER if domain_xml.has_serial_controller(xml) else ""
+    kind = domain_xml.channel_kind(domain_xml.plugged_channel(xml, name))
+    return Parts(controller, domain_xml.channel_device(name, kind) if kind else "")
 
 
 def text(places: Places) -> str:

@@ -15,7 +15,6 @@ import contextlib
 import secrets
 import typing as t
 
-from . import _domain_xml
 from ._agent import untrusted
 from ._agent.client import GuestAgent
 from ._deadline import SYSTEM_CLOCK, Clock, Deadline
@@ -29,10 +28,11 @@ from ._errors import (
     LibvirtFailure,
     PermissionDenied,
 )
-from ._hypervisor import Domain
-from ._stream import ChannelStream
+from ._libvirt import domain_xml
+from ._libvirt.hypervisor import Domain
+from ._libvirt.stream import ChannelStream
 
-PORT: t.Final = _domain_xml.DATA_CHANNEL
+PORT: t.Final = domain_xml.DATA_CHANNEL
 GUEST_PATH: t.Final = f"/dev/virtio-ports/{PORT}"
 #: How long nothing may move in a transfer before it is given up.
 STALL_SECONDS: t.Final = 15.0
@@ -309,10 +309,10 @@ def attach(domain: Domain) -> None:
 
     :raise LaneFailed: the domain has nothing to plug it into, or libvirt refuses.
     """
-    if PORT in _domain_xml.channels(domain.xml()):
+    if PORT in domain_xml.channels(domain.xml()):
         return
     try:
-        domain.attach(_domain_xml.channel_device(PORT))
+        domain.attach(domain_xml.channel_device(PORT))
     except LibvirtFailure as error:
         missing = "no virtio-serial controllers" in error.detail
         hint = (
@@ -323,6 +323,6 @@ def attach(domain: Domain) -> None:
 
 def detach(domain: Domain) -> None:
     """Unplug the port from the running domain. The guest must let it go, which may come later."""
-    device = _domain_xml.plugged_channel(domain.xml(), PORT)
+    device = domain_xml.plugged_channel(domain.xml(), PORT)
     if device:
         domain.detach(device)

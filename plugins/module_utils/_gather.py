@@ -16,14 +16,15 @@ import queue
 import threading
 import typing as t
 
-from . import _domain_xml, _leases, _parallel, _preflight, _probe, _record
+from . import _leases, _preflight, _probe, _record
 from ._addresses import AddressPolicy, contested, usable
 from ._agent.client import GuestAgent
 from ._deadline import Deadline
 from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
-from ._hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
-from ._lanes import LANES_PER_CONNECTION
-from ._libvirt_transport import LibvirtTransport
+from ._libvirt import domain_xml, parallel
+from ._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
+from ._libvirt.threads import LANES_PER_CONNECTION
+from ._libvirt.transport import LibvirtTransport
 from ._own_addresses import OwnAddresses
 from ._plan import Gathered, Plan
 
@@ -229,7 +230,7 @@ _Followups = queue.SimpleQueue[tuple[str, t.Iterator[_record.Record]]]
 
 def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: OwnAddresses) -> t.Iterator[_record.Record]:
     """The record as libvirt knows it, then (where the plan wants the agent and there may be one) with the agent's part."""
-    domain = _domain_xml.parse(summary.domain.xml())
+    domain = domain_xml.parse(summary.domain.xml())
     libvirt = _libvirt_part(summary, domain, uri, hostname)
     if not plan.select({"libvirt": libvirt}):
         return
@@ -254,7 +255,7 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: Own
     yield record
 
 
-def _libvirt_part(summary: DomainSummary, domain: _domain_xml.DomainXml | None, uri: str, hostname: str) -> _record.LibvirtPart:
+def _libvirt_part(summary: DomainSummary, domain: domain_xml.DomainXml | None, uri: str, hostname: str) -> _record.LibvirtPart:
     return {
         "uri": uri,
         "hypervisor": hostname,
@@ -306,7 +307,7 @@ def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.R
     by_uri = {sweep.uri: sweep for sweep in sweeps}
     claims = {_record.key(record): usable(record["addresses"], policy) for record in records}
     disputants = {key for key, _address in contested(claims)}
-    _parallel.each(
+    parallel.each(
         lambda record: by_uri[record["libvirt"]["uri"]].confirm(record),
         [record for record in records if _record.key(record) in disputants],
     )

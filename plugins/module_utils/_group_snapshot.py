@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _disk_images, _merge, _parallel, _quiesce, _snapshot_plan as _plan
+from . import _disk_images, _merge, _quiesce, _snapshot_plan as _plan
 from ._deadline import Deadline
 from ._errors import GuestAgentError, HypervisorUnreachable, NotQuiesced
 from ._guest import Guest
-from ._hypervisor import Domain
+from ._libvirt import parallel
+from ._libvirt.hypervisor import Domain
 from ._watchdog import Watchdog
 
 #: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.
@@ -56,7 +57,7 @@ def look_at(domains: t.Sequence[Domain], name: str) -> list[_plan.Found]:
     :raise GuestAgentError: one of them cannot be looked at.
     """
     found: dict[str, _plan.Found] = {}
-    trouble = _first(_parallel.each(lambda domain: found.update({domain.uuid: look(domain, name)}), domains))
+    trouble = _first(parallel.each(lambda domain: found.update({domain.uuid: look(domain, name)}), domains))
     if trouble is not None:
         raise trouble
     return [found[domain.uuid] for domain in domains]
@@ -80,7 +81,7 @@ def prepare(group: t.Sequence[Subject], guests: t.Mapping[str, Guest], required:
         member.check()
         subject.member = member
 
-    for subject, trouble in zip(group, _parallel.each(meet, group)):
+    for subject, trouble in zip(group, parallel.each(meet, group)):
         if trouble is not None and required:
             trouble.detail += "; no guest was frozen and no snapshot taken"
             raise trouble
@@ -100,7 +101,7 @@ def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog]
         if wish.required and trouble is not None:
             trouble.detail += "; no snapshot was taken"
             return trouble
-        failures = _parallel.each(lambda subject: _take(subject, wish, deadline), group)
+        failures = parallel.each(lambda subject: _take(subject, wish, deadline), group)
     finally:
         _quiesce.thaw_all(members, terms.timeout)
     still = _first(m.trouble for m in members if m.seconds is not None and not isinstance(m.trouble, NotQuiesced))
@@ -122,7 +123,7 @@ def remove(
     def merge(domain: Domain) -> None:
         left[domain.name] = _merge.merge(domain, name, removals[domain.name], deadline)
 
-    troubles = _parallel.each(merge, having)
+    troubles = parallel.each(merge, having)
     return {domain.name: trouble for domain, trouble in zip(having, troubles) if trouble is not None}, left
 
 
@@ -169,7 +170,7 @@ def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> 
 
     left = [
         f"{subject.domain.name} ({', '.join(subject.overlays.values())})"
-        for subject, trouble in zip(group, _parallel.each(undo, group))
+        for subject, trouble in zip(group, parallel.each(undo, group))
         if trouble is not None
     ]
     outcome = f"what remains is the snapshot of {', '.join(left)}" if left else "no snapshot is left"

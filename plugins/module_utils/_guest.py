@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from . import _domain_xml, _preflight
+from . import _preflight
 from ._agent.client import GuestAgent
 from ._errors import CommandBlocked, CommandUnknown
-from ._hypervisor import Connection, Domain, connect
-from ._libvirt_transport import LibvirtTransport
+from ._libvirt import domain_xml
+from ._libvirt.hypervisor import Connection, Domain, connect
+from ._libvirt.transport import LibvirtTransport
 
 #: What a connection to a hypervisor, and each request that needs no agent, may take.
 LIBVIRT_SECONDS: t.Final = 20.0
@@ -31,7 +32,7 @@ class Guest(t.NamedTuple):
         :raise AgentUnavailable: it has no channel, or nobody listens on it.
         :raise UnknownOutcome: the agent does not answer.
         """
-        problem = _preflight.preflight(self.domain.state(), _domain_xml.parse(self.domain.xml()))
+        problem = _preflight.preflight(self.domain.state(), domain_xml.parse(self.domain.xml()))
         if problem is not None:
             problem.domain = self.domain.name
             raise problem

@@ -13,7 +13,7 @@ import typing as t
 if t.TYPE_CHECKING:
     from ._addresses import Candidate
     from ._commands.network import GuestInterface
-    from ._domain_xml import Forward, Nic
+    from ._libvirt.domain_xml import Forward, Nic
 
 _NO_MAC: t.Final = "00:00:00:00:00:00"
 

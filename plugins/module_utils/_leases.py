@@ -10,8 +10,8 @@ import typing as t
 
 from ._addresses import AddressPolicy, Candidate, usable
 from ._errors import GuestAgentError
-from ._hypervisor import Domain
 from ._interfaces import Interface
+from ._libvirt.hypervisor import Domain
 
 
 def fallback(domain: Domain, interfaces: t.Sequence[Interface], policy: AddressPolicy) -> list[Candidate]:

@@ -12,7 +12,7 @@ import typing as t
 from . import _disk_images
 from ._deadline import Deadline
 from ._errors import DiskBusy, DomainBusy, GuestAgentError, LibvirtFailure, NotMerged
-from ._hypervisor import Domain
+from ._libvirt.hypervisor import Domain
 from ._snapshot_plan import Merge, Removal
 
 _FIRST_PAUSE: t.Final = 0.05

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from . import _domain_xml, _suspend
+from . import _suspend
 from ._commands import power
 from ._deadline import Deadline
 from ._errors import (
@@ -26,9 +26,10 @@ from ._errors import (
     ProtocolError,
     UnknownOutcome,
 )
-from ._events import LifecycleWatch
 from ._guest import LIBVIRT_SECONDS, Guest
-from ._hypervisor import Domain
+from ._libvirt import domain_xml
+from ._libvirt.events import LifecycleWatch
+from ._libvirt.hypervisor import Domain
 
 #: Between two looks at the domain's state, should an event be lost (seconds).
 _LOOK_SECONDS: t.Final = 5.0
@@ -155,7 +156,7 @@ class Shutdown:
         limit = Deadline(min(each for each in seconds if each is not None))
         _suspend.wake(self._guest.domain, self._watch, limit)
         try:
-            if _domain_xml.parse(self._guest.domain.xml()).channel != "":
+            if domain_xml.parse(self._guest.domain.xml()).channel != "":
                 _suspend.wait_for_agent(self._guest.agent, limit)
         except NotBack:
             if self._params["mode"] == "agent":

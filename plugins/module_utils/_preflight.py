@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _advice, _domain_xml
+from . import _advice
 from ._agent import untrusted
 from ._errors import AgentDisconnected, AgentNotConfigured, DomainNotRunning, GuestAgentError
+from ._libvirt import domain_xml
 
 #: Types of domains that libvirt has a guest agent for: all of QEMU's, and bhyve's.
 _WITH_AGENT: t.Final = ("kvm", "qemu", "hvf", "xen", "hyperv", "bhyve")
@@ -23,7 +24,7 @@ _HINTS: t.Final = {
 }
 
 
-def preflight(state: str, domain: _domain_xml.DomainXml) -> GuestAgentError | None:
+def preflight(state: str, domain: domain_xml.DomainXml) -> GuestAgentError | None:
     """Why there is no agent to ask, known from libvirt alone; None where there may be one."""
     if domain.kind not in _WITH_AGENT:
         detail = f"a domain of type {untrusted.clean(domain.kind, 32)} has no guest agent"

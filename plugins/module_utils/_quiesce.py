@@ -15,7 +15,6 @@ import contextlib
 import math
 import typing as t
 
-from . import _parallel
 from ._agent.client import GuestAgent
 from ._commands import filesystems, freeze, small_files, system
 from ._deadline import SYSTEM_CLOCK, Deadline
@@ -31,6 +30,7 @@ from ._errors import (
     WatchdogFailed,
 )
 from ._guarded_freeze import Wish
+from ._libvirt import parallel
 from ._watchdog import Order, Release, Watchdog
 
 #: How long Windows holds writes back.
@@ -237,5 +237,5 @@ def _well(members: t.Iterable[Member]) -> list[Member]:
 
 
 def _each(members: t.Sequence[Member], action: t.Callable[[Member], None]) -> None:
-    for member, trouble in zip(members, _parallel.each(action, members, _AT_ONCE)):
+    for member, trouble in zip(members, parallel.each(action, members, _AT_ONCE)):
         member.trouble = trouble or member.trouble

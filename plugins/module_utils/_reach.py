@@ -11,14 +11,15 @@ import signal
 import threading
 import typing as t
 
-from . import _domain_xml, _preflight
+from . import _preflight
 from ._agent.client import GuestAgent
 from ._agent.transport import UnixSocketTransport
 from ._commands.content import AgentLane, Lane, Preferred
 from ._errors import CommandRefused, GuestAgentError, InvalidInput
 from ._guest import LIBVIRT_SECONDS
-from ._hypervisor import Domain, connect
-from ._libvirt_transport import ChannelTransport, LibvirtTransport
+from ._libvirt import domain_xml
+from ._libvirt.hypervisor import Domain, connect
+from ._libvirt.transport import ChannelTransport, LibvirtTransport
 
 
 class Target(t.NamedTuple):
@@ -109,7 +110,7 @@ def _end(number: int, _frame: object) -> t.NoReturn:
 
 
 def _check(domain: Domain, xml: str) -> None:
-    problem = _preflight.preflight(domain.state(), _domain_xml.parse(xml))
+    problem = _preflight.preflight(domain.state(), domain_xml.parse(xml))
     if problem is not None:
         problem.domain = domain.name
         raise problem
@@ -128,7 +129,7 @@ def _lane(target: Target, domain: Domain, xml: str, agent: GuestAgent) -> Lane:
     plain = AgentLane(agent)
     if target.data_lane == "never":
         return plain
-    is_there = _domain_xml.DATA_CHANNEL in _domain_xml.channels(xml)
+    is_there = domain_xml.DATA_CHANNEL in domain_xml.channels(xml)
     if not is_there and target.data_lane != "attach":
         return plain
     from . import _data_lane  # each task compiles what it imports, and few have the port

@@ -10,7 +10,7 @@ import contextlib
 import math
 import typing as t
 
-from . import _diagnosis, _domain_xml, _interfaces, _leases, _preflight
+from . import _diagnosis, _interfaces, _leases, _preflight
 from ._addresses import AddressPolicy, usable
 from ._commands import cloud_init, exec as _exec, network, small_files
 from ._deadline import Deadline
@@ -26,6 +26,7 @@ from ._errors import (
     PermissionDenied,
 )
 from ._guest import Guest
+from ._libvirt import domain_xml
 from ._own_addresses import OwnAddresses
 
 #: These are not better for waiting.
@@ -70,7 +71,7 @@ class Readiness:
         self._wanted = wanted
         self._agent_timeout = guest.agent.timeout
         self._state = ""
-        self._domain = _domain_xml.parse(guest.domain.xml())
+        self._domain = domain_xml.parse(guest.domain.xml())
         self._own = OwnAddresses(guest.connection.uri)
         self._problem: GuestAgentError | None = None
         self._seconds = 1.0
@@ -107,7 +108,7 @@ class Readiness:
         self._seconds = max(1.0, seconds)
         agent.retry()
         agent.timeout = max(1, min(self._agent_timeout, math.ceil(seconds)))
-        self._state, self._domain = domain.state(), _domain_xml.parse(domain.xml())
+        self._state, self._domain = domain.state(), domain_xml.parse(domain.xml())
         self._problem = _preflight.preflight(self._state, self._domain)
         look = Look(self._state, {}, [], {}, self._problem is not None)
         for name in self._wanted.names():

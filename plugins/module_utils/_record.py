@@ -28,8 +28,8 @@ if t.TYPE_CHECKING:
     from ._commands.ssh_host_keys import HostKey
     from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
     from ._commands.system import OsInfo, Timezone, User
-    from ._domain_xml import Disk, DomainXml
     from ._errors import GuestAgentError
+    from ._libvirt.domain_xml import Disk, DomainXml
 
 #: KubeVirt shows ten users and filesystems; more belongs into a report, not into every host's variables.
 DEFAULT_MAX_ITEMS: t.Final = 10

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from . import _domain_xml
 from ._commands import power
 from ._deadline import Deadline
 from ._errors import DomainNotFound, GuestAgentError, NotBack, NotRestarted
-from ._events import LifecycleWatch
 from ._guest import Guest
+from ._libvirt import domain_xml
+from ._libvirt.events import LifecycleWatch
 
 #: Between two looks at the guest, should an event be lost (seconds).
 _LOOK_SECONDS: t.Final = 5.0
@@ -41,7 +41,7 @@ def look(guest: Guest) -> Before:
     """Nothing that is in the way of this is in the way of a restart."""
     with contextlib.suppress(GuestAgentError):
         return Before(power.boot_id(guest.require_agent()), listened=True)
-    return Before(None, _domain_xml.parse(guest.domain.xml()).channel == "connected")
+    return Before(None, domain_xml.parse(guest.domain.xml()).channel == "connected")
 
 
 class Restart:

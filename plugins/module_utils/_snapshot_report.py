@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ._group_snapshot import Subject
-from ._hypervisor import Domain
+from ._libvirt.hypervisor import Domain
 from ._snapshot_plan import Chains, Found, Removal, with_overlays
 
 

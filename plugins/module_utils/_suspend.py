@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from . import _domain_xml
 from ._agent.client import GuestAgent
 from ._commands import power
 from ._deadline import Deadline
 from ._errors import CannotSuspend, DomainNotFound, GuestAgentError, LibvirtFailure, NotAwake, NotBack, NotSuspended
-from ._events import LifecycleWatch
 from ._guest import Guest
-from ._hypervisor import Domain
+from ._libvirt import domain_xml
+from ._libvirt.events import LifecycleWatch
+from ._libvirt.hypervisor import Domain
 
 #: Between two looks at the domain's state, should an event be lost; and between two questions to an agent, or two calls to wake up.
 _LOOK_SECONDS: t.Final = 5.0
@@ -40,7 +40,7 @@ def check(guest: Guest, agent: GuestAgent, mode: str) -> None:
     """
     :raise CannotSuspend: it is known that this cannot work.
     """
-    management = _domain_xml.power_management(guest.domain.xml())
+    management = domain_xml.power_management(guest.domain.xml())
     kernel = Kernel(power.small_file(agent, STATE))
     if mode != "ram":
         kernel = kernel._replace(disk=power.small_file(agent, DISK), swaps=power.small_file(agent, SWAPS))

@@ -46,8 +46,8 @@ from ._errors import (
     WatchdogFailed,
 )
 from ._guarded_freeze import LATE_SECONDS, GuardedFreeze, Sent, Wish
-from ._hypervisor import Connection, Domain, connect
-from ._libvirt_transport import LibvirtTransport
+from ._libvirt.hypervisor import Connection, Domain, connect
+from ._libvirt.transport import LibvirtTransport
 
 #: How often the watchdog looks whether another client has thawed the guest while the task is at work (seconds).
 _LOOK_SECONDS: t.Final = 1.0

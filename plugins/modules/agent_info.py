@@ -124,10 +124,11 @@ failure:
 import datetime
 import time
 
-from ..module_utils import _diagnosis, _domain_xml, _preflight, _probe, _record
+from ..module_utils import _diagnosis, _preflight, _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._guest import open_guest
+from ..module_utils._libvirt import domain_xml
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -137,7 +138,7 @@ SPEC = spec.Spec({**spec.GUEST})
 def gather(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         state = guest.domain.state()
-        problem = _preflight.preflight(state, _domain_xml.parse(guest.domain.xml()))
+        problem = _preflight.preflight(state, domain_xml.parse(guest.domain.xml()))
         agent = _record.agent_part(problem)
         commands: dict[str, bool] = {}
         latency = None

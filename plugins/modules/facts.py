@@ -133,7 +133,7 @@ failure:
 
 import datetime
 
-from ..module_utils import _distribution, _domain_xml, _preflight, _probe, _record
+from ..module_utils import _distribution, _preflight, _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import files, filesystems, network
 from ..module_utils._errors import GuestAgentError
@@ -148,6 +148,7 @@ from ..module_utils._facts import (
     vcpu_facts,
 )
 from ..module_utils._guest import Guest, open_guest
+from ..module_utils._libvirt import domain_xml
 from ..module_utils._probe_option import probes
 from ..module_utils._subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import spec
@@ -180,7 +181,7 @@ def gather(task: Task) -> Outcome:
 
 
 def _ask(guest: Guest, subsets: list, wanted: dict) -> tuple:
-    domain = _domain_xml.parse(guest.domain.xml())
+    domain = domain_xml.parse(guest.domain.xml())
     problem = _preflight.preflight(guest.domain.state(), domain)
     if problem is not None:
         return _record.agent_part(problem), {}

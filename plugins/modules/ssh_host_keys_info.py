@@ -139,12 +139,13 @@ import contextlib
 import re
 import typing as t
 
-from ..module_utils import _addresses, _domain_xml, _interfaces, _known_hosts
+from ..module_utils import _addresses, _interfaces, _known_hosts
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import files, network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
 from ..module_utils._guest import open_guest
+from ..module_utils._libvirt import domain_xml
 from ..module_utils._needed import require
 from ..module_utils._own_addresses import OwnAddresses
 from ..module_utils._task import spec
@@ -176,7 +177,7 @@ def gather(task: Task) -> Outcome:
     with open_guest(task.params) as guest, require(guest, COMMANDS) as agent:
         keys = _keys(agent, paths or _USUAL, all_needed=bool(paths))
         if hosts is None:
-            hosts = _claimed_hosts(agent, _domain_xml.parse(guest.domain.xml()), guest.connection.uri)
+            hosts = _claimed_hosts(agent, domain_xml.parse(guest.domain.xml()), guest.connection.uri)
     if not hosts:
         task.warn(f"{task.params['domain']}: there is neither a name nor an address to make lines for known_hosts with; give hosts")
     shown = [
@@ -207,7 +208,7 @@ def _keys(agent: GuestAgent, paths: t.Iterable[str], all_needed: bool) -> dict[s
     return found
 
 
-def _claimed_hosts(agent: GuestAgent, domain: _domain_xml.DomainXml, uri: str) -> list[str]:
+def _claimed_hosts(agent: GuestAgent, domain: domain_xml.DomainXml, uri: str) -> list[str]:
     """What the guest says of itself, as far as it can be true; nothing where its agent does not tell."""
     hosts: list[str] = []
     with contextlib.suppress(CommandRefused):

@@ -95,11 +95,12 @@ failure:
   sample: {kind: cannot_suspend, domain: web1, command: guest-suspend-ram, detail: suspend-to-mem is switched off, hint: ""}
 """
 
-from ..module_utils import _domain_xml, _suspend
+from ..module_utils import _suspend
 from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
 from ..module_utils._guest import LIBVIRT_SECONDS, Guest, open_guest
+from ..module_utils._libvirt import domain_xml
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -160,7 +161,7 @@ def _awake(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
     else:
         domain.wake()
     # A suspend makes libvirt believe that nobody listens on the channel; the guest's resuming tells it otherwise.
-    if task.params["wait"] and _domain_xml.parse(domain.xml()).channel != "":
+    if task.params["wait"] and domain_xml.parse(domain.xml()).channel != "":
         _suspend.wait_for_agent(guest.agent, deadline)
     return _outcome("awake" if task.params["wait"] else "requested", before, "awake", deadline)
 

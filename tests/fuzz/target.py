@@ -19,17 +19,11 @@ import atheris
 
 # Only the core is what coverage guides through.
 with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agent.plugins.module_utils"]):
-    from ansible_collections.virtops.guest_agent.plugins.module_utils import (
-        _addresses,
-        _deadline,
-        _disk_images,
-        _domain_xml,
-        _probe,
-        _record,
-    )
+    from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses, _deadline, _disk_images, _probe, _record
     from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
     from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
     from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
     from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
 
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -42,7 +36,7 @@ from . import mutation, seeds
 MOST = 4 * 1024 * 1024
 SENTENCE_MAX = 1000
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
-DOMAIN = _domain_xml.parse(seeds.DOMAIN)
+DOMAIN = domain_xml.parse(seeds.DOMAIN)
 REQUEST = protocol.Request("guest-x", 7, "")
 
 
@@ -82,9 +76,9 @@ def of_record(data: bytes) -> None:
 def of_domain_xml(data: bytes) -> None:
     xml = data.decode("utf-8", "surrogateescape")
     for read in (
-        _domain_xml.parse,
-        _domain_xml.channels,
-        _domain_xml.power_management,
+        domain_xml.parse,
+        domain_xml.channels,
+        domain_xml.power_management,
         _disk_images.disks,
         _disk_images.parse_snapshot,
     ):

@@ -17,9 +17,9 @@ import typing as t
 import libvirt
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _hypervisor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor as _hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 

@@ -12,7 +12,8 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _channel, _domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _channel
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.run import Task
 from ansible_collections.virtops.guest_agent.plugins.modules import agent_channel
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -37,7 +38,7 @@ class Pluggable(Domain):
         self.lets_go_after: int | None = 0
         for wanted, flags in ((live, 1), (defined, 2)):
             if wanted:
-                self.attachDeviceFlags(_domain_xml.channel_device(_domain_xml.AGENT_CHANNEL), flags)
+                self.attachDeviceFlags(domain_xml.channel_device(domain_xml.AGENT_CHANNEL), flags)
         if not running:
             self.text = self.defined
         self.did.clear()
@@ -74,7 +75,7 @@ class Pluggable(Domain):
             self.lets_go_after -= 1
             if not self.lets_go_after:
                 self.did.remove("detach 1")
-                self.detachDeviceFlags(_domain_xml.plugged_channel(self.text, _domain_xml.AGENT_CHANNEL), 1)
+                self.detachDeviceFlags(domain_xml.plugged_channel(self.text, domain_xml.AGENT_CHANNEL), 1)
         return super().XMLDesc(flags)
 
     def _root(self, flags: int) -> ET.Element:
@@ -177,9 +178,9 @@ def test_the_diff_shows_the_parts(host: Hypervisor, run: Run) -> None:
 def test_another_channel_is_another_one(host: Hypervisor, run: Run) -> None:
     host.domains = [Pluggable(True, True, live=True, defined=True)]
     assert run(name=PORT)["changed"] is True
-    assert set(_domain_xml.channels(host.domains[0].text)) == {_domain_xml.AGENT_CHANNEL, PORT}
+    assert set(domain_xml.channels(host.domains[0].text)) == {domain_xml.AGENT_CHANNEL, PORT}
     assert run(name=PORT, state="absent")["changed"] is True
-    assert set(_domain_xml.channels(host.domains[0].text)) == {_domain_xml.AGENT_CHANNEL}
+    assert set(domain_xml.channels(host.domains[0].text)) == {domain_xml.AGENT_CHANNEL}
 
 
 @pytest.mark.parametrize("persistent", [True, False])
@@ -220,7 +221,7 @@ def test_a_name_cannot_break_the_xml(host: Hypervisor, run: Run) -> None:
     host.domains = [Pluggable(True, True)]
     name = "a'/><evil/>"
     assert run(name=name)["running"] == "present"
-    assert name in _domain_xml.channels(host.domains[0].text)
+    assert name in domain_xml.channels(host.domains[0].text)
     assert ET.fromstring(host.domains[0].text).find(".//evil") is None
 
 

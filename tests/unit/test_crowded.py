@@ -13,8 +13,9 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _crowded, _errors, _hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import crowded, hypervisor as _hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Error, Hypervisor, install
 
@@ -24,8 +25,8 @@ URI = "qemu+ssh://root@kvm1/system"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_crowded, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(_crowded, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(crowded, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(crowded, "_LONGEST_PAUSE", 0.02)
 
 
 def _asked(tmp_path: Path, says: str) -> int:
@@ -95,8 +96,8 @@ def test_other_transports_know_no_crowd(uri: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_it_is_not_asked_after_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_crowded, "_LONGEST_PAUSE", 60.0)
-    monkeypatch.setattr(_crowded, "_FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(crowded, "_LONGEST_PAUSE", 60.0)
+    monkeypatch.setattr(crowded, "_FIRST_PAUSE", 0.1)
     hypervisor = _crowd(monkeypatch, 99, Error(38, f"Cannot recv data: {RESET}"))
     started = time.monotonic()
     with pytest.raises(_errors.HypervisorUnreachable, match="Connection reset"):
@@ -119,9 +120,9 @@ def test_pauses_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for _number in range(2):
         waited.append([])
-        monkeypatch.setattr(_crowded, "_PATIENCE", 0.5)
+        monkeypatch.setattr(crowded, "_PATIENCE", 0.5)
         with pytest.raises(_errors.HypervisorUnreachable):
-            _crowded.patiently(turned_away, URI, Deadline(20, Clock()))
+            crowded.patiently(turned_away, URI, Deadline(20, Clock()))
     first, second = waited
     assert first != second
     assert all(0.005 <= pause <= 0.02 for pause in first + second)

@@ -16,13 +16,10 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import (
-    _data_lane,
-    _errors,
-    _hypervisor,
-)
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _data_lane, _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._data_lane import PORT, DataLane, LaneFailed
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor as _hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go
 

@@ -12,9 +12,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _lanes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import SYSTEM_CLOCK, Deadline
-from ansible_collections.virtops.guest_agent.plugins.module_utils._lanes import LANES_PER_CONNECTION, Lanes, LaneTimeout
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import threads as _threads
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.threads import LANES_PER_CONNECTION, Lanes, LaneTimeout
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 
 
@@ -135,7 +135,7 @@ class _AtTheLastMoment(concurrent.futures.Future):  # type: ignore[type-arg]
 
 
 def test_a_call_that_ends_at_the_last_moment_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lanes._Lane, "start", lambda lane, function: _AtTheLastMoment(function))
+    monkeypatch.setattr(_threads._Lane, "start", lambda lane, function: _AtTheLastMoment(function))
     assert Lanes(1).call(lambda: 5, 1) == 5
     with pytest.raises(ValueError, match="ten"):
         Lanes(1).call(lambda: int("ten"), 1)

@@ -12,8 +12,8 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 RUNNING = """
@@ -69,9 +69,9 @@ def _channel(state: str = "", name: str = "org.qemu.guest_agent.0", kind: str = 
 
 
 def test_a_running_domain() -> None:
-    found = _domain_xml.parse(RUNNING)
-    assert found.channels[_domain_xml.AGENT_CHANNEL] == found.channel
-    assert found._replace(nics=(), disks=(), metadata={}, channels={}) == _domain_xml.DomainXml(
+    found = domain_xml.parse(RUNNING)
+    assert found.channels[domain_xml.AGENT_CHANNEL] == found.channel
+    assert found._replace(nics=(), disks=(), metadata={}, channels={}) == domain_xml.DomainXml(
         name="web",
         uuid="5d3f0f1e-0000-4000-8000-00000000000a",
         kind="kvm",
@@ -85,11 +85,11 @@ def test_a_running_domain() -> None:
         disks=(),
     )
     assert found.nics == (
-        _domain_xml.Nic("52:54:00:aa:bb:01", "default", "vnet0"),
-        _domain_xml.Nic("52:54:00:aa:bb:02", "br0", None),
-        _domain_xml.Nic("52:54:00:aa:bb:03", "eno1", None),
-        _domain_xml.Nic("52:54:00:aa:bb:04", "user", None, user_mode=True),
-        _domain_xml.Nic("", "hostdev", None),
+        domain_xml.Nic("52:54:00:aa:bb:01", "default", "vnet0"),
+        domain_xml.Nic("52:54:00:aa:bb:02", "br0", None),
+        domain_xml.Nic("52:54:00:aa:bb:03", "eno1", None),
+        domain_xml.Nic("52:54:00:aa:bb:04", "user", None, user_mode=True),
+        domain_xml.Nic("", "hostdev", None),
     )
     assert found.disks == (
         ("vda", "root", "virtio", (0, 4, 0, 0), None),
@@ -117,7 +117,7 @@ def test_a_running_domain() -> None:
     ],
 )
 def test_the_channel(inner: str, channel: str | None) -> None:
-    assert _domain_xml.parse(_domain(inner)).channel == channel
+    assert domain_xml.parse(_domain(inner)).channel == channel
 
 
 PASST = "<backend type='passt'/><source dev='eth0'/><mac address='52:54:00:00:00:01'/>"
@@ -140,12 +140,12 @@ FORWARDED = [
 @pytest.mark.parametrize(("inner", "forwards"), FORWARDED)
 def test_passt_is_user_mode_networking_and_forwards_ports(kind: str, inner: str, forwards: tuple) -> None:
     """The device that it listens on is no network of the guest's."""
-    (nic,) = _domain_xml.parse(_domain(f"<devices><interface type='{kind}'>{PASST}{inner}</interface></devices>")).nics
-    assert nic == _domain_xml.Nic("52:54:00:00:00:01", "user", None, True, forwards)
+    (nic,) = domain_xml.parse(_domain(f"<devices><interface type='{kind}'>{PASST}{inner}</interface></devices>")).nics
+    assert nic == domain_xml.Nic("52:54:00:00:00:01", "user", None, True, forwards)
 
 
 def test_vhostuser_without_passt_is_a_switch_of_the_hypervisors() -> None:
-    (nic,) = _domain_xml.parse(_domain("<devices><interface type='vhostuser'><source path='/s'/></interface></devices>")).nics
+    (nic,) = domain_xml.parse(_domain("<devices><interface type='vhostuser'><source path='/s'/></interface></devices>")).nics
     assert (nic.network, nic.user_mode, nic.forwards) == ("/s", False, ())
 
 
@@ -164,23 +164,23 @@ def test_vhostuser_without_passt_is_a_switch_of_the_hypervisors() -> None:
     ],
 )
 def test_memory(memory: str, mib: int) -> None:
-    assert _domain_xml.parse(_domain(memory)).memory_mib == mib
+    assert domain_xml.parse(_domain(memory)).memory_mib == mib
 
 
 def test_what_is_missing() -> None:
-    found = _domain_xml.parse("<domain/>")
-    assert found == _domain_xml.DomainXml("", "", "", None, None, {}, 1, 0, "", (), ())
+    found = domain_xml.parse("<domain/>")
+    assert found == domain_xml.DomainXml("", "", "", None, None, {}, 1, 0, "", (), ())
 
 
 @pytest.mark.parametrize("text", ["", "hello", "<domain>", "<domain></network>", "\x00"])
 def test_what_is_no_xml(text: str) -> None:
     with pytest.raises(LibvirtFailure, match="cannot be read"):
-        _domain_xml.parse(text)
+        domain_xml.parse(text)
 
 
 def test_a_kind_and_a_bus_address_in_any_notation() -> None:
     disk = "<devices><disk><target dev='vdb'/><address type='pci' domain='0' bus='0x1f' slot='3'/></disk></devices>"
-    found = _domain_xml.parse(_domain(disk, kind="lxc"))
+    found = domain_xml.parse(_domain(disk, kind="lxc"))
     assert found.kind == "lxc"
     assert found.disks[0].pci == (0, 31, 3, 0)
 
@@ -204,7 +204,7 @@ _TAGS = [
     "x",
 ]
 _KEYS = ["type", "name", "state", "dev", "bus", "address", "unit", "network", "bridge", "current", "enabled"]
-_VALUES = st.sampled_from(["virtio", _domain_xml.AGENT_CHANNEL, "connected", "network", "KiB", "", "-1", "9" * 40]) | st.text(
+_VALUES = st.sampled_from(["virtio", domain_xml.AGENT_CHANNEL, "connected", "network", "KiB", "", "-1", "9" * 40]) | st.text(
     st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"), max_size=20
 )
 
@@ -233,22 +233,22 @@ _ELEMENTS = st.recursive(
 def test_any_elements_in_any_place_are_read(elements: list[ET.Element]) -> None:
     """What libvirt adds one day, or what a hypervisor's owner writes into metadata, costs nobody's inventory."""
     xml = ET.tostring(_element("domain", {"type": "qemu"}, "", elements), encoding="unicode")
-    parsed = _domain_xml.parse(xml)
+    parsed = domain_xml.parse(xml)
     assert parsed.channel in ("connected", "disconnected", None, "")
     json.dumps(parsed)
-    _domain_xml.channels(xml)
-    _domain_xml.has_serial_controller(xml)
+    domain_xml.channels(xml)
+    domain_xml.has_serial_controller(xml)
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_domain_or_a_typed_error(text: str) -> None:
     for xml in (text, f"<domain>{text}</domain>"):
         with contextlib.suppress(LibvirtFailure):
-            assert _domain_xml.parse(xml).vcpus >= 0
+            assert domain_xml.parse(xml).vcpus >= 0
 
 
 def test_all_channels_and_their_states() -> None:
     spice = "<channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0' state='disconnected'/></channel>"
-    found = _domain_xml.parse(samples.domain_xml().replace("<devices>", f"<devices>{spice}"))
-    assert found.channels == {"com.redhat.spice.0": "disconnected", _domain_xml.AGENT_CHANNEL: "connected"}
+    found = domain_xml.parse(samples.domain_xml().replace("<devices>", f"<devices>{spice}"))
+    assert found.channels == {"com.redhat.spice.0": "disconnected", domain_xml.AGENT_CHANNEL: "connected"}
     assert (found.channel, found.channel_type) == ("connected", "unix")

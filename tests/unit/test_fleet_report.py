@@ -17,7 +17,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _record
-from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")

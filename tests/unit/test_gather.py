@@ -12,10 +12,11 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _hypervisor, _own_addresses
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _own_addresses
 from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
 from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
@@ -31,7 +32,7 @@ MAC = "52:54:00:00:00:{:02x}"
 def hosts(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[tuple[Hypervisor, Hypervisor]]:
     first, second = Hypervisor(), Hypervisor()
     install(monkeypatch, a=first, b=second)
-    monkeypatch.setattr(_hypervisor, "_GRACE_SECONDS", -0.8)
+    monkeypatch.setattr(hypervisor, "_GRACE_SECONDS", -0.8)
     yield first, second
     let_go(first, second)
 

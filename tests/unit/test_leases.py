@@ -9,8 +9,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _domain_xml, _interfaces, _leases, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _interfaces, _leases, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 
 MAC = "52:54:00:00:00:01"
 ON_BRIDGE = "<interface type='bridge'><mac address='{mac}'/><source bridge='br0'/><target dev='vnet0'/></interface>"
@@ -34,7 +35,7 @@ class Asked:
 
 def interfaces(*nics: str) -> list[_record.Interface]:
     devices = "".join(nics).format(mac=MAC)
-    found = _domain_xml.parse(f"<domain><name>x</name><devices>{devices}</devices></domain>")
+    found = domain_xml.parse(f"<domain><name>x</name><devices>{devices}</devices></domain>")
     return _interfaces.merge(found.nics, [])
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _libvirt_errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import errors
 
 UNABLE = "internal error: unable to execute QEMU agent command 'guest-x': "
 UNABLE_NEW = "unable to execute QEMU agent command 'guest-x': "
@@ -49,7 +50,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("code", "text", "kind"), TABLE)
 def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
-    error = _libvirt_errors.translate(code, text, "web", "guest-x")
+    error = errors.translate(code, text, "web", "guest-x")
     assert error.__class__ is kind
     assert (error.domain, error.command) == ("web", "guest-x")
 
@@ -67,7 +68,7 @@ def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
     ],
 )
 def test_what_is_no_agent_command_has_its_own_meanings(code: int, text: str, kind: type) -> None:
-    error = _libvirt_errors.translate(code, text, "web")
+    error = errors.translate(code, text, "web")
     assert isinstance(error, kind)
     assert kind is _errors.DomainNotRunning or text in str(error)
     assert "another agent command" not in str(error)
@@ -76,7 +77,7 @@ def test_what_is_no_agent_command_has_its_own_meanings(code: int, text: str, kin
 def test_an_agent_command_that_waits_for_another_job_of_the_domain() -> None:
     """Before 5.0 agent commands took the lock of all jobs."""
     text = "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainBlockJobAbort)"
-    error = _libvirt_errors.translate(68, text, "web", "guest-x")
+    error = errors.translate(68, text, "web", "guest-x")
     assert type(error) is _errors.AgentBusy
     assert "BlockJobAbort" in str(error)
     assert "another agent command" not in str(error)
@@ -85,7 +86,7 @@ def test_an_agent_command_that_waits_for_another_job_of_the_domain() -> None:
 @pytest.mark.parametrize("code", [1, 113])
 def test_the_agents_own_words_arrive_and_are_cleaned(code: int) -> None:
     prefix = UNABLE if code == 1 else f"guest agent command failed: {UNABLE_NEW}"
-    error = _libvirt_errors.translate(code, f"{prefix}no\x1b[2J such file\n{'x' * 9999}", "web", "guest-x")
+    error = errors.translate(code, f"{prefix}no\x1b[2J such file\n{'x' * 9999}", "web", "guest-x")
     assert "no\N{REPLACEMENT CHARACTER}[2J such file" in error.detail
     assert len(str(error)) < 700
     assert str(error).isprintable()
@@ -94,7 +95,7 @@ def test_the_agents_own_words_arrive_and_are_cleaned(code: int) -> None:
 @pytest.mark.parametrize(("code", "prefix"), [(1, UNABLE), (113, f"guest agent command failed: {UNABLE_NEW}")])
 @pytest.mark.parametrize("words", ["no such file", "failed to open file '/x': No such file", "a: b: c"])
 def test_only_the_agents_own_words_are_shown(code: int, prefix: str, words: str) -> None:
-    detail = _libvirt_errors.translate(code, prefix + words, "web", "guest-x").detail
+    detail = errors.translate(code, prefix + words, "web", "guest-x").detail
     assert detail.startswith("the agent says: ")
     assert "unable to execute" not in detail
     assert "guest-x" not in detail
@@ -103,7 +104,7 @@ def test_only_the_agents_own_words_are_shown(code: int, prefix: str, words: str)
 
 
 def test_a_reply_that_libvirt_cannot_read_is_said_with_its_words() -> None:
-    error = _libvirt_errors.translate(1, "internal error: cannot parse\x1b json" + "x" * 999, "web", "guest-x")
+    error = errors.translate(1, "internal error: cannot parse\x1b json" + "x" * 999, "web", "guest-x")
     assert "cannot parse\N{REPLACEMENT CHARACTER} json" in error.detail
     assert len(error.detail) < 300
 
@@ -111,11 +112,11 @@ def test_a_reply_that_libvirt_cannot_read_is_said_with_its_words() -> None:
 @pytest.mark.parametrize("text", ["internal error: End of file from agent socket", "Unable to write to agent: Broken pipe"])
 @pytest.mark.parametrize("code", [1, 38])
 def test_without_a_command_no_agent_has_disappeared(code: int, text: str) -> None:
-    assert _libvirt_errors.translate(code, text, "web").__class__ is _errors.LibvirtFailure
+    assert errors.translate(code, text, "web").__class__ is _errors.LibvirtFailure
 
 
 def test_an_internal_error_without_a_command_is_libvirts_own() -> None:
-    error = _libvirt_errors.translate(1, "internal error: something\n\x1bbroke", "web")
+    error = errors.translate(1, "internal error: something\n\x1bbroke", "web")
     assert error.__class__ is _errors.LibvirtFailure
     assert "something" in str(error)
     assert str(error).isprintable()
@@ -130,7 +131,7 @@ def test_an_internal_error_without_a_command_is_libvirts_own() -> None:
 )
 def test_a_reply_that_libvirt_cannot_read_is_not_called_hostile(text: str) -> None:
     """One byte of a name that is not UTF-8 is enough, and libvirt gives the agent up after it."""
-    error = _libvirt_errors.translate(1, text, "web", "guest-get-fsinfo")
+    error = errors.translate(1, text, "web", "guest-get-fsinfo")
     assert isinstance(error, _errors.ProtocolError)
     assert "gives the agent up" in error.detail
     assert "hostile" not in str(error)

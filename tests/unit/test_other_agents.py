@@ -15,7 +15,7 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here,
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _advice, _diagnosis, _errors, _facts, _probe, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import shell, system
-from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars
 from ansible_collections.virtops.guest_agent.tests.unit import samples

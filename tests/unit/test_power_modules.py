@@ -11,8 +11,9 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _events, _power, _restart, _suspend
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power, _restart, _suspend
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import power
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import events
 from ansible_collections.virtops.guest_agent.plugins.modules import restart, suspend
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
@@ -232,8 +233,8 @@ def test_a_restarted_agent_is_no_restarted_guest(domain: Domain, guest: FakeGues
     guest.blocked |= set(NO_FILES)
 
     def restart_agent() -> None:
-        domain.tell(_events.AGENT, 2, 0)
-        domain.tell(_events.AGENT, 1, 0)
+        domain.tell(events.AGENT, 2, 0)
+        domain.tell(events.AGENT, 1, 0)
 
     guest.on_reboot = restart_agent
     assert run(restart, timeout=1)["failure"]["kind"] == "not_restarted"

@@ -12,15 +12,16 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _disk_images, _domain_xml, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _disk_images, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 #: Where a number belongs: what int() refuses, what it takes and nobody means, and what Python does not print any more.
 NUMBERS = st.sampled_from(
     ["", "0x", "-1", "0x1f", "010", "1_0", "\u0663", "1.5", " 2 ", "9" * 40, "9" * 5000, "0x" + "f" * 6000]
 ) | st.text("0123456789abcdefx-_ ", max_size=8)
-WORDS = st.sampled_from(["", "virtio", "pci", "drive", "connected", "yes", "no", "file", "KiB", "GiB", _domain_xml.AGENT_CHANNEL])
+WORDS = st.sampled_from(["", "virtio", "pci", "drive", "connected", "yes", "no", "file", "KiB", "GiB", domain_xml.AGENT_CHANNEL])
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",), exclude_characters="\ufffe\uffff"), max_size=12)
 VALUES = NUMBERS | WORDS | TEXTS
 #: Path from the domain -> its attributes: all that is read, each in its place.
@@ -80,10 +81,10 @@ def _address(**numbers: str) -> str:
 
 
 READERS: list[t.Callable[[str], t.Any]] = [
-    _domain_xml.channels,
-    _domain_xml.has_serial_controller,
-    _domain_xml.power_management,
-    lambda xml: _domain_xml.plugged_channel(xml, _domain_xml.AGENT_CHANNEL),
+    domain_xml.channels,
+    domain_xml.has_serial_controller,
+    domain_xml.power_management,
+    lambda xml: domain_xml.plugged_channel(xml, domain_xml.AGENT_CHANNEL),
     _disk_images.disks,
     _disk_images.parse_snapshot,
 ]
@@ -95,7 +96,7 @@ READERS: list[t.Callable[[str], t.Any]] = [
 @example(_address(slot="9" * 5000))
 @example(_address(function="0x" + "f" * 6000))
 def test_whatever_stands_in_its_places_a_domain_is_read(xml: str) -> None:
-    parsed = _domain_xml.parse(xml)
+    parsed = domain_xml.parse(xml)
     record = _record.build(samples.libvirt_part(metadata=parsed.metadata), parsed, _record.agent_part(), {})
     assert len(json.dumps([record, parsed], allow_nan=False)) < 40 * len(xml) + 4000
     assert 0 <= parsed.vcpus < 10**24
@@ -117,7 +118,7 @@ def test_whatever_stands_in_its_places_a_domain_is_read(xml: str) -> None:
 @example("\ud800", "", "<domain>{0}</domain>")
 def test_any_text_is_a_domain_or_a_typed_error(text: str, markup: str, form: str) -> None:
     xml = form.format(text, markup)
-    for read in (_domain_xml.parse, *READERS):
+    for read in (domain_xml.parse, *READERS):
         try:
             read(xml)
         except LibvirtFailure as error:
@@ -129,15 +130,15 @@ def test_any_text_is_a_domain_or_a_typed_error(text: str, markup: str, form: str
 def test_metadata_of_any_depth_is_plain_data_of_little_depth(levels: int) -> None:
     """Whoever copies, templates or dumps a record goes down in it by calling himself."""
     xml = f"<domain><metadata>{'<a>' * levels}{'</a>' * levels}</metadata></domain>"
-    metadata: t.Any = _domain_xml.parse(xml).metadata
+    metadata: t.Any = domain_xml.parse(xml).metadata
     depth = 0
     while isinstance(metadata, dict):
         depth, metadata = depth + 1, metadata["a"]
-    assert depth == min(levels, _domain_xml.METADATA_DEPTH_MAX)
-    assert metadata == ("" if levels <= _domain_xml.METADATA_DEPTH_MAX else None)
+    assert depth == min(levels, domain_xml.METADATA_DEPTH_MAX)
+    assert metadata == ("" if levels <= domain_xml.METADATA_DEPTH_MAX else None)
 
 
 def test_entities_that_grow_without_measure_are_refused() -> None:
     entities = "".join(f"<!ENTITY e{n} '{f'&e{n - 1};' * 100 if n else 'x' * 100}'>" for n in range(5))
     with pytest.raises(LibvirtFailure):
-        _domain_xml.parse(f"<!DOCTYPE d [{entities}]><domain><name>&e4;</name></domain>")
+        domain_xml.parse(f"<!DOCTYPE d [{entities}]><domain><name>&e4;</name></domain>")

@@ -11,8 +11,8 @@ import types
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _hypervisor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
 from ansible_collections.virtops.guest_agent.tests.bench.simulation.binding import libvirt_qemu
 from ansible_collections.virtops.guest_agent.tests.bench.simulation.hypervisor import Fleet, libvirtError, uris
@@ -21,9 +21,9 @@ from ansible_collections.virtops.guest_agent.tests.bench.simulation.hypervisor i
 def _fleet(monkeypatch: pytest.MonkeyPatch, hypervisors: int, domains: int, hung: int = 0) -> Fleet:
     fleet = Fleet.of(hypervisors, domains, hung=hung, round_trip="local")
     binding = types.SimpleNamespace(open=fleet.open, libvirtError=libvirtError, registerErrorHandler=lambda *_: None)
-    monkeypatch.setattr(_hypervisor, "LIBVIRT_IMPORT_ERROR", None)
-    monkeypatch.setattr(_hypervisor, "libvirt", binding, raising=False)
-    monkeypatch.setattr(_hypervisor, "libvirt_qemu", libvirt_qemu, raising=False)
+    monkeypatch.setattr(hypervisor, "LIBVIRT_IMPORT_ERROR", None)
+    monkeypatch.setattr(hypervisor, "libvirt", binding, raising=False)
+    monkeypatch.setattr(hypervisor, "libvirt_qemu", libvirt_qemu, raising=False)
     return fleet
 
 
@@ -72,7 +72,7 @@ def test_a_sixth_request_in_flight_is_flagged_and_waits_for_one_of_five() -> Non
 
 def test_a_hung_agent_costs_its_timeout_once_and_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = _fleet(monkeypatch, 1, 10, hung=1)
-    monkeypatch.setattr(_hypervisor, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(hypervisor, "_GRACE_SECONDS", 0.2)
     began = time.monotonic()
     found = gather(uris(1), Plan(timeout=10, agent_timeout=1))
     assert 1 <= time.monotonic() - began < 2

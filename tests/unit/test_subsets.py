@@ -29,7 +29,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     statistics,
     vcpus,
 )
-from ansible_collections.virtops.guest_agent.plugins.module_utils._domain_xml import Disk, parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Disk, parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.modules import facts, guest_info
 from ansible_collections.virtops.guest_agent.tests.unit import samples

@@ -17,16 +17,16 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import (
-    _domain_xml,
-    _errors,
-    _hypervisor,
-    _libvirt_transport,
-    _stream,
-)
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol, transport as _transport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import (
+    domain_xml,
+    hypervisor as _hypervisor,
+    stream as _stream,
+    transport as transport_module,
+)
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go
@@ -100,7 +100,7 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
             connection = _hypervisor.connect(samples.URI, 5)
             stack.callback(let_go, host)
             stack.callback(connection.close)
-            return _libvirt_transport.ChannelTransport(connection.domain("web"), CHANNEL)
+            return transport_module.ChannelTransport(connection.domain("web"), CHANNEL)
 
         opened: list[_transport.LinkTransport] = []
 
@@ -319,7 +319,7 @@ def _channel(host: Hypervisor, state: str, name: str = CHANNEL) -> None:
     [
         (lambda host: None, CHANNEL, _errors.AgentNotConfigured, f"no channel {CHANNEL}"),
         (lambda host: _channel(host, "disconnected"), CHANNEL, _errors.AgentDisconnected, "no agent listens"),
-        (lambda host: None, _domain_xml.AGENT_CHANNEL, _errors.InvalidInput, "libvirt itself holds"),
+        (lambda host: None, domain_xml.AGENT_CHANNEL, _errors.InvalidInput, "libvirt itself holds"),
         (
             lambda host: host.domains[0].raises.update(
                 openChannel=Error(55, "Requested operation is not valid: domain is not running")
@@ -340,7 +340,7 @@ def _channel(host: Hypervisor, state: str, name: str = CHANNEL) -> None:
 def test_a_channel_that_cannot_be_opened(host: Hypervisor, prepare: t.Any, channel: str, kind: type, says: str) -> None:
     prepare(host)
     with pytest.raises(kind, match=says) as raised:
-        GuestAgent(_libvirt_transport.ChannelTransport(_domain(host), channel)).call("guest-ping")
+        GuestAgent(transport_module.ChannelTransport(_domain(host), channel)).call("guest-ping")
     assert raised.value.domain == "web"
     assert raised.value.hint
     assert all(handle.closed for handle in host.handles[1:])
@@ -457,11 +457,11 @@ def test_one_that_opens_too_late_is_closed(host: Hypervisor) -> None:
 
 
 def test_the_channels_of_a_domain(host: Hypervisor) -> None:
-    assert _domain_xml.channels(host.domains[0].text) == {}
+    assert domain_xml.channels(host.domains[0].text) == {}
     _channel(host, "connected")
     _channel(host, "disconnected", "org.virtops.guest_agent.0")
-    assert _domain_xml.channels(host.domains[0].text) == {CHANNEL: "connected", "org.virtops.guest_agent.0": "disconnected"}
+    assert domain_xml.channels(host.domains[0].text) == {CHANNEL: "connected", "org.virtops.guest_agent.0": "disconnected"}
     off = f"<domain><devices><channel type='unix'><target type='virtio' name='{CHANNEL}'/></channel></devices></domain>"
-    assert _domain_xml.channels(off) == {CHANNEL: None}
-    device = _domain_xml.channel_device("a'<&\"b")
-    assert _domain_xml.channels(f"<domain><devices>{device}</devices></domain>") == {"a'<&\"b": None}
+    assert domain_xml.channels(off) == {CHANNEL: None}
+    device = domain_xml.channel_device("a'<&\"b")
+    assert domain_xml.channels(f"<domain><devices>{device}</devices></domain>") == {"a'<&\"b": None}

@@ -10,8 +10,8 @@ constant's name from the client's binding, which may be older (112 and 113 exist
 
 from __future__ import annotations
 
-from . import _errors
-from ._agent import protocol, untrusted
+from .. import _errors
+from .._agent import protocol, untrusted
 
 INTERNAL_ERROR = 1
 OPERATION_DENIED = 29

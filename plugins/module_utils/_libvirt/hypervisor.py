@@ -13,10 +13,8 @@ import threading
 import typing as t
 import uuid
 
-from . import _libvirt_errors, _stream
-from ._crowded import patiently
-from ._deadline import Deadline
-from ._errors import (
+from .._deadline import Deadline
+from .._errors import (
     AgentBusy,
     ConnectionLost,
     DomainNotFound,
@@ -27,9 +25,11 @@ from ._errors import (
     ProtocolError,
     StillInFlight,
 )
-from ._events import LifecycleWatch
-from ._lanes import Lanes, LaneTimeout, NoFreeLane
-from ._storage import Storage
+from . import errors, stream
+from .crowded import patiently
+from .events import LifecycleWatch
+from .storage import Storage
+from .threads import Lanes, LaneTimeout, NoFreeLane
 
 try:
     import libvirt
@@ -173,14 +173,14 @@ class Domain:
         """Unplug ``device`` (as its XML has it) likewise; of a running domain the guest says when (virDomainDetachDeviceFlags)."""
         self._call(lambda: self._handle.detachDeviceFlags(device, _AFFECT_CONFIG if definition else _AFFECT_LIVE))
 
-    def open_channel(self, name: str, force: bool = False) -> _stream.ChannelStream:
+    def open_channel(self, name: str, force: bool = False) -> stream.ChannelStream:
         """The host's end of the virtio channel ``name`` (virDomainOpenChannel, 1.0.2); ``force`` takes it from whoever holds it.
 
         :raise AgentNotConfigured: there is no such channel.
         :raise ChannelBusy: another client of libvirt holds it.
         """
         connection = self._connection.again()  # libvirt before 10.0 loses wakeups between threads that share a connection
-        opening = _stream.Opening(libvirt.libvirtError, self.name, name)
+        opening = stream.Opening(libvirt.libvirtError, self.name, name)
         try:
             connection.call(lambda: opening.open(connection.handle, self.uuid, force), None, self.name)
         except BaseException:
@@ -323,8 +323,8 @@ class Connection:
             raise self._translated(error, domain, command) from error
         except UnicodeDecodeError as error:
             # libvirt-python cannot decode a lone surrogate that older libvirt lets through
-            code = _libvirt_errors.INTERNAL_ERROR
-            raise _libvirt_errors.translate(code, "the reply is not UTF-8", domain, command or "reply") from error
+            code = errors.INTERNAL_ERROR
+            raise errors.translate(code, "the reply is not UTF-8", domain, command or "reply") from error
 
     def _translated(self, error: t.Any, domain: str, command: str) -> GuestAgentError:
         if not domain:
@@ -332,7 +332,7 @@ class Connection:
         if not _alive(self.handle):
             lost = ConnectionLost if command else HypervisorUnreachable
             return lost(f"the connection to {self.uri} was lost", domain=domain, command=command)
-        return _libvirt_errors.translate(error.get_error_code(), error.get_error_message() or "", domain, command)
+        return errors.translate(error.get_error_code(), error.get_error_message() or "", domain, command)
 
     def _uuids(self, flag: int) -> set[str]:
         return {handle.UUIDString() for handle in self.call(lambda: self.handle.listAllDomains(flag))}

@@ -16,7 +16,7 @@ import queue
 import threading
 import typing as t
 
-from ._deadline import Deadline
+from .._deadline import Deadline
 
 T = t.TypeVar("T")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import concurrent.futures
 import typing as t
 
-from ._errors import GuestAgentError
-from ._lanes import LANES_PER_CONNECTION
+from .._errors import GuestAgentError
+from .threads import LANES_PER_CONNECTION
 
 T = t.TypeVar("T")
 

@@ -10,7 +10,7 @@ import re
 import typing as t
 import xml.etree.ElementTree as ET
 
-from ._errors import LibvirtFailure
+from .._errors import LibvirtFailure
 
 AGENT_CHANNEL: t.Final = "org.qemu.guest_agent.0"
 #: Ours, for the content of files.

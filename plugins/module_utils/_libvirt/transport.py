@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _domain_xml
-from ._agent.protocol import Request
-from ._agent.transport import Link, LinkTransport
-from ._errors import AgentDisconnected, InvalidInput
+from .._agent.protocol import Request
+from .._agent.transport import Link, LinkTransport
+from .._errors import AgentDisconnected, InvalidInput
+from . import domain_xml
 
 if t.TYPE_CHECKING:
-    from ._hypervisor import Domain
+    from .hypervisor import Domain
 
 
 class LibvirtTransport:
@@ -49,10 +49,10 @@ class ChannelTransport(LinkTransport):
 
 
 def _open_channel(domain: Domain, channel: str) -> Link:
-    if channel == _domain_xml.AGENT_CHANNEL:
+    if channel == domain_xml.AGENT_CHANNEL:
         detail = f"libvirt itself holds the channel {channel}, and nobody else is heard there"
         raise InvalidInput(detail, domain=domain.name, hint="use the transport libvirt, or another channel")
-    if _domain_xml.channels(domain.xml()).get(channel) == "disconnected":
+    if domain_xml.channels(domain.xml()).get(channel) == "disconnected":
         hint = f"start another qemu-ga in the guest, on /dev/virtio-ports/{channel}"
         raise AgentDisconnected(f"no agent listens on the channel {channel}", domain=domain.name, hint=hint)
     return domain.open_channel(channel)

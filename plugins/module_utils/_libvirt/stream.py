@@ -19,8 +19,8 @@ import queue
 import threading
 import typing as t
 
-from ._deadline import Deadline
-from ._errors import AgentNotConfigured, ChannelBusy, GuestAgentError
+from .._deadline import Deadline
+from .._errors import AgentNotConfigured, ChannelBusy, GuestAgentError
 
 #: More in one call misbehaves in libvirt 9.0.
 PIECE: t.Final = 64 * 1024

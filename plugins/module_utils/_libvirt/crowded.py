@@ -10,8 +10,8 @@ import random
 import re
 import typing as t
 
-from ._deadline import Deadline
-from ._errors import HypervisorUnreachable
+from .._deadline import Deadline
+from .._errors import HypervisorUnreachable
 
 T = t.TypeVar("T")
 
