@@ -233,8 +233,8 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
 from ..module_utils import _reach
-from ..module_utils._commands import shell
 from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
+from ..module_utils._inside import shell
 from ..plugin_utils._pace import Pace
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
@@ -295,7 +295,7 @@ class Connection(ConnectionBase):
         return result.rc, result.stdout, result.stderr
 
     def put_file(self, in_path: str, out_path: str) -> None:
-        from ..module_utils._commands import files
+        from ..module_utils._inside import files
 
         super().put_file(in_path, out_path)
         local = to_bytes(in_path, errors="surrogate_or_strict")
@@ -309,7 +309,7 @@ class Connection(ConnectionBase):
         self._tell_transfer("PUT", in_path, out_path, size, started, reached, before)
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
-        from ..module_utils._commands import files
+        from ..module_utils._inside import files
 
         super().fetch_file(in_path, out_path)
         local = to_bytes(out_path, errors="surrogate_or_strict")

@@ -12,7 +12,7 @@ import typing as t
 
 from . import _advice
 from ._agent.client import GuestAgent
-from ._commands import files as _files, system as _system
+from ._commands import system as _system
 from ._errors import (
     CommandBlocked,
     CommandFailed,
@@ -22,6 +22,7 @@ from ._errors import (
     GuestAgentError,
     ProtocolError,
 )
+from ._inside import files as _files
 
 EXEC: t.Final = ("guest-exec", "guest-exec-status")
 FILES: t.Final = (

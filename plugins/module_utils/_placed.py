@@ -11,8 +11,8 @@ import re
 import secrets
 import typing as t
 
-from ._commands import files, shell
 from ._errors import CommandFailed, FileFailed, GuestAgentError, NoSpace
+from ._inside import files, shell
 from ._reach import Reached
 
 #: Tried in this order.

@@ -12,8 +12,8 @@ from . import _record
 from ._addresses import AddressPolicy
 
 if t.TYPE_CHECKING:
-    from ._commands.exec import Probe
     from ._errors import GuestAgentError
+    from ._inside.exec import Probe
 
 
 class Plan(t.NamedTuple):

@@ -13,7 +13,6 @@ import typing as t
 
 from . import _advice, _diagnosis, _record
 from ._agent.client import GuestAgent
-from ._commands import exec as _exec, small_files
 from ._commands.system import OsInfo
 from ._errors import (
     AgentUnavailable,
@@ -28,6 +27,7 @@ from ._errors import (
     ProtocolError,
     UnknownOutcome,
 )
+from ._inside import exec as _exec, small_files
 from ._subsets import DEFAULTS, SUBSETS
 
 #: After one of these there is no use in asking on.

@@ -14,8 +14,8 @@ import typing as t
 
 from . import _transfers
 from ._agent.client import GuestAgent
-from ._commands import files
 from ._errors import FileFailed
+from ._inside import files
 
 #: For a copy that is new: nobody knows who had the right to read the original.
 _NEW_MODE: t.Final = 0o600

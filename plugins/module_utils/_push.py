@@ -11,9 +11,9 @@ import os
 import typing as t
 
 from . import _transfers
-from ._commands import files, shell
-from ._commands._file_scripts import PROBLEMS
 from ._errors import CommandFailed, FileFailed, InvalidInput
+from ._inside import files, shell
+from ._inside.file_scripts import PROBLEMS
 from ._reach import Reached
 
 #: What a new file gets where no mode is given, whatever umask its user has.

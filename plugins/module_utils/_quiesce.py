@@ -16,7 +16,7 @@ import math
 import typing as t
 
 from ._agent.client import GuestAgent
-from ._commands import filesystems, freeze, small_files, system
+from ._commands import filesystems, freeze, system
 from ._deadline import SYSTEM_CLOCK, Deadline
 from ._diagnosis import explain
 from ._errors import (
@@ -30,6 +30,7 @@ from ._errors import (
     WatchdogFailed,
 )
 from ._guarded_freeze import Wish
+from ._inside import small_files
 from ._libvirt import parallel
 from ._watchdog import Order, Release, Watchdog
 

@@ -14,9 +14,9 @@ import typing as t
 from . import _preflight
 from ._agent.client import GuestAgent
 from ._agent.transport import UnixSocketTransport
-from ._commands.content import AgentLane, Lane, Preferred
 from ._errors import CommandRefused, GuestAgentError, InvalidInput
 from ._guest import LIBVIRT_SECONDS
+from ._inside.lanes import AgentLane, Lane, Preferred
 from ._libvirt import domain_xml
 from ._libvirt.hypervisor import Domain, connect
 from ._libvirt.transport import ChannelTransport, LibvirtTransport
@@ -132,7 +132,7 @@ def _lane(target: Target, domain: Domain, xml: str, agent: GuestAgent) -> Lane:
     is_there = domain_xml.DATA_CHANNEL in domain_xml.channels(xml)
     if not is_there and target.data_lane != "attach":
         return plain
-    from . import _data_lane  # each task compiles what it imports, and few have the port
+    from ._inside import data_lane as _data_lane  # each task compiles what it imports, and few have the port
 
     if not is_there:
         with contextlib.suppress(GuestAgentError):

@@ -12,7 +12,7 @@ import typing as t
 
 from . import _diagnosis, _interfaces, _leases, _preflight
 from ._addresses import AddressPolicy, usable
-from ._commands import cloud_init, exec as _exec, network, small_files
+from ._commands import cloud_init, network
 from ._deadline import Deadline
 from ._errors import (
     CommandBlocked,
@@ -26,6 +26,7 @@ from ._errors import (
     PermissionDenied,
 )
 from ._guest import Guest
+from ._inside import exec as _exec, small_files
 from ._libvirt import domain_xml
 from ._own_addresses import OwnAddresses
 

@@ -11,9 +11,9 @@ import datetime
 import typing as t
 
 from ._agent.client import GuestAgent
-from ._commands import shell
 from ._diagnosis import EXEC
 from ._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong
+from ._inside import shell
 from ._reach import Reached
 from ._target import open_target
 from ._task import spec, values

@@ -135,7 +135,7 @@ import datetime
 
 from ..module_utils import _distribution, _preflight, _probe, _record
 from ..module_utils._agent.client import GuestAgent
-from ..module_utils._commands import files, filesystems, network
+from ..module_utils._commands import filesystems, network
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._facts import (
     host_key_facts,
@@ -148,6 +148,7 @@ from ..module_utils._facts import (
     vcpu_facts,
 )
 from ..module_utils._guest import Guest, open_guest
+from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
 from ..module_utils._probe_option import probes
 from ..module_utils._subsets import DEFAULTS, SUBSETS

@@ -133,9 +133,9 @@ failure:
 import typing as t
 
 from ..module_utils import _pull, _transfers
-from ..module_utils._commands import files
 from ..module_utils._diagnosis import EXEC, FILES
 from ..module_utils._errors import FileMissing
+from ..module_utils._inside import files
 from ..module_utils._reach import Reached
 from ..module_utils._target import open_target
 from ..module_utils._task import spec, values

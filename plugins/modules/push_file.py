@@ -165,9 +165,9 @@ import time
 import typing as t
 
 from ..module_utils import _push, _transfers
-from ..module_utils._commands import files
 from ..module_utils._diagnosis import EXEC, FILES
 from ..module_utils._errors import InvalidInput
+from ..module_utils._inside import files
 from ..module_utils._reach import Reached
 from ..module_utils._target import open_target
 from ..module_utils._task import spec, values

@@ -142,9 +142,10 @@ import typing as t
 from ..module_utils import _addresses, _interfaces, _known_hosts
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
-from ..module_utils._commands import files, network, system
+from ..module_utils._commands import network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
 from ..module_utils._guest import open_guest
+from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
 from ..module_utils._needed import require
 from ..module_utils._own_addresses import OwnAddresses

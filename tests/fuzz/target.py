@@ -21,8 +21,8 @@ import atheris
 with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agent.plugins.module_utils"]):
     from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses, _deadline, _disk_images, _probe, _record
     from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
-    from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
     from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
     from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
     from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
 

@@ -27,8 +27,8 @@ import pytest
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import Transport, UnixSocketTransport
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import exec as exec_
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_
 
 BLOCKED = (
     "guest-shutdown",

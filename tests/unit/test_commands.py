@@ -11,14 +11,8 @@ import typing as t
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
-    exec as exec_,
-    files,
-    filesystems,
-    freeze,
-    network,
-    system,
-)
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, freeze, network, system
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_, files
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
 

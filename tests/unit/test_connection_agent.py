@@ -16,7 +16,7 @@ from ansible.plugins.loader import become_loader, connection_loader
 from ansible.utils.display import Display
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _reach
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _spool
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import spool
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
@@ -216,7 +216,7 @@ def test_what_become_says_before_it_asks_comes_through(reached: t.Any) -> None:
 
 
 def test_no_space_is_the_task_s_failure(reached: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_spool, "PLACES", ("/nonexistent", "/proc"))
+    monkeypatch.setattr(spool, "PLACES", ("/nonexistent", "/proc"))
     with pytest.raises(AnsibleError, match="no space") as caught:
         reached.exec_command("true")
     assert not isinstance(caught.value, AnsibleConnectionFailure)

@@ -19,8 +19,8 @@ import pytest
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import content
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane, Preferred, Progress, Sink
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import lanes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane, Preferred, Progress, Sink
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
@@ -50,12 +50,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("offset", [0, 1, content.READ_MAX, len(DATA) - 1, len(DATA)])
+@pytest.mark.parametrize("offset", [0, 1, lanes.READ_MAX, len(DATA) - 1, len(DATA)])
 def test_read_from_a_place(guest: Watched, file: Path, offset: int) -> None:
     assert read(guest, file, len(DATA) - offset, offset) == DATA[offset:]
 
 
-@pytest.mark.parametrize("size", [0, 1, content.WRITE_MAX, content.WRITE_MAX + 1])
+@pytest.mark.parametrize("size", [0, 1, lanes.WRITE_MAX, lanes.WRITE_MAX + 1])
 def test_write(guest: Watched, tmp_path: Path, size: int) -> None:
     steps = write(guest, tmp_path / "x", DATA[:size])
     assert (tmp_path / "x").read_bytes() == DATA[:size]
@@ -104,19 +104,19 @@ def test_a_silence_that_does_not_pass(guest: Watched, file: Path, command: str) 
     arguments = (len(DATA), lambda _data: None) if command == "guest-file-read" else (source, len(DATA), lambda _count: None)
     with pytest.raises(_errors.AgentTimeout):
         getattr(lane, command.rpartition("-")[2])(str(file), *arguments)
-    assert content.PATIENCE <= clock.monotonic() - begun < content.PATIENCE + 10
+    assert lanes.PATIENCE <= clock.monotonic() - begun < lanes.PATIENCE + 10
 
 
 @pytest.mark.parametrize("at", [0, 1, 4])
 def test_an_agent_that_is_restarted(guest: Watched, file: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it had open is open no more, and what it had not yet written is lost."""
-    monkeypatch.setattr(content, "_FLUSHED", 2 * content.WRITE_MAX)
+    monkeypatch.setattr(lanes, "_FLUSHED", 2 * lanes.WRITE_MAX)
     path = tmp_path / "x"
 
     def restart(arguments: Message, ask: t.Callable[[], Message]) -> Message:
         guest.agent().call("guest-file-close", {"handle": arguments["handle"]})
         if path.exists():
-            os.truncate(path, path.stat().st_size // content._FLUSHED * content._FLUSHED)
+            os.truncate(path, path.stat().st_size // lanes._FLUSHED * lanes._FLUSHED)
         raise _errors.AgentDisappeared("it has ended")
 
     guest.faults = {"guest-file-read": [*[None] * min(at, 2), restart], "guest-file-write": [*[None] * at, restart]}
@@ -274,7 +274,7 @@ class Failing:
 
 @pytest.fixture
 def all_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "_LARGE", 1)
+    monkeypatch.setattr(lanes, "_LARGE", 1)
 
 
 @pytest.mark.parametrize("after", [0, 1000, len(DATA)])
@@ -295,7 +295,7 @@ def test_the_second_lane_takes_over(guest: Watched, tmp_path: Path, after: int) 
 
 
 def test_the_first_lane_is_for_what_is_large(guest: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "_LARGE", 10)
+    monkeypatch.setattr(lanes, "_LARGE", 10)
     steps: list[int] = []
     lane = Preferred(Failing(3), AgentLane(guest.agent()))
     for size, expected in ((9, [9]), (10, [3, -3, 10])):

@@ -16,9 +16,10 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _data_lane, _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
-from ansible_collections.virtops.guest_agent.plugins.module_utils._data_lane import PORT, DataLane, LaneFailed
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import data_lane
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.data_lane import PORT, DataLane, LaneFailed
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor as _hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import Domain, Error, Hypervisor, install, let_go
@@ -112,8 +113,8 @@ def host(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor
     hypervisor = Hypervisor(Domain(channel=None))
     hypervisor.domains[0].channels[PORT] = guest.plugged
     install(monkeypatch, default=hypervisor)
-    monkeypatch.setattr(_data_lane, "_END_SECONDS", 0.3)
-    monkeypatch.setattr(_data_lane, "_QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(data_lane, "_END_SECONDS", 0.3)
+    monkeypatch.setattr(data_lane, "_QUIET_SECONDS", 0.1)
     yield hypervisor
     let_go(hypervisor)
 
@@ -172,7 +173,7 @@ def test_what_is_not_of_this_transfer_is_skipped(lane: DataLane, guest: Guest, s
 
 
 def test_too_much_that_is_not_of_this_transfer(lane: DataLane, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_data_lane, "_STALE_MAX", 100_000)
+    monkeypatch.setattr(data_lane, "_STALE_MAX", 100_000)
     guest.stale = b"x" * 400_000
     with pytest.raises(LaneFailed, match="something else"):
         _read(lane, 5)
@@ -194,14 +195,14 @@ def _exits(code: int) -> t.Callable[[Guest, socket.socket], int]:
     return lambda guest, link: code
 
 
-@pytest.mark.parametrize("code", sorted(_data_lane._REASONS))
+@pytest.mark.parametrize("code", sorted(data_lane._REASONS))
 @pytest.mark.parametrize("move", [_write, lambda lane: _read(lane, 5)])
 def test_a_guests_end_that_ends_at_once(lane: DataLane, guest: Guest, code: int, move: t.Callable[[DataLane], None]) -> None:
     guest.behaves = _exits(code)
     started = time.monotonic()
     with pytest.raises(LaneFailed) as raised:
         move(lane)
-    assert raised.value.detail.endswith(_data_lane._REASONS[code])
+    assert raised.value.detail.endswith(data_lane._REASONS[code])
     assert raised.value.domain == "web"
     assert raised.value.moved == 0
     assert time.monotonic() - started < 0.7
@@ -343,16 +344,16 @@ def test_an_agent_that_is_silent_is_not_the_lanes_failure(
 
 def test_plugging_in(host: Hypervisor) -> None:
     domain, fake = _hypervisor.connect(samples.URI, 1).domain("web"), host.domains[0]
-    _data_lane.detach(domain)
-    _data_lane.attach(domain)
+    data_lane.detach(domain)
+    data_lane.attach(domain)
     assert len(fake.attached) == 1
     plugged = fake.attached[0].replace("<target", "<source path='/run/port'/><target")
     fake.text = fake.text.replace("<devices>", f"<devices><channel type='pty'/>{plugged}")
-    _data_lane.attach(domain)
+    data_lane.attach(domain)
     assert len(fake.attached) == 1
     fake.attached.clear()
     fake.detachDeviceFlags = lambda device, flags: fake.attached.append((device, flags))  # type: ignore[method-assign,func-returns-value,arg-type]
-    _data_lane.detach(domain)
+    data_lane.detach(domain)
     # libvirt compares all of it with what it has
     assert "/run/port" in str(fake.attached)
 
@@ -361,5 +362,5 @@ def test_nothing_to_plug_it_into(host: Hypervisor) -> None:
     text = "internal error: no virtio-serial controllers are available"
     host.domains[0].raises["attachDeviceFlags"] = Error(1, text)
     with pytest.raises(LaneFailed, match="no virtio-serial controllers") as raised:
-        _data_lane.attach(_hypervisor.connect(samples.URI, 1).domain("web"))
+        data_lane.attach(_hypervisor.connect(samples.URI, 1).domain("web"))
     assert "controller" in raised.value.hint

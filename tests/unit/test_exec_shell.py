@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, shell
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
-LIMIT = _login_shell.INLINE_OUTPUT
+LIMIT = login_shell.INLINE_OUTPUT
 NOBODY = "nobody"
 #: What sets a command's environment; the shells add PWD and, bash and busybox, SHLVL and "_".
 LOGIN_NAMES = {"HOME", "USER", "LOGNAME", "SHELL", "PATH"}
@@ -31,7 +31,7 @@ EXACT = pytest.mark.parametrize("exact", [True, False], ids=["exact", "surrounde
 
 @pytest.fixture(autouse=True)
 def with_shell(shell_path: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(_login_shell, "ARGUMENTS", (shell_path, *_login_shell.ARGUMENTS[1:]))
+    monkeypatch.setattr(login_shell, "ARGUMENTS", (shell_path, *login_shell.ARGUMENTS[1:]))
     return os.path.basename(os.path.realpath(shell_path))
 
 
@@ -232,7 +232,7 @@ def test_the_log_of_the_guest_gets_nothing(guest: Watched) -> None:
     run(guest, "/bin/cat", "geheim", env={"A": "geheim"}, stdin=b"geheim", chdir="/tmp")
     run(guest, "/bin/cat", "geheim", env={"A": "geheim"}, stdin=b"geheim", chdir="/tmp", tells_signals=False)
     started = [arguments for command, arguments in guest.sent if command == "guest-exec"]
-    assert {(arguments["path"], *arguments["arg"]) for arguments in started} == {(_login_shell.PROGRAM, *_login_shell.ARGUMENTS)}
+    assert {(arguments["path"], *arguments["arg"]) for arguments in started} == {(login_shell.PROGRAM, *login_shell.ARGUMENTS)}
 
 
 @pytest.mark.parametrize("child", ["sleep 20 &", "( sleep 20 & ) ; exec 2>/dev/null", "sleep 20 <&0 >&2 &"])

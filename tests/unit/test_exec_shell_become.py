@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, shell
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
@@ -29,7 +29,7 @@ echo BECOME-SUCCESS; exec cat
 
 @pytest.fixture(autouse=True)
 def with_shell(shell_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_login_shell, "ARGUMENTS", (shell_path, *_login_shell.ARGUMENTS[1:]))
+    monkeypatch.setattr(login_shell, "ARGUMENTS", (shell_path, *login_shell.ARGUMENTS[1:]))
 
 
 def ask(guest: Watched, times: int, stream: int, given: str, script: str = ASKS, **options: t.Any) -> shell.Result:
@@ -73,8 +73,8 @@ def test_it_says_something_and_ends(guest: Watched) -> None:
 
 def test_a_success_between_two_looks_is_no_question(guest: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = 'grep() { command grep "$@"; r=$?; sleep 0.15; return $r; }\n'
-    surround = _login_shell.surround
-    monkeypatch.setattr(_login_shell, "surround", lambda *arguments: slow + surround(*arguments))
+    surround = login_shell.surround
+    monkeypatch.setattr(login_shell, "surround", lambda *arguments: slow + surround(*arguments))
     said = ask(guest, 0, 1, PASSWORD, script="sleep 0.1; echo BECOME-SUCCESS; exec cat", stdin=b"data", prompt="")
     assert said.stdout == b"BECOME-SUCCESS\ndata"
 

@@ -22,16 +22,16 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
-    _login_shell,
-    _processes,
-    _scripts,
-    _spool,
-    exec as exec_,
-    shell,
-)
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane, ignore
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import (
+    exec as exec_,
+    login_shell,
+    processes,
+    scripts,
+    shell,
+    spool,
+)
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane, ignore
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched, wait_until
@@ -132,8 +132,8 @@ def test_both_outputs_large(guest: Watched, place: Path) -> None:
 
 @EXACT
 def test_no_process_is_left(guest: Watched, monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
-    assert "sleep 5" in _login_shell._TIDY
-    monkeypatch.setattr(_login_shell, "_TIDY", _login_shell._TIDY.replace("sleep 5", "sleep 0.1"))
+    assert "sleep 5" in login_shell._TIDY
+    monkeypatch.setattr(login_shell, "_TIDY", login_shell._TIDY.replace("sleep 5", "sleep 0.1"))
     sh(guest, "head -c 200000 /dev/zero", tells_signals=exact)
     wait_until(lambda: not guest.running(), 2, guest.running)
 
@@ -190,8 +190,8 @@ def _assert_forgotten(guest: Watched) -> None:
 @pytest.fixture
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Orphans that have been killed stay until somebody collects them, which here may be long."""
-    assert "-lt 20" in _processes._END
-    monkeypatch.setattr(_processes, "_END", _processes._END.replace("-lt 20", "-lt 2"))
+    assert "-lt 20" in processes._END
+    monkeypatch.setattr(processes, "_END", processes._END.replace("-lt 20", "-lt 2"))
 
 
 @EXACT
@@ -257,7 +257,7 @@ def _report(change: t.Callable[[bytes], bytes], out: bytes | None = None) -> Fau
     return fault
 
 
-LONG = b"x" * _login_shell.INLINE_OUTPUT
+LONG = b"x" * login_shell.INLINE_OUTPUT
 
 
 def _replaced(number: int, word: bytes) -> t.Callable[[bytes], bytes]:
@@ -377,7 +377,7 @@ def test_a_number_of_another_boot_is_left_alone() -> None:
     """A guest that is up for less time than the command is old is another one: its process of this number is somebody else's."""
     with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as somebody:
         for age, ended in ((10**9, False), (0, True)):
-            subprocess.run(["/bin/sh", "-c", _login_shell.kill(somebody.pid, "0" * 32, age)], check=True, timeout=20)
+            subprocess.run(["/bin/sh", "-c", login_shell.kill(somebody.pid, "0" * 32, age)], check=True, timeout=20)
             assert (somebody.poll() is not None) is ended
 
 
@@ -390,8 +390,8 @@ def test_whose_the_number_is_its_file_says(said: str, ended: bool) -> None:
     nonce = secrets.token_hex(16)
     record = Path(f"/var/tmp/.virtops-{nonce}.r")
     with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as process:
-        record.write_text(f"{said.format(pid=process.pid, boot=Path(_spool.BOOT).read_text().strip())}\n")
-        script = _login_shell.kill(process.pid, nonce, age=10**9)
+        record.write_text(f"{said.format(pid=process.pid, boot=Path(spool.BOOT).read_text().strip())}\n")
+        script = login_shell.kill(process.pid, nonce, age=10**9)
         subprocess.run(["/bin/sh", "-c", script], check=True, timeout=20)
         assert (process.poll() is not None) is ended
         process.kill()
@@ -399,7 +399,7 @@ def test_whose_the_number_is_its_file_says(said: str, ended: bool) -> None:
 
 
 def test_a_short_script_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_scripts, "_SHORT", 0.2)
+    monkeypatch.setattr(scripts, "_SHORT", 0.2)
     agent = FakeGuest(programs=lambda _argv: Program(polls=10**6)).agent()
     with pytest.raises(_errors.WaitTimeout, match=r"a script of a few lines did not end within 0\.2 s"):
         shell.stage(agent, AgentLane(agent), io.BytesIO(b"x"), 1, ignore)

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, _spool, shell
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, shell, spool
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
@@ -37,7 +37,7 @@ def with_shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     # Not in one of the places.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         path = real_agent.shell_named_sh(request.param, Path(directory))
-        monkeypatch.setattr(_login_shell, "ARGUMENTS", (path, *_login_shell.ARGUMENTS[1:]))
+        monkeypatch.setattr(login_shell, "ARGUMENTS", (path, *login_shell.ARGUMENTS[1:]))
         yield
 
 
@@ -53,7 +53,7 @@ class Enclosed(t.NamedTuple):
     @contextlib.contextmanager
     def guest(self, *options: str) -> t.Iterator[Watched]:
         """``options``: how each place is mounted; those that are not given are roomy."""
-        mounted = dict(zip(_spool.PLACES, [*options, ROOMY, ROOMY, ROOMY]))
+        mounted = dict(zip(spool.PLACES, [*options, ROOMY, ROOMY, ROOMY]))
         for place, option in mounted.items():
             self.inside("mount", "-t", "tmpfs", "-o", f"mode=1777,{option}", "tmpfs", place)
         try:
@@ -66,7 +66,7 @@ class Enclosed(t.NamedTuple):
                 self.inside("umount", "--lazy", place)
 
     def left(self) -> list[str]:
-        roots = [Path(f"/proc/{self.process}/root{place}") for place in _spool.PLACES]
+        roots = [Path(f"/proc/{self.process}/root{place}") for place in spool.PLACES]
         return [name for root in roots for name in os.listdir(root) if name.startswith(".virtops")]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, _processes, files, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files, login_shell, processes, shell
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
@@ -28,7 +28,7 @@ SPARED = ("setsid", "head", "wc", "gzip", "mkfifo")
 
 @pytest.fixture(autouse=True)
 def with_shell(shell_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_login_shell, "ARGUMENTS", (shell_path, *_login_shell.ARGUMENTS[1:]))
+    monkeypatch.setattr(login_shell, "ARGUMENTS", (shell_path, *login_shell.ARGUMENTS[1:]))
 
 
 def sh(guest: Watched, text: str, seconds: float = 20, **options: t.Any) -> shell.Result:
@@ -44,16 +44,16 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., No
         directory.mkdir()
         for name in names:
             os.symlink(f"/usr/bin/{name}", directory / name)
-        monkeypatch.setattr(_login_shell, "TOOLS_PATH", str(directory))
+        monkeypatch.setattr(login_shell, "TOOLS_PATH", str(directory))
         # A shell that has applets of its own finds them without a path.
-        monkeypatch.setattr(_login_shell, "ARGUMENTS", ("/bin/dash", *_login_shell.ARGUMENTS[1:]))
+        monkeypatch.setattr(login_shell, "ARGUMENTS", ("/bin/dash", *login_shell.ARGUMENTS[1:]))
 
     return give
 
 
 def test_commands_do_without(guest: Watched, tools: t.Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     tools("rm", "cat", "sleep", "mknod", "dd", "ls", "id", "setpriv")
-    monkeypatch.setattr(_login_shell, "PROGRAM", "setsid-is-not-there")
+    monkeypatch.setattr(login_shell, "PROGRAM", "setsid-is-not-there")
     data = b"0123456789" * 30_000
     assert sh(guest, "echo out; echo err >&2; exit 3")[:4] == (3, None, b"out\n", b"err\n")
     assert sh(guest, "cat; head -c 300000 /dev/zero >&2", stdin=data)[2:4] == (data, bytes(300_000))
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_unpacked_goes_as_it_is(guest: Watched, tools: t.C
 
 @pytest.mark.parametrize("program", ["setsid", "setsid-is-not-there"])
 def test_without_setsid_a_command_ends_with_all_it_started(guest: Watched, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_login_shell, "PROGRAM", program)
+    monkeypatch.setattr(login_shell, "PROGRAM", program)
     with pytest.raises(_errors.CommandTimeout):
         sh(guest, "setsid sleep 4713 & sleep 4713 & sleep 4713", 0.5)
     real_agent.wait_until(lambda: not _sleepers("4713"), 4, lambda: _sleepers("4713"))
@@ -87,7 +87,7 @@ def test_without_setsid_a_command_ends_with_all_it_started(guest: Watched, progr
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_what_su_has_started_ends_too(guest: Watched, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """su begins a session of its own, and does not end what its shell has started."""
-    monkeypatch.setattr(_login_shell, "_SWITCH", _login_shell._SWITCH.replace("/usr/bin/setpriv", "/nonexistent"))
+    monkeypatch.setattr(login_shell, "_SWITCH", login_shell._SWITCH.replace("/usr/bin/setpriv", "/nonexistent"))
     text = "trap '' TERM; sleep 4714 & sleep 4714"
     become = f'exec su nobody -s /bin/sh -c "{text}"' if user == "root" else text
     with pytest.raises(_errors.CommandTimeout):
@@ -102,7 +102,7 @@ def _sleepers(seconds: str) -> list[str]:
 
 def test_the_agent_s_own_processes_are_no_family_of_a_command(tmp_path: Path) -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as other, subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as own:
-        subprocess.run(["/bin/sh", "-c", f"G={own.pid}\n{_processes.end()}"], check=True, timeout=20)
+        subprocess.run(["/bin/sh", "-c", f"G={own.pid}\n{processes.end()}"], check=True, timeout=20)
         assert (other.poll(), own.wait(5)) == (None, -15)
         other.kill()
 
@@ -111,7 +111,7 @@ def test_the_agent_s_own_processes_are_no_family_of_a_command(tmp_path: Path) ->
 def getent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory service that knows nobody by another name, and answers numbers too."""
     answers = 'case "$1 $2" in "passwd CORP\\\\me" | "passwd 65534") command getent passwd nobody ;; *) command getent "$@" ;; esac'
-    monkeypatch.setattr(_login_shell, "_ACCOUNT", f"getent() {{ {answers}; }}\n{_login_shell._ACCOUNT}")
+    monkeypatch.setattr(login_shell, "_ACCOUNT", f"getent() {{ {answers}; }}\n{login_shell._ACCOUNT}")
 
 
 @pytest.mark.usefixtures("getent")
@@ -133,10 +133,10 @@ def test_the_umask_of_a_user_whose_group_has_his_name(
     (place / "group").write_text(f"root:x:0:\n{group}:x:65534:\n")
     (place / "login.defs").write_text(f"UMASK\t022\nUSERGROUPS_ENAB {enabled}\n")
     (place / "session").write_text("session optional pam_umask.so\n")
-    script = _login_shell._ENVIRONMENT
+    script = login_shell._ENVIRONMENT
     for there, here in (("/etc/group", "group"), ("/etc/login.defs", "login.defs"), ("/etc/pam.d/common-session", "session")):
         script = script.replace(there, str(place / here))
-    monkeypatch.setattr(_login_shell, "_ENVIRONMENT", script)
+    monkeypatch.setattr(login_shell, "_ENVIRONMENT", script)
     assert sh(guest, "umask", user="nobody").stdout.decode().strip() == umask
 
 
@@ -145,6 +145,6 @@ def test_tools_of_nixos_are_found(guest: Watched, place: Path, monkeypatch: pyte
     system.mkdir()
     (system / "odd-tool").write_text("#!/bin/sh\necho found\n")
     (system / "odd-tool").chmod(0o755)
-    script = _login_shell._ENVIRONMENT.replace("/run/current-system/sw/bin", str(system))
-    monkeypatch.setattr(_login_shell, "_ENVIRONMENT", script)
+    script = login_shell._ENVIRONMENT.replace("/run/current-system/sw/bin", str(system))
+    monkeypatch.setattr(login_shell, "_ENVIRONMENT", script)
     assert sh(guest, "odd-tool", user="nobody").stdout == b"found\n"

@@ -19,17 +19,15 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED, GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import Transport, UnixSocketTransport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
-    exec as exec_,
-    files,
     filesystems,
     hardware,
     network,
-    small_files,
     ssh_keys,
     statistics,
     system,
     vcpus,
 )
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_, files, small_files
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import BLOCKED

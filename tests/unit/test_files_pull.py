@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, files
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands._file_scripts import Attributes, Where
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Where
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
-INLINE = _file_scripts.INLINE_CONTENT
+INLINE = file_scripts.INLINE_CONTENT
 DATA = random.Random(5).randbytes(700 * 1024)
 
 
@@ -165,34 +165,34 @@ def test_the_scripts_under_each_shell(things: Path, shell_path: str) -> None:
     digest = hashlib.sha256(b"12345").hexdigest()
     found = (things / "file").stat()
     state = f"0:-rw-r-----:{found.st_dev}:{found.st_ino}:1:640:0:5:root:root"
-    assert script(shell_path, _file_scripts.stat(Where(str(things / "file")))) == [f"file:no:{state}:{digest}", ""]
+    assert script(shell_path, file_scripts.stat(Where(str(things / "file")))) == [f"file:no:{state}:{digest}", ""]
     for name in ("file", "link"):
-        assert script(shell_path, _file_scripts.read(Where(str(things / name)))) == ["content", "12345"]
+        assert script(shell_path, file_scripts.read(Where(str(things / name)))) == ["content", "12345"]
     (things / "large").write_bytes(DATA)
-    assert script(shell_path, _file_scripts.read(Where(str(things / "large")))) == [
+    assert script(shell_path, file_scripts.read(Where(str(things / "large")))) == [
         f"file {len(DATA)} {hashlib.sha256(DATA).hexdigest()} {things}/large",
         "",
     ]
     for name, word in (("none", "missing"), ("own", "directory"), ("fifo", "special")):
-        assert script(shell_path, _file_scripts.read(Where(str(things / name)))) == [word, ""]
+        assert script(shell_path, file_scripts.read(Where(str(things / name)))) == [word, ""]
 
 
 def test_a_file_is_installed_under_each_shell(things: Path, shell_path: str) -> None:
     digest, nonce = hashlib.sha256(b"12345").hexdigest(), "0" * 32
     path = Where(str(things / "-n 'e\u00e9"), links="none")
     for data, said in ((b"12345", "done"), (b"12346", "corrupt"), (b"1234", "corrupt"), (b"123456", "corrupt")):
-        text = _file_scripts.install(nonce, path, 5, digest, Attributes(), "")
+        text = file_scripts.install(nonce, path, 5, digest, Attributes(), "")
         assert script(shell_path, text, data)[0] == said
         assert Path(path.path).read_bytes() == b"12345"
     assert oct(Path(path.path).stat().st_mode & 0o777) == "0o644"
     link = Where(str(things / "link"), links="all")
-    text = _file_scripts.install(nonce, link, 5, digest, Attributes("600", "nobody"), "bak")
+    text = file_scripts.install(nonce, link, 5, digest, Attributes("600", "nobody"), "bak")
     done = script(shell_path, text, b"12345")
     assert (done[0], done[1].split("\0")[:2]) == ("done", [f"{things}/file", f"{things}/file.bak~"])
     assert ((things / "file").stat().st_mode & 0o777, (things / "file").stat().st_uid) == (0o600, 65534)
-    assert script(shell_path, _file_scripts.prepare(nonce, path))[0] == f"ready {things}/.virtops-{nonce}/new"
-    assert script(shell_path, _file_scripts.prepare(nonce, path))[0] == "create"
-    assert script(shell_path, _file_scripts.finish(nonce, path, 5, digest, Attributes(), ""))[0] == "corrupt"
-    script(shell_path, _file_scripts.prepare(nonce, path))
-    script(shell_path, _file_scripts.abandon(nonce, path))
+    assert script(shell_path, file_scripts.prepare(nonce, path))[0] == f"ready {things}/.virtops-{nonce}/new"
+    assert script(shell_path, file_scripts.prepare(nonce, path))[0] == "create"
+    assert script(shell_path, file_scripts.finish(nonce, path, 5, digest, Attributes(), ""))[0] == "corrupt"
+    script(shell_path, file_scripts.prepare(nonce, path))
+    script(shell_path, file_scripts.abandon(nonce, path))
     assert not [name for name in os.listdir(things) if name.startswith(".virtops-")]

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _placed
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, content, files
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.files import Attributes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, lanes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.files import Attributes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import Reached
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
@@ -34,7 +34,7 @@ SIZES = [7, HALF + 1]
 
 def push(guest: Watched, path: Path | str, content: bytes = b"new", **options: t.Any) -> files.Installed:
     where = files.Where(str(path), options.pop("user", "root"), options.pop("links", "none"), options.pop("own", False))
-    return files.push(guest.agent(), io.BytesIO(content), where, **options)
+    return files.push(guest.agent(), io.BytesIO(lanes), where, **options)
 
 
 def mode(path: Path) -> int:
@@ -124,7 +124,7 @@ def test_refused(guest: Watched, place: Path, name: str, options: dict[str, t.An
     with pytest.raises(files.FileFailed) as caught:
         push(guest, place / name, DATA[:size], **options)
     assert caught.value.reason == reason
-    assert _file_scripts.PROBLEMS[reason] in str(caught.value)
+    assert file_scripts.PROBLEMS[reason] in str(caught.value)
     assert names(place) == ["fifo", "own"]
     assert names(place / "own") == []
 
@@ -236,7 +236,7 @@ def _interrupted(
     (place / "x").write_bytes(b"old")
     guest.faults = {command: list(faults)}
     with pytest.raises(kind):
-        push(guest, place / "x", content)
+        push(guest, place / "x", lanes)
     guest.faults = {}
     assert (place / "x").read_bytes() == b"old"
     assert names(place) == ["own", "x"]
@@ -245,7 +245,7 @@ def _interrupted(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "PATIENCE", 0.1)
+    monkeypatch.setattr(lanes, "PATIENCE", 0.1)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _placed
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, _spool, files
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands._file_scripts import Attributes, Where
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.content import AgentLane
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, spool
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Where
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import Reached
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
@@ -224,7 +224,7 @@ def test_a_directory_that_hands_rights_on(place: Path, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     bin_ = tmp_path / "bin"
     wrap(bin_, "cat", f"stat -c %A . >{seen}", "")
-    text = _file_scripts.install(NONCE, Where(f"{place}/x", links="none"), 5, DIGEST, Attributes("0600"), "")
+    text = file_scripts.install(NONCE, Where(f"{place}/x", links="none"), 5, DIGEST, Attributes("0600"), "")
     done = subprocess.run(
         ["/bin/sh", "-c", text], input=CONTENT, capture_output=True, check=True, env={"PATH": f"{bin_}:/usr/bin:/bin"}
     )
@@ -258,8 +258,8 @@ def test_no_program_of_root_is_put_where_others_can_exchange_it(
 
 def test_a_directory_for_temporary_files(place: Path, shell_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not one in which another user can exchange them, as he can where the sticky bit is missing."""
-    monkeypatch.setattr(_spool, "PLACES", ("A", "B", "C"))
-    script = _spool.claim("x").replace("/run", "C") + 'echo "$t"'
+    monkeypatch.setattr(spool, "PLACES", ("A", "B", "C"))
+    script = spool.claim("x").replace("/run", "C") + 'echo "$t"'
     for name, mode, owner in (("A", 0o777, 0), ("B", 0o1777, NOBODY), ("C", 0o755, 0)):
         (place / name).mkdir()
         os.chown(place / name, owner, 0)
@@ -278,8 +278,8 @@ def test_nobody_else_says_that_input_has_arrived(
     planted = place / ".virtops-x.k"
     planted.symlink_to(treasure.file) if kind == "link" else planted.touch()
     owned(planted)
-    monkeypatch.setattr(_spool, "PLACES", (".",))
-    waiting = _spool.arrived("x").replace("-lt 200", "-lt 2")
+    monkeypatch.setattr(spool, "PLACES", (".",))
+    waiting = spool.arrived("x").replace("-lt 200", "-lt 2")
     script = f'nap() {{ :; }}; refuse() {{ echo "$1"; exit 0; }}\n{waiting}echo arrived'
     found = subprocess.run([shell_path, "-c", script], capture_output=True, check=True, cwd=place).stdout
     assert found == b"stdin\n"
@@ -323,14 +323,14 @@ exit $r
 def scripts(path: str) -> dict[str, str]:
     """Name -> script, each after what it needs to be there."""
     where, wanted = Where(path, links="none"), Attributes("4755", "nobody", "nogroup")
-    finish = _file_scripts.finish(NONCE, where, 5, DIGEST, wanted, "bak")
+    finish = file_scripts.finish(NONCE, where, 5, DIGEST, wanted, "bak")
     return {
-        "install": _file_scripts.install(NONCE, where, 5, DIGEST, wanted, "bak"),
+        "install": file_scripts.install(NONCE, where, 5, DIGEST, wanted, "bak"),
         "finish": finish,
-        "abandon": _file_scripts.abandon(NONCE, where),
-        "attributes": _file_scripts.attributes(NONCE, where, wanted, ""),
-        "stat": _file_scripts.stat(where),
-        "read": _file_scripts.read(Where(path)),
+        "abandon": file_scripts.abandon(NONCE, where),
+        "attributes": file_scripts.attributes(NONCE, where, wanted, ""),
+        "stat": file_scripts.stat(where),
+        "read": file_scripts.read(Where(path)),
     }
 
 

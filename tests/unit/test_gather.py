@@ -14,8 +14,8 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _own_addresses
 from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
 from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _file_scripts, files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import FileFailed
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files
 from ansible_collections.virtops.guest_agent.plugins.modules import pull_file, push_file
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 
@@ -29,7 +29,7 @@ pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent
 Run = t.Callable[..., dict[str, t.Any]]
 BINARY = b"\0\xff" * 10
 LARGE = bytes(range(256)) * 6000
-CHECKSUMS = {"sha256sum": _file_scripts._SUM, "none": "sum() { printf -; }\n"}
+CHECKSUMS = {"sha256sum": file_scripts._SUM, "none": "sum() { printf -; }\n"}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def here(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=CHECKSUMS)
 def checksums(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(_file_scripts, "_SUM", CHECKSUMS[request.param])
+    monkeypatch.setattr(file_scripts, "_SUM", CHECKSUMS[request.param])
     return request.param
 
 

@@ -16,8 +16,9 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _logins
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import sessions as sessions_, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import sessions as sessions_
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.sessions import Session
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_session
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest

@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.tests.faults import corpus
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock

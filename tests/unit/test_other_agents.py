@@ -14,7 +14,8 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here, which the lab is made with")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _advice, _diagnosis, _errors, _facts, _probe, _record
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import shell, system
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import system
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars

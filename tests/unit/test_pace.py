@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import exec as exec_
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._pace import Pace
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _login_shell, passing, shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, passing, shell
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
@@ -143,8 +143,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every command had taken long."""
-    assert "-lt 5 ]" in _login_shell._REPORT
-    monkeypatch.setattr(_login_shell, "_REPORT", _login_shell._REPORT.replace("-lt 5 ]", "-lt 0 ]"))
+    assert "-lt 5 ]" in login_shell._REPORT
+    monkeypatch.setattr(login_shell, "_REPORT", login_shell._REPORT.replace("-lt 5 ]", "-lt 0 ]"))
 
 
 def sh(guest: Watched, text: str, timeout: float = 30, **options: t.Any) -> shell.Result:
@@ -184,7 +184,7 @@ def test_what_the_agent_has_forgotten_is_found(guest: Watched, user: str, exact:
 @pytest.mark.usefixtures("impatient", "keeping")
 def test_a_lost_answer_is_found(guest: Watched) -> None:
     guest.faults["guest-exec-status"] = [lost_end]
-    data = b"x" * (_login_shell.INLINE_OUTPUT + 10)
+    data = b"x" * (login_shell.INLINE_OUTPUT + 10)
     found = sh(guest, f"head -c {len(data)} /dev/zero | tr '\\0' x; exit 3", stdin=b"y")
     assert (found.rc, found.stdout) == (3, data)
 

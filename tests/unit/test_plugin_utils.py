@@ -17,7 +17,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _record
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars, _names, _options, _stale

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _preflight, _probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.tests.unit import samples

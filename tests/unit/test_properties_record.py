@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses, _deadline, _interfaces, _probe, _record
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.exec import Probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Nic, parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.tests.faults import corpus

@@ -24,11 +24,11 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
     hardware,
     network,
     packages,
-    small_files,
     ssh_host_keys,
     statistics,
     vcpus,
 )
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import small_files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Disk, parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.modules import facts, guest_info

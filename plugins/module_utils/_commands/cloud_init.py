@@ -13,7 +13,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import ProtocolError
-from .small_files import read_if_there
+from .._inside.small_files import read_if_there
 
 #: There once it is done.
 _RESULT: t.Final = "/run/cloud-init/result.json"

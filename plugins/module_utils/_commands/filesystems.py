@@ -10,7 +10,7 @@ import typing as t
 
 from .._agent import untrusted
 from .._agent.client import GuestAgent
-from . import exec as _exec
+from .._inside import exec as _exec
 
 _DISKS_MAX: t.Final = 64
 

@@ -16,7 +16,8 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, FileFailed, FileMissing, UserNotFound
-from . import files, shell, ssh_keys
+from .._inside import files, shell
+from . import ssh_keys
 
 EXECUTING: t.Final = ("guest-exec", "guest-exec-status")
 _NAME: t.Final = ".ssh/authorized_keys"

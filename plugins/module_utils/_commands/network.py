@@ -14,7 +14,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed
-from .small_files import ask_or_read, read_text
+from .._inside.small_files import ask_or_read, read_text
 
 _MAC: t.Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACES_MAX: t.Final = 512

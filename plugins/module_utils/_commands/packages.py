@@ -12,7 +12,8 @@ import zlib
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, ProtocolError
-from . import exec as _exec, system
+from .._inside import exec as _exec
+from . import system
 
 #: What the list may be long on its way, packed, and unpacked here.
 _REPLY_MAX: t.Final = 190 * 1024

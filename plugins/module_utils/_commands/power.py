@@ -11,7 +11,7 @@ import typing as t
 
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, CommandRefused, CommandUnknown, ProtocolError, WaitTimeout
-from . import exec as _exec, files
+from .._inside import exec as _exec, files
 
 SHUTDOWN: t.Final = "guest-shutdown"
 #: How a guest suspends itself: mode -> command.

@@ -12,7 +12,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, ProtocolError
-from . import shell
+from .._inside import shell
 
 Session = t.TypedDict(
     "Session",

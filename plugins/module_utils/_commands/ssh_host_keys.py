@@ -12,7 +12,7 @@ from .. import _public_keys
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed
-from .small_files import read_if_there
+from .._inside.small_files import read_if_there
 
 _KINDS: t.Final = ("ed25519", "ecdsa", "rsa")
 

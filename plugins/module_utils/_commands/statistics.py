@@ -12,9 +12,9 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import ProtocolError
+from .._inside.small_files import ask_or_read, read_text
 from . import memory_blocks
 from ._units import Unit
-from .small_files import ask_or_read, read_text
 
 _CPUS_MAX: t.Final = 8192
 _DISKS_MAX: t.Final = 4096

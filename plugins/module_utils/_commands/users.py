@@ -13,9 +13,9 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, CommandRefused, InvalidInput, UserNotFound, WaitTimeout
-from . import exec as _exec
-from .content import READ_MAX
-from .files import read_small
+from .._inside import exec as _exec
+from .._inside.files import read_small
+from .._inside.lanes import READ_MAX
 
 #: Hashing a password is slow by design, and more so in a slow guest (seconds).
 _SET_SECONDS: t.Final = 30

@@ -13,24 +13,24 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import CommandFailed, GuestAgentError, NoSpace, WaitTimeout
-from . import _login_shell, _refusals, _spool, exec as _exec
-from .content import Lane, Progress
+from . import exec as _exec, login_shell, refusals, spool
+from .lanes import Lane, Progress
 
 #: For those that have nothing to wait for.
 _SHORT: t.Final = 30.0
-_NO_PROGRAM: t.Final = re.compile(f"{_login_shell.PROGRAM}.*No such file or directory")
+_NO_PROGRAM: t.Final = re.compile(f"{login_shell.PROGRAM}.*No such file or directory")
 
 
 def start(agent: GuestAgent, script: str, stdin: bytes = b"") -> int:
-    env = {"VIRTOPS": script, "PATH": _login_shell.TOOLS_PATH}
-    if _login_shell.PROGRAM not in agent.missing:
+    env = {"VIRTOPS": script, "PATH": login_shell.TOOLS_PATH}
+    if login_shell.PROGRAM not in agent.missing:
         try:
-            return _exec.start(agent, (_login_shell.PROGRAM, *_login_shell.ARGUMENTS), env, stdin)
+            return _exec.start(agent, (login_shell.PROGRAM, *login_shell.ARGUMENTS), env, stdin)
         except CommandFailed as error:
             if not _NO_PROGRAM.search(error.detail):
                 raise
-            agent.missing.add(_login_shell.PROGRAM)
-    return _exec.start(agent, _login_shell.WITHOUT_PROGRAM, env, stdin)
+            agent.missing.add(login_shell.PROGRAM)
+    return _exec.start(agent, login_shell.WITHOUT_PROGRAM, env, stdin)
 
 
 def run(agent: GuestAgent, script: str) -> _exec.ExecResult:
@@ -47,8 +47,8 @@ def remove(agent: GuestAgent, script: str) -> None:
 
 def spooled(agent: GuestAgent, nonce: str, path: str) -> str:
     """A name of ours, as the guest gives it: the agent is root, and reads and writes what it is told to."""
-    if path not in _spool.stems(nonce):
-        raise _refusals.unreadable(agent, "the place of a command's files")
+    if path not in spool.stems(nonce):
+        raise refusals.unreadable(agent, "the place of a command's files")
     return path
 
 
@@ -63,9 +63,9 @@ def stored(agent: GuestAgent, lane: Lane, nonce: str, source: t.BinaryIO, size: 
         progress(written)
 
     while True:
-        stored = run(agent, _spool.store(nonce, size, full)).stdout.decode("utf-8", "replace").strip()
+        stored = run(agent, spool.store(nonce, size, full)).stdout.decode("utf-8", "replace").strip()
         if stored.startswith(f"{nonce} refused space"):
-            raise _refusals.no_space(agent, [*(f"{place}:full" for place in full), *stored.split(" ")[3:]])
+            raise refusals.no_space(agent, [*(f"{place}:full" for place in full), *stored.split(" ")[3:]])
         path = spooled(agent, nonce, stored[:-2] if stored.endswith(".i") else "") + ".i"
         try:
             lane.write(path, source, size, count)
@@ -73,7 +73,7 @@ def stored(agent: GuestAgent, lane: Lane, nonce: str, source: t.BinaryIO, size: 
         except NoSpace as error:
             if error.command == "guest-file-open":
                 raise  # it is the agent's own directory
-        run(agent, _login_shell.discard(nonce))
+        run(agent, login_shell.discard(nonce))
         full.append(path.rpartition("/")[0])
         progress(-moved)
         moved = 0

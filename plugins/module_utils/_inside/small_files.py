@@ -14,7 +14,7 @@ from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandBlocked, CommandFailed, CommandUnknown, GuestAgentError
 from . import exec as _exec
-from .content import decoded
+from .lanes import decoded
 
 READING: t.Final = ("guest-file-open", "guest-file-read", "guest-file-close")
 _EXECUTING: t.Final = ("guest-exec", "guest-exec-status")

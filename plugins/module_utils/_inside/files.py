@@ -22,9 +22,9 @@ import zlib
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import FileFailed, FileMissing, GuestAgentError, ProtocolError
-from . import _file_scripts, shell
-from ._file_scripts import HINTS, PROBLEMS, Attributes, Links, Where
-from .content import READ_MAX, AgentLane, Lane, Progress, Sink, ignore, read_beginning
+from . import file_scripts, shell
+from .file_scripts import HINTS, PROBLEMS, Attributes, Links, Where
+from .lanes import READ_MAX, AgentLane, Lane, Progress, Sink, ignore, read_beginning
 
 __all__ = (
     "Attributes",
@@ -101,7 +101,7 @@ def stat(agent: GuestAgent, where: Where) -> FileState | None:
 
     :raise FileFailed: not even its directory is there, or another user may have laid out a link on the way.
     """
-    line = _ask(agent, _file_scripts.stat(where), where, ("missing",))
+    line = _ask(agent, file_scripts.stat(where), where, ("missing",))
     if line == "missing":
         return None
     kind, *rest = line.split(":")
@@ -120,7 +120,7 @@ def pull(agent: GuestAgent, where: Where, sink: Sink, lane: Lane | None = None) 
     """
     lane = lane or AgentLane(agent)
     answer = _Answer(sink)
-    shell.execute(agent, _script(_file_scripts.read(where), where.user), _SECONDS * 60, lane, sink=answer.take)
+    shell.execute(agent, _script(file_scripts.read(where), where.user), _SECONDS * 60, lane, sink=answer.take)
     word, *rest = answer.line.decode("utf-8", "replace").rstrip("\n").split(" ", 3)
     if word == "content" and not rest:
         return
@@ -176,7 +176,7 @@ def push(
     """
     content = _Content(source, *_measure(source), secrets.token_hex(16))
     lane = lane or AgentLane(agent)
-    install = _file_scripts.install(content.nonce, where, content.size, content.sha256, attributes, backup)
+    install = file_scripts.install(content.nonce, where, content.size, content.sha256, attributes, backup)
     command = _script(install, where.user)
     shell.check(command)
     if content.size <= _WITH_COMMAND:
@@ -206,7 +206,7 @@ def set_attributes(agent: GuestAgent, where: Where, attributes: Attributes, sha2
 
     :raise FileFailed: there is no such owner or group, or the user may not do it.
     """
-    script = _file_scripts.attributes(secrets.token_hex(16), where, attributes, sha256)
+    script = file_scripts.attributes(secrets.token_hex(16), where, attributes, sha256)
     answer = shell.execute(agent, _script(script, where.user), _SECONDS * 60).stdout
     return _installed(agent, answer, where.path).state
 
@@ -242,18 +242,18 @@ def _push_in_place(
     """
     nonce, begun = content.nonce, False
     try:
-        place = _ask(agent, _file_scripts.prepare(nonce, where), where).partition(" ")[2]
-        if not place.endswith(f"/.virtops-{nonce}/{_file_scripts.PREPARED}"):
+        place = _ask(agent, file_scripts.prepare(nonce, where), where).partition(" ")[2]
+        if not place.endswith(f"/.virtops-{nonce}/{file_scripts.PREPARED}"):
             raise _unreadable(agent)
         begun = True
         lane.write(place, content.source, content.size, progress)
-        script = _file_scripts.finish(nonce, where, content.size, content.sha256, attributes, backup)
+        script = file_scripts.finish(nonce, where, content.size, content.sha256, attributes, backup)
         return _installed(agent, shell.execute(agent, _script(script), content.seconds).stdout, where.path)
     except BaseException as error:
         if begun or not isinstance(error, FileFailed):
             agent.await_return(error)
             with contextlib.suppress(GuestAgentError):
-                shell.execute(agent, _script(_file_scripts.abandon(nonce, where)), _SECONDS)
+                shell.execute(agent, _script(file_scripts.abandon(nonce, where)), _SECONDS)
         raise
 
 

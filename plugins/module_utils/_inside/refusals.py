@@ -12,7 +12,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, NoSpace, OutputCut, ProgramMissing, ProtocolError
-from . import _login_shell, _spool
+from . import login_shell, spool
 
 PACKER: t.Final = "gzip"
 _PROGRAM: t.Final = re.compile("[a-z]{1,16}")
@@ -23,7 +23,7 @@ class Unpackable(ProgramMissing):
 
 
 def no_space(agent: GuestAgent, places: t.Iterable[str]) -> NoSpace:
-    detail = f"no space in the guest for a command's input and output: {_spool.explained(places) or 'no reason given'}"
+    detail = f"no space in the guest for a command's input and output: {spool.explained(places) or 'no reason given'}"
     return NoSpace(detail, domain=agent.name, command="guest-exec")
 
 
@@ -35,9 +35,9 @@ def refusal(agent: GuestAgent, words: t.Sequence[str]) -> CommandFailed:
     if word == "missing" and len(rest) == 1 and _PROGRAM.fullmatch(rest[0]):
         agent.missing.add(rest[0])
         kind = Unpackable if rest[0] == PACKER else ProgramMissing
-        hint = f"install it, or link it into a directory of {_login_shell.PATH}"
+        hint = f"install it, or link it into a directory of {login_shell.PATH}"
         return kind(f"the guest has no {rest[0]}, which commands need", domain=agent.name, command="guest-exec", hint=hint)
-    reason = _login_shell.REFUSALS.get(" ".join(words), "no reason given")
+    reason = login_shell.REFUSALS.get(" ".join(words), "no reason given")
     return CommandFailed(reason, domain=agent.name, command="guest-exec")
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
-from . import _processes, _spool
+from . import processes, spool
 
 #: What of each stream comes with the command's end; the rest is read from the file. Both in base64 stay far below what libvirt
 #: takes.
@@ -60,7 +60,7 @@ for c in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [ -w $c/cgroup.procs ] && echo $$ >$c/cgroup.procs
 done 2>/dev/null
 """
-_FILES: t.Final = f"{_spool.OUTPUT}{_spool.INPUT}dx"
+_FILES: t.Final = f"{spool.OUTPUT}{spool.INPUT}dx"
 #: Told from another exit code 127 by a file.
 _IS_THERE: t.Final = """
 ( [ "$i" = 0 ] || cd -- "${{D:-.}}"; command -v {program} ) >/dev/null 2>&1 || {{ : >"$t.x"; exit 127; }}
@@ -77,7 +77,7 @@ else ( child "$@" ); r=$?; fi
 KEPT_AFTER: t.Final = 5
 #: A pipe that has no reader any more ends no shell; what could not be written to it is kept.
 _REPORT: t.Final = f"""
-{_spool.kept()}
+{spool.kept()}
 k=; read -r w x </proc/uptime; : "${{u:=0}}" "${{w:=0}}"
 [ $(( ${{w%%.*}} - ${{u%%.*}} )) -lt {KEPT_AFTER} ] || k=1
 [ $f = 2 ] || printf 'ended %s %s %s %s\\n' "$r" "$u" "$w" "$f" 1<>"$t.r"
@@ -261,7 +261,7 @@ class Input(t.NamedTuple):
 def surround(nonce: str, command: Command, source: Input) -> str:
     """Runs the command as its user would after a login, and reports."""
     return f"""{_prepare(nonce, command, source)}
-{_spool.keep()}printf '{nonce} started %s\\n' "$u" >&2
+{spool.keep()}printf '{nonce} started %s\\n' "$u" >&2
 {_run(command, source)}
 [ "$r" != 127 ] || [ ! -e "$t.x" ] || refuse program
 {_REPORT.replace("{nonce}", nonce)}{_TIDY}"""
@@ -270,8 +270,8 @@ def surround(nonce: str, command: Command, source: Input) -> str:
 def collect(nonce: str) -> str:
     """What ``surround`` prints in the end, of a command that has taken the shell with it."""
     return f"""refuse() {{ :; }}
-{_TOOLS}{_spool.find(nonce)}[ -n "$t" ] || exit 0
-{_spool.look_for_space()}[ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
+{_TOOLS}{spool.find(nonce)}[ -n "$t" ] || exit 0
+{spool.look_for_space()}[ -s "$t.o" ] && head -c {INLINE_OUTPUT} "$t.o"
 read -r w x </proc/uptime
 printf '{nonce} collected %s %s %s\\n' "$t" "$w" "$f" >&2
 [ -s "$t.e" ] && head -c {INLINE_OUTPUT} "$t.e" >&2
@@ -286,7 +286,7 @@ def await_end(process: int, nonce: str, age: int) -> str:
     :param age: how many seconds ago the command was started
     """
     begun = "" if process else 'c=0; until [ -n "$t" ] || [ $c = 3 ]; do c=$((c+1)); sleep 1; look; done\n'
-    return f"""{_spool.find(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
+    return f"""{spool.find(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
 [ "$y" = ended ] || {{ printf '{nonce} lost\\n' >&2; exit 0; }}
 [ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o"
 printf '{nonce} ended %s %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" "$f" >&2
@@ -298,10 +298,10 @@ def _prepare(nonce: str, command: Command, source: Input) -> str:
     return "".join(
         (
             f"trap '' PIPE; read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={TOOLS_PATH} j=\n{_LEAVE_AGENT}",
-            f"refuse() {{ {_spool.remove(nonce, _FILES)}; printf '{nonce} refused %s\\n' \"$*\" >&2; exit 0; }}",
+            f"refuse() {{ {spool.remove(nonce, _FILES)}; printf '{nonce} refused %s\\n' \"$*\" >&2; exit 0; }}",
             _TOOLS,
-            _spool.claim(nonce),
-            _spool.arrived(nonce) if source.staged else "",
+            spool.claim(nonce),
+            spool.arrived(nonce) if source.staged else "",
             _HAS_GZIP if source.packed else "",
             _ACCOUNT,
             f"set -- {' '.join(shlex.quote(word) for word in command.argv)}\n",
@@ -343,31 +343,31 @@ def kill(process_group: int, nonce: str, age: int = 0) -> str:
 
     :param age: how many seconds ago it was started. In a guest that is not up for that long its number is somebody else's.
     """
-    return f"{_spool.find(nonce)}{_group(process_group, age)}{_processes.end()}{clean_up(nonce)}"
+    return f"{spool.find(nonce)}{_group(process_group, age)}{processes.end()}{clean_up(nonce)}"
 
 
 def discard(nonce: str) -> str:
     """Removes input that was staged and not used. Where nobody heard how that ended, it may have just begun."""
     whole = 'c=0; until [ -n "$j" ] || [ $c = 20 ]; do c=$((c+1)); sleep 0.1; look; done\n'
-    return f"{_spool.find(nonce)}{whole}{_spool.remove(nonce, _spool.INPUT)}"
+    return f"{spool.find(nonce)}{whole}{spool.remove(nonce, spool.INPUT)}"
 
 
 def sizes(nonce: str) -> str:
     """Prints how long the output is that was left since it is long."""
     each = 'for f in "$t.o" "$t.e"; do if [ -e "$f" ]; then wc -c <"$f"; else echo 0; fi; done'
-    return f"refuse() {{ :; }}\n{_TOOLS}{_spool.find(nonce)}{each}"
+    return f"refuse() {{ :; }}\n{_TOOLS}{spool.find(nonce)}{each}"
 
 
 def clean_up(nonce: str) -> str:
     """Removes it, and what else was kept."""
-    return _spool.remove(nonce, _FILES)
+    return spool.remove(nonce, _FILES)
 
 
 def _group(process: int, age: int) -> str:
     """The process of the shell around the command, or none in a guest that was started anew. Its own file knows; where that has
     nothing, since the disk was full, the guest's uptime tells, which stands still while the domain is paused.
     """
-    return f"""y= v=; read -r v 2>/dev/null <{_spool.BOOT}; read -r y G b x 2>/dev/null <"$t.r"
+    return f"""y= v=; read -r v 2>/dev/null <{spool.BOOT}; read -r y G b x 2>/dev/null <"$t.r"
 case $y in
   began) [ "$b" = "$v" ] || G= ;;
   ended) G= ;;

@@ -34,10 +34,10 @@ from .._errors import (
     OutputTooLong,
     UnknownOutcome,
 )
-from . import _login_shell, _refusals, _report, _scripts, _spool, exec as _exec, passing
-from ._login_shell import Answer, Command, Input
-from ._refusals import PACKER, Unpackable
-from .content import AgentLane, Lane, Progress, Sink, ignore
+from . import exec as _exec, login_shell, passing, refusals, report, scripts, spool
+from .lanes import AgentLane, Lane, Progress, Sink, ignore
+from .login_shell import Answer, Command, Input
+from .refusals import PACKER, Unpackable
 
 __all__ = ("PACKER", "Answer", "Command", "CommandTimeout", "Result", "Staged", "Unpackable", "execute", "stage")
 
@@ -140,10 +140,10 @@ def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress
     """Bring the next ``size`` bytes of ``source`` into a private file of the guest, for ``execute`` to use up."""
     nonce = secrets.token_hex(16)
     try:
-        return Staged(nonce, _scripts.stored(agent, lane, nonce, source, size, progress))
+        return Staged(nonce, scripts.stored(agent, lane, nonce, source, size, progress))
     except BaseException as error:
         agent.await_return(error)
-        _scripts.remove(agent, _login_shell.discard(nonce))
+        scripts.remove(agent, login_shell.discard(nonce))
         raise
 
 
@@ -172,7 +172,7 @@ class _Run:
             self._begin(Input(staged=True, packed=self._staged.packed))
             return
         data = self.command.stdin
-        longest = _login_shell.surround(self.nonce, self.command, Input(staged=True, inline=True, packed=True))
+        longest = login_shell.surround(self.nonce, self.command, Input(staged=True, inline=True, packed=True))
         room = min(_UNREAD_MAX, _room(longest))
         if len(data) <= room:
             self._begin(Input(inline=bool(data)), data)
@@ -207,14 +207,14 @@ class _Run:
             fed = _exec.status(self._agent, self._feeder or 0)
         said = fed.stdout.decode("utf-8", "replace").split() if fed is not None else []
         if said[:3] == [self.nonce, "refused", "space"]:
-            raise _refusals.no_space(self._agent, said[3:])
+            raise refusals.no_space(self._agent, said[3:])
 
     def kill(self) -> None:
         """End the command's processes, remove its files, and let the agent forget it."""
-        script = _login_shell.kill(self._group, self.nonce, self._age())
+        script = login_shell.kill(self._group, self.nonce, self._age())
         if self._agent.silence is None:
             with contextlib.suppress(GuestAgentError):
-                passing.through(self._agent, lambda: _scripts.run(self._agent, script), Deadline(_KILL_SECONDS, self.clock))
+                passing.through(self._agent, lambda: scripts.run(self._agent, script), Deadline(_KILL_SECONDS, self.clock))
         for pid in {self._group or None, self._pid, self._feeder} - {None}:
             with contextlib.suppress(GuestAgentError):
                 _exec.wait(self._agent, t.cast(int, pid), Deadline(2.0))
@@ -226,12 +226,12 @@ class _Run:
         except GuestAgentError:
             self.goes_on = not deadline.expired()
             raise
-        if ended is None or _report.read(self.nonce, ended.stderr)[0] != "lost":
+        if ended is None or report.read(self.nonce, ended.stderr)[0] != "lost":
             return ended
         if self._unheard is not None:
             raise self._unheard
         self.goes_on = True
-        _scripts.remove(self._agent, _login_shell.clean_up(self.nonce))
+        scripts.remove(self._agent, login_shell.clean_up(self.nonce))
         detail = "the agent was restarted while the command ran, and how it ended is unknown"
         raise AgentDisappeared(detail, domain=self._agent.name, command="guest-exec-status")
 
@@ -239,7 +239,7 @@ class _Run:
         if self._pid is not None:
             with contextlib.suppress(_exec.ProcessForgotten):
                 return _exec.status(self._agent, self._pid)
-        self._pid = _scripts.start(self._agent, _login_shell.await_end(self._group, self.nonce, self._age()))
+        self._pid = scripts.start(self._agent, login_shell.await_end(self._group, self.nonce, self._age()))
         return None
 
     def _age(self) -> int:
@@ -248,7 +248,7 @@ class _Run:
     def _begin(self, source: Input, stdin: bytes = b"") -> None:
         silence = self._agent.silence
         try:
-            self._pid = self._group = _scripts.start(self._agent, _login_shell.surround(self.nonce, self.command, source), stdin)
+            self._pid = self._group = scripts.start(self._agent, login_shell.surround(self.nonce, self.command, source), stdin)
         except UnknownOutcome as error:
             if error is silence:  # nothing was sent
                 raise
@@ -256,11 +256,11 @@ class _Run:
 
     def _stage(self, data: bytes, lane: Lane) -> None:
         """``data`` into the file that the command reads first. One request, which nothing waits for, where it fits."""
-        script = _spool.store(self.nonce, len(data))
+        script = spool.store(self.nonce, len(data))
         if len(data) <= _room(script):
-            self._feeder = _scripts.start(self._agent, script, data)
+            self._feeder = scripts.start(self._agent, script, data)
         else:
-            _scripts.stored(self._agent, lane, self.nonce, io.BytesIO(data), len(data), ignore)
+            scripts.stored(self._agent, lane, self.nonce, io.BytesIO(data), len(data), ignore)
 
 
 def check(command: Command) -> None:
@@ -294,26 +294,26 @@ def _result(
     agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult, tells_signals: bool, sink: Sink | None = None
 ) -> Result:
     """What the scripts of ``_login_shell`` say of the command that they ran."""
-    word, rest, said, stderr = _report.read(nonce, ended.stderr)
+    word, rest, said, stderr = report.read(nonce, ended.stderr)
     kept = "0"
     if word == "refused":
-        raise _refusals.refusal(agent, rest)
+        raise refusals.refusal(agent, rest)
     if word == "ended" and len(rest) == 6 and _RC.fullmatch(rest[0]):
         code, place, before, after, whole, kept = rest
-        signal = int(code) - 128 if tells_signals and int(code) > 128 and _report.tells_a_signal(said) else None
-        result = Result(int(code), signal, ended.stdout, stderr, _report.seconds(before, after))
+        signal = int(code) - 128 if tells_signals and int(code) > 128 and report.tells_a_signal(said) else None
+        result = Result(int(code), signal, ended.stdout, stderr, report.seconds(before, after))
     elif not word and ended.signal is not None:  # it has taken the shell with it
         place, whole, result = _collected(agent, nonce, ended.signal)
     else:
         detail = f"the shell that starts commands failed: {untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
         raise CommandFailed(detail, domain=agent.name, command="guest-exec")
     if whole != "0":
-        _scripts.remove(agent, _login_shell.clean_up(nonce))
-        raise _refusals.cut(agent, place, result.rc)
-    if max(len(result.stdout), len(result.stderr)) >= _login_shell.INLINE_OUTPUT:
-        return _completed(agent, lane, nonce, _scripts.spooled(agent, nonce, place), result, sink)
+        scripts.remove(agent, login_shell.clean_up(nonce))
+        raise refusals.cut(agent, place, result.rc)
+    if max(len(result.stdout), len(result.stderr)) >= login_shell.INLINE_OUTPUT:
+        return _completed(agent, lane, nonce, scripts.spooled(agent, nonce, place), result, sink)
     if kept == "1":
-        _scripts.remove(agent, _login_shell.clean_up(nonce))
+        scripts.remove(agent, login_shell.clean_up(nonce))
     if sink is not None:
         sink(result.stdout)
         return result._replace(stdout=b"")
@@ -323,15 +323,15 @@ def _result(
 def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[str, str, Result]:
     """The place of the files, whether they have all, and what is there."""
     try:
-        found = _scripts.run(agent, _login_shell.collect(nonce))
+        found = scripts.run(agent, login_shell.collect(nonce))
     except BaseException:
-        _scripts.remove(agent, _login_shell.clean_up(nonce))
+        scripts.remove(agent, login_shell.clean_up(nonce))
         raise
-    last, collected, _said, stderr = _report.read(nonce, found.stderr)
+    last, collected, _said, stderr = report.read(nonce, found.stderr)
     if last != "collected" or len(collected) != 3:
-        raise _refusals.unreadable(agent, "the output of a command")
+        raise refusals.unreadable(agent, "the output of a command")
     if signal > 127:
-        raise _refusals.unreadable(agent, "the end of a command")
+        raise refusals.unreadable(agent, "the end of a command")
     return collected[0], collected[2], Result(128 + signal, signal, found.stdout, stderr)
 
 
@@ -341,14 +341,14 @@ def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Re
         stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0], sink)
         return result._replace(stdout=stdout, stderr=_whole(agent, lane, f"{place}.e", result.stderr, sizes[1]))
     finally:
-        _scripts.remove(agent, _login_shell.clean_up(nonce))
+        scripts.remove(agent, login_shell.clean_up(nonce))
 
 
 def _sizes(agent: GuestAgent, nonce: str) -> list[int]:
-    found = passing.through(agent, lambda: _scripts.run(agent, _login_shell.sizes(nonce)), Deadline(passing.PATIENCE))
+    found = passing.through(agent, lambda: scripts.run(agent, login_shell.sizes(nonce)), Deadline(passing.PATIENCE))
     words = found.stdout.split()
     if len(words) != 2 or not all(re.fullmatch(b"[0-9]{1,15}", word) for word in words):
-        raise _refusals.unreadable(agent, "the size of a command's output")
+        raise refusals.unreadable(agent, "the size of a command's output")
     return [int(word) for word in words]
 
 

@@ -15,10 +15,10 @@ import contextlib
 import secrets
 import typing as t
 
-from ._agent import untrusted
-from ._agent.client import GuestAgent
-from ._deadline import SYSTEM_CLOCK, Clock, Deadline
-from ._errors import (
+from .._agent import untrusted
+from .._agent.client import GuestAgent
+from .._deadline import SYSTEM_CLOCK, Clock, Deadline
+from .._errors import (
     AgentUnavailable,
     CommandRefused,
     GuestAgentError,
@@ -28,9 +28,9 @@ from ._errors import (
     LibvirtFailure,
     PermissionDenied,
 )
-from ._libvirt import domain_xml
-from ._libvirt.hypervisor import Domain
-from ._libvirt.stream import ChannelStream
+from .._libvirt import domain_xml
+from .._libvirt.hypervisor import Domain
+from .._libvirt.stream import ChannelStream
 
 PORT: t.Final = domain_xml.DATA_CHANNEL
 GUEST_PATH: t.Final = f"/dev/virtio-ports/{PORT}"
