@@ -19,7 +19,6 @@ from ._interfaces import Interface, PortForward
 # Collections are compiled anew at each start: the commands' modules are read only by who asks an agent.
 if t.TYPE_CHECKING:
     from ._addresses import Candidate
-    from ._commands._units import Unit
     from ._commands.filesystems import GuestDisk, GuestFilesystem
     from ._commands.hardware import Device, GuestBlockDevice
     from ._commands.network import GuestInterface, Route
@@ -28,6 +27,7 @@ if t.TYPE_CHECKING:
     from ._commands.ssh_host_keys import HostKey
     from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
     from ._commands.system import OsInfo, Timezone, User
+    from ._commands.units import Unit
     from ._errors import GuestAgentError
     from ._libvirt.domain_xml import Disk, DomainXml
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ._commands._units import Unit, Wanted
+from ._commands.units import Unit, Wanted
 from ._errors import CommandFailed, InvalidInput, WaitTimeout
 
 

@@ -112,7 +112,7 @@ import typing as t
 
 from ..module_utils import _switching
 from ..module_utils._commands import vcpus as commands
-from ..module_utils._commands._units import Unit
+from ..module_utils._commands.units import Unit
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import GuestAgentError, InvalidInput
 from ..module_utils._guest import open_guest

@@ -22,7 +22,7 @@ from ansible.module_utils.common.parameters import PASS_VARS
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _clock, _deadline, _errors, _requests, _switching
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import Transport
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import _units, clock, memory_blocks, vcpus
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import clock, memory_blocks, units as _units, vcpus
 from ansible_collections.virtops.guest_agent.plugins.modules import (
     agent_command,
     fstrim,

@@ -12,7 +12,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
-from . import _units
+from . import units
 
 #: In one request: what is in a block that goes offline has to be moved, and the agent does nothing else meanwhile.
 _CHUNK: t.Final = 8
@@ -26,23 +26,23 @@ def block_size(agent: GuestAgent) -> int:
     return untrusted.integer(reply.get("size"), "a memory block's size", 1, _SIZE_MAX)
 
 
-def blocks(agent: GuestAgent) -> list[_units.Unit]:
+def blocks(agent: GuestAgent) -> list[units.Unit]:
     """Empty for a guest whose kernel has no such blocks."""
-    return _units.ask(agent, "guest-get-memory-blocks", "phys-index")
+    return units.ask(agent, "guest-get-memory-blocks", "phys-index")
 
 
-def switch(agent: GuestAgent, wanted: t.Sequence[_units.Wanted], deadline: Deadline) -> dict[int, str]:
+def switch(agent: GuestAgent, wanted: t.Sequence[units.Wanted], deadline: Deadline) -> dict[int, str]:
     """Bring memory blocks online or take them offline. What is returned is why, for each that refused.
 
     :raise WaitTimeout: the deadline came first.
     """
     refused: dict[int, str] = {}
     for start in range(0, len(wanted), _CHUNK):
-        seconds = _units.seconds_left(agent, "guest-set-memory-blocks", deadline, len(wanted) - start)
+        seconds = units.seconds_left(agent, "guest-set-memory-blocks", deadline, len(wanted) - start)
         chunk = wanted[start : start + _CHUNK]
         request = {"mem-blks": [{"phys-index": number, "online": online} for number, online in chunk]}
         reply = agent.call("guest-set-memory-blocks", request, timeout=seconds)
-        said = dict(agent.each(reply, "the memory blocks", _switched, _units.MOST))
+        said = dict(agent.each(reply, "the memory blocks", _switched, units.MOST))
         refused.update({number: said.get(number, "the agent does not say") for number, _online in chunk})
     return {number: why for number, why in refused.items() if why}
 

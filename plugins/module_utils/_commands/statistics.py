@@ -14,7 +14,7 @@ from .._agent.client import GuestAgent
 from .._errors import ProtocolError
 from .._inside.small_files import ask_or_read, read_text
 from . import memory_blocks
-from ._units import Unit
+from .units import Unit
 
 _CPUS_MAX: t.Final = 8192
 _DISKS_MAX: t.Final = 4096

@@ -12,17 +12,17 @@ from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import CommandFailed
-from . import _units
+from . import units
 
 #: In one request: each takes a moment, and the agent does nothing else meanwhile.
 _CHUNK: t.Final = 32
 
 
-def vcpus(agent: GuestAgent) -> list[_units.Unit]:
-    return _units.ask(agent, "guest-get-vcpus", "logical-id")
+def vcpus(agent: GuestAgent) -> list[units.Unit]:
+    return units.ask(agent, "guest-get-vcpus", "logical-id")
 
 
-def switch(agent: GuestAgent, wanted: t.Sequence[_units.Wanted], deadline: Deadline) -> dict[int, str]:
+def switch(agent: GuestAgent, wanted: t.Sequence[units.Wanted], deadline: Deadline) -> dict[int, str]:
     """Bring vCPUs online or take them offline, in this order. What is returned is why, for each that refused.
 
     :raise WaitTimeout: the deadline came first.
@@ -30,7 +30,7 @@ def switch(agent: GuestAgent, wanted: t.Sequence[_units.Wanted], deadline: Deadl
     refused: dict[int, str] = {}
     left = list(wanted)
     while left:
-        seconds = _units.seconds_left(agent, "guest-set-vcpus", deadline, len(left))
+        seconds = units.seconds_left(agent, "guest-set-vcpus", deadline, len(left))
         chunk = left[:_CHUNK]
         request = {"vcpus": [{"logical-id": number, "online": online} for number, online in chunk]}
         try:
