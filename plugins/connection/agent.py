@@ -232,9 +232,9 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
-from ..module_utils import _reach
 from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
 from ..module_utils._inside import shell
+from ..module_utils._reach import ways
 from ..plugin_utils._pace import Pace
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
@@ -255,7 +255,7 @@ class Connection(ConnectionBase):
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
         self._open = contextlib.ExitStack()
-        self._reached: _reach.Reached | None = None
+        self._reached: ways.Reached | None = None
 
     def _connect(self) -> Connection:
         self._target()
@@ -336,13 +336,13 @@ class Connection(ConnectionBase):
         self._connected = False
         self._open.close()
 
-    def _target(self) -> _reach.Reached:
+    def _target(self) -> ways.Reached:
         if self._reached is None:
             names = ("uri", "transport", "channel", "socket", "data_lane")
             options = {name: self.get_option(name) for name in names}
             with self._translated():
-                target = _reach.Target(self._domain(), **options, agent_timeout=self._seconds("agent_timeout"))
-                self._reached = self._open.enter_context(_reach.reach(target))
+                target = ways.Target(self._domain(), **options, agent_timeout=self._seconds("agent_timeout"))
+                self._reached = self._open.enter_context(ways.reach(target))
             self._connected = True
             self._tell(
                 f"ESTABLISH AGENT CONNECTION to {target.domain} by {target.transport} for files by {self._reached.lane.name}"
@@ -380,7 +380,7 @@ class Connection(ConnectionBase):
             raise AnsibleError(f"Missing {self.become.name} password")
 
     @contextlib.contextmanager
-    def _guest(self) -> t.Iterator[_reach.Reached]:
+    def _guest(self) -> t.Iterator[ways.Reached]:
         with self._translated():
             reached = self._target()
             with reached.agent.named():
@@ -399,9 +399,9 @@ class Connection(ConnectionBase):
             raise AnsibleError(str(error)) from None
         except GuestAgentError as error:
             if self._reached is not None:
-                from ..module_utils import _diagnosis
+                from ..module_utils._reach import diagnosis
 
-                error = _diagnosis.explain(self._reached.agent, error, (*_diagnosis.EXEC, *_diagnosis.FILES))
+                error = diagnosis.explain(self._reached.agent, error, (*diagnosis.EXEC, *diagnosis.FILES))
             self.close()
             status = f" (agent status: {error.status})" if error.status else ""
             raise AnsibleConnectionFailure(f"{error}{status}") from None
@@ -410,7 +410,7 @@ class Connection(ConnectionBase):
         display.vvv(text, host=self._domain())
 
     def _tell_transfer(
-        self, verb: str, source: str, target: str, size: int, started: float, reached: _reach.Reached, before: int
+        self, verb: str, source: str, target: str, size: int, started: float, reached: ways.Reached, before: int
     ) -> None:
         seconds = time.monotonic() - started
         commands = reached.agent.round_trips - before

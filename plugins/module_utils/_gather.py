@@ -16,7 +16,7 @@ import queue
 import threading
 import typing as t
 
-from . import _leases, _preflight, _probe, _record
+from . import _leases, _probe, _record
 from ._addresses import AddressPolicy, contested, usable
 from ._agent.client import GuestAgent
 from ._deadline import Deadline
@@ -27,6 +27,7 @@ from ._libvirt.threads import LANES_PER_CONNECTION
 from ._libvirt.transport import LibvirtTransport
 from ._own_addresses import OwnAddresses
 from ._plan import Gathered, Plan
+from ._reach import preflight
 
 #: Of domains in one sentence.
 _NAMED_MAX: t.Final = 5
@@ -234,7 +235,7 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: Own
     libvirt = _libvirt_part(summary, domain, uri, hostname)
     if not plan.select({"libvirt": libvirt}):
         return
-    problem = _preflight.preflight(summary.state, domain)
+    problem = preflight.preflight(summary.state, domain)
     agent = _record.agent_part(problem)
     if problem is None and not plan.asks_agent():
         agent.update({"connected": True, "status": "connected", "reason": "the channel is open; the agent was not asked"})

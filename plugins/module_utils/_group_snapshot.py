@@ -11,9 +11,9 @@ import typing as t
 from . import _disk_images, _merge, _quiesce, _snapshot_plan as _plan
 from ._deadline import Deadline
 from ._errors import GuestAgentError, HypervisorUnreachable, NotQuiesced
-from ._guest import Guest
 from ._libvirt import parallel
 from ._libvirt.hypervisor import Domain
+from ._reach.guest import Guest
 from ._watchdog import Watchdog
 
 #: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.

@@ -13,7 +13,7 @@ import typing as t
 
 from ._errors import CommandFailed, FileFailed, GuestAgentError, NoSpace
 from ._inside import files, shell
-from ._reach import Reached
+from ._reach.ways import Reached
 
 #: Tried in this order.
 _DIRECTORIES: t.Final = ("/var/tmp", "/tmp", "/run")

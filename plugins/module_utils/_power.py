@@ -26,10 +26,10 @@ from ._errors import (
     ProtocolError,
     UnknownOutcome,
 )
-from ._guest import LIBVIRT_SECONDS, Guest
 from ._libvirt import domain_xml
 from ._libvirt.events import LifecycleWatch
 from ._libvirt.hypervisor import Domain
+from ._reach.guest import LIBVIRT_SECONDS, Guest
 
 #: Between two looks at the domain's state, should an event be lost (seconds).
 _LOOK_SECONDS: t.Final = 5.0

@@ -11,7 +11,7 @@ import datetime
 import functools
 import typing as t
 
-from . import _advice, _diagnosis, _record
+from . import _record
 from ._agent.client import GuestAgent
 from ._commands.system import OsInfo
 from ._errors import (
@@ -28,6 +28,7 @@ from ._errors import (
     UnknownOutcome,
 )
 from ._inside import exec as _exec, small_files
+from ._reach import advice, diagnosis
 from ._subsets import DEFAULTS, SUBSETS
 
 #: After one of these there is no use in asking on.
@@ -99,7 +100,7 @@ def _introduce(agent: GuestAgent, part: _record.AgentPart) -> None:
     capabilities = agent.capabilities()
     part["version"] = capabilities.version
     part["blocked_commands"] = capabilities.blocked
-    part["can_exec"] = all(capabilities.commands.get(command, False) for command in _diagnosis.EXEC)
+    part["can_exec"] = all(capabilities.commands.get(command, False) for command in diagnosis.EXEC)
     if capabilities.looks_frozen() and agent.frozen():
         part["blocked_commands"] = []
         raise GuestFrozen("the guest's filesystems are frozen")
@@ -110,9 +111,9 @@ def _verdict(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], answers: 
     others that do, leaves the agent connected, with a reason.
     """
     refused = [trouble for trouble in troubles if isinstance(trouble, (CommandBlocked, CommandUnknown))]
-    others = [_diagnosis.explain(agent, trouble, ()) for trouble in troubles if trouble not in refused]
-    reasons = [_diagnosis.Reason(f"{e.command}: {e.detail}" if e.command else e.detail, e.hint) for e in others]
-    reasons += [_diagnosis.Reason(sentence, "") for sentence in agent.left_out()]
+    others = [diagnosis.explain(agent, trouble, ()) for trouble in troubles if trouble not in refused]
+    reasons = [diagnosis.Reason(f"{e.command}: {e.detail}" if e.command else e.detail, e.hint) for e in others]
+    reasons += [diagnosis.Reason(sentence, "") for sentence in agent.left_out()]
     told = [trouble.status for trouble in others if trouble.status and not (_is_odd(trouble) and answers)]
     refusal, lacks = _refusal(agent, refused, () if told else _NEEDED, answers.get("os"))
     if refusal.detail:
@@ -131,17 +132,17 @@ def _is_odd(trouble: GuestAgentError) -> bool:
 
 def _refusal(
     agent: GuestAgent, troubles: t.Sequence[CommandRefused], needed: t.Sequence[str], os_info: OsInfo | None
-) -> tuple[_diagnosis.Reason, bool]:
+) -> tuple[diagnosis.Reason, bool]:
     """What to say of the commands that the agent does not accept, and whether one is among them that every record needs. These are
     looked for also where they were not asked: the status is the guest's, and not the question's.
     """
-    refused = _diagnosis.joined(_diagnosis.refused_by(troubles), _diagnosis.missing(agent, needed))
-    for family in (_diagnosis.EXEC, small_files.READING):
+    refused = diagnosis.joined(diagnosis.refused_by(troubles), diagnosis.missing(agent, needed))
+    for family in (diagnosis.EXEC, small_files.READING):
         if {*family} & {trouble.command for trouble in troubles}:
             # The first that is refused hides the others.
-            refused = _diagnosis.joined(refused, _diagnosis.missing(agent, family))
+            refused = diagnosis.joined(refused, diagnosis.missing(agent, family))
     if not refused.all():
-        return _diagnosis.Reason("", ""), False
-    guest_os = _diagnosis.os_of(os_info) if os_info else _diagnosis.guest_os(agent)
-    lacks = any(name in _NEEDED and not _advice.impossible(guest_os.system, name) for name in refused.all())
-    return _diagnosis.refusal(refused, _diagnosis.version(agent), guest_os), lacks
+        return diagnosis.Reason("", ""), False
+    guest_os = diagnosis.os_of(os_info) if os_info else diagnosis.guest_os(agent)
+    lacks = any(name in _NEEDED and not advice.impossible(guest_os.system, name) for name in refused.all())
+    return diagnosis.refusal(refused, diagnosis.version(agent), guest_os), lacks

@@ -14,7 +14,7 @@ from . import _transfers
 from ._errors import CommandFailed, FileFailed, InvalidInput
 from ._inside import files, shell
 from ._inside.file_scripts import PROBLEMS
-from ._reach import Reached
+from ._reach.ways import Reached
 
 #: What a new file gets where no mode is given, whatever umask its user has.
 _NEW_MODE: t.Final = "0644"

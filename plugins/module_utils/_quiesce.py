@@ -18,7 +18,6 @@ import typing as t
 from ._agent.client import GuestAgent
 from ._commands import filesystems, freeze, system
 from ._deadline import SYSTEM_CLOCK, Deadline
-from ._diagnosis import explain
 from ._errors import (
     AgentTimeout,
     CommandFailed,
@@ -32,6 +31,7 @@ from ._errors import (
 from ._guarded_freeze import Wish
 from ._inside import small_files
 from ._libvirt import parallel
+from ._reach.diagnosis import explain
 from ._watchdog import Order, Release, Watchdog
 
 #: How long Windows holds writes back.

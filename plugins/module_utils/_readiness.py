@@ -10,7 +10,7 @@ import contextlib
 import math
 import typing as t
 
-from . import _diagnosis, _interfaces, _leases, _preflight
+from . import _interfaces, _leases
 from ._addresses import AddressPolicy, usable
 from ._commands import cloud_init, network
 from ._deadline import Deadline
@@ -25,10 +25,11 @@ from ._errors import (
     InvalidInput,
     PermissionDenied,
 )
-from ._guest import Guest
 from ._inside import exec as _exec, small_files
 from ._libvirt import domain_xml
 from ._own_addresses import OwnAddresses
+from ._reach import diagnosis, preflight
+from ._reach.guest import Guest
 
 #: These are not better for waiting.
 _FATAL: t.Final = (ConnectionLost, DomainNotFound, HypervisorUnreachable, InvalidInput, PermissionDenied)
@@ -110,7 +111,7 @@ class Readiness:
         agent.retry()
         agent.timeout = max(1, min(self._agent_timeout, math.ceil(seconds)))
         self._state, self._domain = domain.state(), domain_xml.parse(domain.xml())
-        self._problem = _preflight.preflight(self._state, self._domain)
+        self._problem = preflight.preflight(self._state, self._domain)
         look = Look(self._state, {}, [], {}, self._problem is not None)
         for name in self._wanted.names():
             try:
@@ -135,7 +136,7 @@ class Readiness:
         reasons: dict[str, list[str]] = {}
         hints = []
         for name, error in look.missing.items():
-            explained = _diagnosis.explain(self._guest.agent, error, small_files.READING)
+            explained = diagnosis.explain(self._guest.agent, error, small_files.READING)
             reasons.setdefault(explained.detail, []).append(name)
             hints.append(explained.hint)
         told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())

@@ -11,11 +11,11 @@ import datetime
 import typing as t
 
 from ._agent.client import GuestAgent
-from ._diagnosis import EXEC
 from ._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong
 from ._inside import shell
-from ._reach import Reached
-from ._target import open_target
+from ._reach.diagnosis import EXEC
+from ._reach.opened import open_target
+from ._reach.ways import Reached
 from ._task import spec, values
 from ._task.run import Outcome, Task
 

@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from ._errors import GuestAgentError, InvalidInput
-from ._reach import Reached
+from ._reach.ways import Reached
 
 #: The largest file whose content a diff shows.
 DIFF_MAX: t.Final = 100 * 1024

@@ -108,7 +108,7 @@ failure:
 from ..module_utils import _channel
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import InvalidInput, LibvirtFailure
-from ..module_utils._guest import open_guest
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

@@ -125,7 +125,6 @@ from ..module_utils import _requests
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._agent.protocol import REPLY_MAX
-from ..module_utils._diagnosis import explain
 from ..module_utils._errors import (
     CommandBlocked,
     CommandFailed,
@@ -137,7 +136,8 @@ from ..module_utils._errors import (
     StillInFlight,
     UnknownOutcome,
 )
-from ..module_utils._guest import open_guest
+from ..module_utils._reach.diagnosis import explain
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

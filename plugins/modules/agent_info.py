@@ -124,11 +124,12 @@ failure:
 import datetime
 import time
 
-from ..module_utils import _diagnosis, _preflight, _probe, _record
+from ..module_utils import _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import GuestAgentError
-from ..module_utils._guest import open_guest
 from ..module_utils._libvirt import domain_xml
+from ..module_utils._reach import diagnosis, preflight
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -138,14 +139,14 @@ SPEC = spec.Spec({**spec.GUEST})
 def gather(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         state = guest.domain.state()
-        problem = _preflight.preflight(state, domain_xml.parse(guest.domain.xml()))
+        problem = preflight.preflight(state, domain_xml.parse(guest.domain.xml()))
         agent = _record.agent_part(problem)
         commands: dict[str, bool] = {}
         latency = None
         if problem is None:
             agent, _parts = _probe.ask(guest.agent, (), {}, datetime.datetime.now(datetime.timezone.utc))
             commands = guest.agent.known_commands()
-            limits = _diagnosis.limits(guest.agent) if agent["status"] == "connected" else None
+            limits = diagnosis.limits(guest.agent) if agent["status"] == "connected" else None
             if limits:
                 agent["reason"], agent["hint"] = (
                     "; ".join(filter(None, pair)) for pair in zip(limits, (agent["reason"], agent["hint"]))

@@ -138,7 +138,7 @@ from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import key_file, ssh_keys, users
 from ..module_utils._errors import CommandFailed, InvalidInput
-from ..module_utils._needed import open_agent
+from ..module_utils._reach.needed import open_agent
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

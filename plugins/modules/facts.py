@@ -133,7 +133,7 @@ failure:
 
 import datetime
 
-from ..module_utils import _distribution, _preflight, _probe, _record
+from ..module_utils import _distribution, _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import filesystems, network
 from ..module_utils._errors import GuestAgentError
@@ -147,10 +147,11 @@ from ..module_utils._facts import (
     os_facts,
     vcpu_facts,
 )
-from ..module_utils._guest import Guest, open_guest
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
 from ..module_utils._probe_option import probes
+from ..module_utils._reach import preflight
+from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -183,7 +184,7 @@ def gather(task: Task) -> Outcome:
 
 def _ask(guest: Guest, subsets: list, wanted: dict) -> tuple:
     domain = domain_xml.parse(guest.domain.xml())
-    problem = _preflight.preflight(guest.domain.state(), domain)
+    problem = preflight.preflight(guest.domain.state(), domain)
     if problem is not None:
         return _record.agent_part(problem), {}
     agent, parts = _probe.ask(guest.agent, subsets, wanted, datetime.datetime.now(datetime.timezone.utc))

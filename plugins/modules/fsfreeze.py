@@ -137,8 +137,8 @@ from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import freeze
 from ..module_utils._deadline import SYSTEM_CLOCK
 from ..module_utils._errors import InvalidInput
-from ..module_utils._guest import Guest, open_guest
-from ..module_utils._needed import require
+from ..module_utils._reach.guest import Guest, open_guest
+from ..module_utils._reach.needed import require
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 from ..module_utils._watchdog_registry import ask_to_thaw, dismiss

@@ -115,7 +115,7 @@ failure:
 
 from ..module_utils._commands import trim
 from ..module_utils._errors import CommandFailed, InvalidInput
-from ..module_utils._guest import open_guest
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

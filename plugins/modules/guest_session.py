@@ -112,8 +112,8 @@ from ..module_utils import _logins
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands.sessions import sessions
 from ..module_utils._deadline import Deadline
-from ..module_utils._diagnosis import EXEC
-from ..module_utils._target import open_target
+from ..module_utils._reach.diagnosis import EXEC
+from ..module_utils._reach.opened import open_target
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

@@ -119,7 +119,7 @@ import typing as t
 from ..module_utils import _clock
 from ..module_utils._commands import clock
 from ..module_utils._errors import InvalidInput
-from ..module_utils._guest import open_guest
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

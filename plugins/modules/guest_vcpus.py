@@ -115,7 +115,7 @@ from ..module_utils._commands import vcpus as commands
 from ..module_utils._commands.units import Unit
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import GuestAgentError, InvalidInput
-from ..module_utils._guest import open_guest
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

@@ -133,11 +133,11 @@ failure:
 import typing as t
 
 from ..module_utils import _pull, _transfers
-from ..module_utils._diagnosis import EXEC, FILES
 from ..module_utils._errors import FileMissing
 from ..module_utils._inside import files
-from ..module_utils._reach import Reached
-from ..module_utils._target import open_target
+from ..module_utils._reach.diagnosis import EXEC, FILES
+from ..module_utils._reach.opened import open_target
+from ..module_utils._reach.ways import Reached
 from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
 

@@ -165,11 +165,11 @@ import time
 import typing as t
 
 from ..module_utils import _push, _transfers
-from ..module_utils._diagnosis import EXEC, FILES
 from ..module_utils._errors import InvalidInput
 from ..module_utils._inside import files
-from ..module_utils._reach import Reached
-from ..module_utils._target import open_target
+from ..module_utils._reach.diagnosis import EXEC, FILES
+from ..module_utils._reach.opened import open_target
+from ..module_utils._reach.ways import Reached
 from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
 

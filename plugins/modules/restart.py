@@ -114,7 +114,7 @@ failure:
 from ..module_utils import _power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotRunning, InvalidInput
-from ..module_utils._guest import open_guest
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._restart import Before, Restart, Restarted, look
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run

@@ -191,8 +191,8 @@ import contextlib
 
 from ..module_utils import _group_snapshot, _quiesce, _snapshot_plan as plan, _snapshot_report as report, _watchdog
 from ..module_utils._errors import InvalidInput
-from ..module_utils._guest import LIBVIRT_SECONDS, guest_of
 from ..module_utils._libvirt.hypervisor import connect
+from ..module_utils._reach.guest import LIBVIRT_SECONDS, guest_of
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

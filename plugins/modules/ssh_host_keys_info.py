@@ -144,11 +144,11 @@ from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
-from ..module_utils._guest import open_guest
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
-from ..module_utils._needed import require
 from ..module_utils._own_addresses import OwnAddresses
+from ..module_utils._reach.guest import open_guest
+from ..module_utils._reach.needed import require
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

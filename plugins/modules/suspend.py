@@ -99,8 +99,8 @@ from ..module_utils import _suspend
 from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
-from ..module_utils._guest import LIBVIRT_SECONDS, Guest, open_guest
 from ..module_utils._libvirt import domain_xml
+from ..module_utils._reach.guest import LIBVIRT_SECONDS, Guest, open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

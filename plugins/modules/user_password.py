@@ -126,7 +126,7 @@ from ..module_utils import _passwords
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import users
 from ..module_utils._errors import CommandFailed
-from ..module_utils._needed import open_agent
+from ..module_utils._reach.needed import open_agent
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

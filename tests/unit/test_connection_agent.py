@@ -15,8 +15,9 @@ from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader
 from ansible.utils.display import Display
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _reach
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import spool
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import ways
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
@@ -230,9 +231,9 @@ def test_a_secret_is_in_no_error(reached: t.Any, told: list[str]) -> None:
 
 
 def test_reach_by_socket(real_socket: Path) -> None:
-    target = _reach.Target("web1", transport="unix", socket=str(real_socket), agent_timeout=3)
-    with _reach.reach(target) as found:
+    target = ways.Target("web1", transport="unix", socket=str(real_socket), agent_timeout=3)
+    with ways.reach(target) as found:
         assert (found.agent.name, found.agent.timeout, found.lane.name, found.domain) == ("web1", 3, "agent", None)
         assert found.agent.call("guest-ping") == {}
-    with pytest.raises(_errors.InvalidInput), _reach.reach(target._replace(socket="")):
+    with pytest.raises(_errors.InvalidInput), ways.reach(target._replace(socket="")):
         pass

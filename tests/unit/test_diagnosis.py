@@ -9,10 +9,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _advice, _diagnosis, _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice, diagnosis
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 
-EXEC, FILES = _diagnosis.EXEC, _diagnosis.FILES
+EXEC, FILES = diagnosis.EXEC, diagnosis.FILES
 ENFORCE = "/sys/fs/selinux/enforce"
 DENIED_EXEC = "Failed to execute child process \u201c/usr/bin/hostname\u201d (Permission denied)"
 DENIED_EXEC_7_2 = f"Guest agent command failed, error was '{DENIED_EXEC}'"
@@ -57,14 +58,14 @@ FILES_LEFT = ",".join(FILES)
     ],
 )
 def test_the_line_that_blocks(os_id: str | None, version_id: str | None, words: str) -> None:
-    hint = _advice.allow_commands(os_id, version_id, EXEC)
+    hint = advice.allow_commands(os_id, version_id, EXEC)
     assert words in hint
     assert "restart" in hint
     assert "{" not in hint
 
 
 def test_nothing_of_the_default_list_is_left() -> None:
-    assert "leaves BLACKLIST_RPC=)" in _advice.allow_commands("rhel", "8.10", (*FILES, *EXEC))
+    assert "leaves BLACKLIST_RPC=)" in advice.allow_commands("rhel", "8.10", (*FILES, *EXEC))
 
 
 @pytest.mark.parametrize(
@@ -88,14 +89,14 @@ def test_nothing_of_the_default_list_is_left() -> None:
     ],
 )
 def test_selinux_is_named(os_id: str, selinux: str | None, command: str, words: str) -> None:
-    assert words in _advice.unconfine(os_id, selinux, command)
+    assert words in advice.unconfine(os_id, selinux, command)
 
 
 @pytest.mark.parametrize(
     ("os_id", "selinux"), [("rhel", "permissive"), ("rhel", "off"), ("debian", None), ("sles", None), (None, None)]
 )
 def test_selinux_is_not_blamed(os_id: str | None, selinux: str | None) -> None:
-    assert _advice.unconfine(os_id, selinux, "guest-file-open") == ""
+    assert advice.unconfine(os_id, selinux, "guest-file-open") == ""
 
 
 def _guest(os_id: str = "rhel", version_id: str = "9.6", block: t.Iterable[str] = (), **options: t.Any) -> FakeGuest:
@@ -110,7 +111,7 @@ def _guest(os_id: str = "rhel", version_id: str = "9.6", block: t.Iterable[str] 
 )
 def test_selinux_state(files: dict[str, bytes], state: str | None, trips: int) -> None:
     guest = _guest(files=files)
-    assert _diagnosis.selinux_state(guest.agent()) == state
+    assert diagnosis.selinux_state(guest.agent()) == state
     assert len(guest.sent) == trips
     assert guest.open_handles == 0
 
@@ -127,7 +128,7 @@ def test_selinux_state(files: dict[str, bytes], state: str | None, trips: int) -
 def test_selinux_state_that_is_not_read(error: _errors.GuestAgentError, state: str | None) -> None:
     guest = _guest()
     guest.raises["guest-file-open"] = error
-    assert _diagnosis.selinux_state(guest.agent()) == state
+    assert diagnosis.selinux_state(guest.agent()) == state
     assert guest.sent == ["guest-file-open"]
 
 
@@ -135,12 +136,12 @@ def test_selinux_state_is_not_asked_where_files_are_blocked() -> None:
     guest = _guest(block=FILES)
     agent = guest.agent()
     agent.capabilities()
-    assert _diagnosis.selinux_state(agent) is None
+    assert diagnosis.selinux_state(agent) is None
     assert guest.sent == ["guest-info"]
 
 
 def _explained(guest: FakeGuest, error: _errors.GuestAgentError, needed: t.Sequence[str] = EXEC) -> _errors.GuestAgentError:
-    return _diagnosis.explain(guest.agent(), error, needed)
+    return diagnosis.explain(guest.agent(), error, needed)
 
 
 def _refusal(guest: FakeGuest, command: str) -> _errors.CommandRefused:
@@ -199,7 +200,7 @@ def test_an_agent_that_changed_its_mind() -> None:
     guest = _guest()
     agent = guest.agent()
     agent.capabilities()
-    error = _diagnosis.explain(agent, _errors.CommandBlocked("no", domain="fake", command="guest-exec"), EXEC)
+    error = diagnosis.explain(agent, _errors.CommandBlocked("no", domain="fake", command="guest-exec"), EXEC)
     assert error.detail == "the agent's configuration blocks guest-exec"
 
 
@@ -268,6 +269,6 @@ def test_limits(block: tuple[str, ...], limited: tuple[str, ...]) -> None:
     guest = _guest(block=block)
     agent = guest.agent()
     agent.capabilities()
-    found = _diagnosis.limits(agent)
+    found = diagnosis.limits(agent)
     assert (found.detail if found else "") == (f"the agent's configuration blocks {', '.join(limited)}" if limited else "")
     assert guest.sent == ["guest-info", "guest-get-osinfo"][: 1 + bool(limited)]

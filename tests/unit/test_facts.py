@@ -9,9 +9,10 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _advice, _facts
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.network import DefaultRoute
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.system import _OS_KEYS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice
 
 
 def _os(**values: str) -> t.Any:
@@ -196,5 +197,5 @@ def test_mounts(mount: t.Any, totals: dict, device: str, size: int | None, avail
     ],
 )
 def test_advice(os_id: str | None, words: str) -> None:
-    assert words in _advice.allow_commands(os_id)
-    assert "apt install qemu-guest-agent" in _advice.install_agent()
+    assert words in advice.allow_commands(os_id)
+    assert "apt install qemu-guest-agent" in advice.install_agent()

@@ -20,7 +20,7 @@ import pytest
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _placed
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, lanes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.files import Attributes
-from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import Reached
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.ways import Reached
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 

@@ -20,7 +20,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import _placed
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, spool
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Where
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane
-from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import Reached
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.ways import Reached
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)

@@ -13,10 +13,11 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here, which the lab is made with")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _advice, _diagnosis, _errors, _facts, _probe, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _facts, _probe, _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice, diagnosis
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -140,7 +141,7 @@ def test_what_is_said_of_a_command_that_it_does_not_accept(name: str, command: s
         agent.capabilities()
     with pytest.raises(_errors.CommandRefused) as refused:
         agent.call(command)
-    error = _diagnosis.explain(agent, refused.value, ())
+    error = diagnosis.explain(agent, refused.value, ())
     assert (error.kind, error.detail) == (kind, words)
     assert error.hint
     assert "block-rpcs" not in error.hint
@@ -157,7 +158,7 @@ def test_what_is_said_of_a_command_that_it_does_not_accept(name: str, command: s
     ],
 )
 def test_freezing_a_bsd(system_word: str, version: str, is_impossible: bool) -> None:
-    assert _advice.impossible(system_word, "guest-fsfreeze-freeze", version) is is_impossible
+    assert advice.impossible(system_word, "guest-fsfreeze-freeze", version) is is_impossible
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _preflight, _probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import preflight
 from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
@@ -40,7 +41,7 @@ ALL = DEFAULTS
     ],
 )
 def test_preflight(state: str, channel: str | None, kind: str, error: type | None) -> None:
-    found = _preflight.preflight(state, domain_xml.parse(samples.domain_xml(channel=channel, kind=kind)))
+    found = preflight.preflight(state, domain_xml.parse(samples.domain_xml(channel=channel, kind=kind)))
     assert found.__class__ is (error or type(None))
     assert found is None or found.hint
 
@@ -56,19 +57,19 @@ def test_preflight(state: str, channel: str | None, kind: str, error: type | Non
     ],
 )
 def test_preflight_says_what_to_do(state: str, xml: dict, words: str, hint: str) -> None:
-    found = _preflight.preflight(state, domain_xml.parse(samples.domain_xml(**xml)))
+    found = preflight.preflight(state, domain_xml.parse(samples.domain_xml(**xml)))
     assert found
     assert (found.detail, hint in found.hint) == (words, True)
 
 
 @pytest.mark.parametrize("kind", ["hyperv", "bhyve"])
 def test_other_types_of_domains_that_have_agents(kind: str) -> None:
-    assert _preflight.preflight("running", domain_xml.parse(samples.domain_xml(kind=kind))) is None
+    assert preflight.preflight("running", domain_xml.parse(samples.domain_xml(kind=kind))) is None
 
 
 def test_a_channel_that_libvirt_does_not_talk_over() -> None:
     xml = samples.domain_xml().replace("<channel type='unix'>", "<channel type='pty'><source path='/dev/pts/3'/>")
-    found = _preflight.preflight("running", domain_xml.parse(xml))
+    found = preflight.preflight("running", domain_xml.parse(xml))
     assert isinstance(found, _errors.AgentNotConfigured)
     assert found.detail.startswith("the guest agent channel is of type pty, and libvirt talks")
     assert "agent_channel replace it" in found.hint

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ._diagnosis import explain
-from ._errors import GuestAgentError
-from ._reach import Reached, Target, reach
+from .._errors import GuestAgentError
+from .diagnosis import explain
+from .ways import Reached, Target, reach
 
 
 @contextlib.contextmanager

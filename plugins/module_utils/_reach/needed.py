@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ._agent.client import GuestAgent
-from ._diagnosis import explain
-from ._errors import GuestAgentError
-from ._guest import Guest, open_guest
+from .._agent.client import GuestAgent
+from .._errors import GuestAgentError
+from .diagnosis import explain
+from .guest import Guest, open_guest
 
 
 @contextlib.contextmanager

@@ -11,15 +11,15 @@ import signal
 import threading
 import typing as t
 
-from . import _preflight
-from ._agent.client import GuestAgent
-from ._agent.transport import UnixSocketTransport
-from ._errors import CommandRefused, GuestAgentError, InvalidInput
-from ._guest import LIBVIRT_SECONDS
-from ._inside.lanes import AgentLane, Lane, Preferred
-from ._libvirt import domain_xml
-from ._libvirt.hypervisor import Domain, connect
-from ._libvirt.transport import ChannelTransport, LibvirtTransport
+from .._agent.client import GuestAgent
+from .._agent.transport import UnixSocketTransport
+from .._errors import CommandRefused, GuestAgentError, InvalidInput
+from .._inside.lanes import AgentLane, Lane, Preferred
+from .._libvirt import domain_xml
+from .._libvirt.hypervisor import Domain, connect
+from .._libvirt.transport import ChannelTransport, LibvirtTransport
+from . import preflight
+from .guest import LIBVIRT_SECONDS
 
 
 class Target(t.NamedTuple):
@@ -110,7 +110,7 @@ def _end(number: int, _frame: object) -> t.NoReturn:
 
 
 def _check(domain: Domain, xml: str) -> None:
-    problem = _preflight.preflight(domain.state(), domain_xml.parse(xml))
+    problem = preflight.preflight(domain.state(), domain_xml.parse(xml))
     if problem is not None:
         problem.domain = domain.name
         raise problem
@@ -132,7 +132,7 @@ def _lane(target: Target, domain: Domain, xml: str, agent: GuestAgent) -> Lane:
     is_there = domain_xml.DATA_CHANNEL in domain_xml.channels(xml)
     if not is_there and target.data_lane != "attach":
         return plain
-    from ._inside import data_lane as _data_lane  # each task compiles what it imports, and few have the port
+    from .._inside import data_lane as _data_lane  # each task compiles what it imports, and few have the port
 
     if not is_there:
         with contextlib.suppress(GuestAgentError):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from . import _preflight
-from ._agent.client import GuestAgent
-from ._errors import CommandBlocked, CommandUnknown
-from ._libvirt import domain_xml
-from ._libvirt.hypervisor import Connection, Domain, connect
-from ._libvirt.transport import LibvirtTransport
+from .._agent.client import GuestAgent
+from .._errors import CommandBlocked, CommandUnknown
+from .._libvirt import domain_xml
+from .._libvirt.hypervisor import Connection, Domain, connect
+from .._libvirt.transport import LibvirtTransport
+from . import preflight
 
 #: What a connection to a hypervisor, and each request that needs no agent, may take.
 LIBVIRT_SECONDS: t.Final = 20.0
@@ -32,7 +32,7 @@ class Guest(t.NamedTuple):
         :raise AgentUnavailable: it has no channel, or nobody listens on it.
         :raise UnknownOutcome: the agent does not answer.
         """
-        problem = _preflight.preflight(self.domain.state(), domain_xml.parse(self.domain.xml()))
+        problem = preflight.preflight(self.domain.state(), domain_xml.parse(self.domain.xml()))
         if problem is not None:
             problem.domain = self.domain.name
             raise problem
@@ -58,7 +58,7 @@ def open_guest(params: t.Mapping[str, t.Any], events: bool = False) -> t.Iterato
             with guest.agent.named():
                 yield guest
         except (CommandBlocked, CommandUnknown) as error:
-            from ._diagnosis import explain  # each task compiles what it imports, and few fail
+            from .diagnosis import explain  # each task compiles what it imports, and few fail
 
             raise explain(guest.agent, error, ()) from error.__cause__
     finally:

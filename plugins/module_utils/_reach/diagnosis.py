@@ -10,10 +10,9 @@ import contextlib
 import re
 import typing as t
 
-from . import _advice
-from ._agent.client import GuestAgent
-from ._commands import system as _system
-from ._errors import (
+from .._agent.client import GuestAgent
+from .._commands import system as _system
+from .._errors import (
     CommandBlocked,
     CommandFailed,
     CommandRefused,
@@ -22,7 +21,8 @@ from ._errors import (
     GuestAgentError,
     ProtocolError,
 )
-from ._inside import files as _files
+from .._inside import files as _files
+from . import advice
 
 EXEC: t.Final = ("guest-exec", "guest-exec-status")
 FILES: t.Final = (
@@ -71,13 +71,13 @@ def refusal(refused: Refused, agent_version: str, os: GuestOs) -> Reason:
     """What to say of commands that an agent does not accept, and what to do. Pure."""
     details, hints = [], []
     blocked, unknown = (
-        [name for name in names if not _advice.impossible(os.system, name, agent_version)]
+        [name for name in names if not advice.impossible(os.system, name, agent_version)]
         for names in (refused.blocked, refused.unknown)
     )
     impossible = [name for name in (*refused.blocked, *refused.unknown) if name not in (*blocked, *unknown)]
     if blocked:
         details.append(f"the agent's configuration blocks {', '.join(blocked)}")
-        hints.append(_advice.allow_commands(os.id, os.version_id, blocked))
+        hints.append(advice.allow_commands(os.id, os.version_id, blocked))
     if impossible:
         details.append(f"qemu-ga {agent_version}".rstrip() + f" cannot do {', '.join(impossible)} on {os.system}")
     if unknown:
@@ -148,7 +148,7 @@ def limits(agent: GuestAgent) -> Reason | None:
 
 def confinement(agent: GuestAgent, command: str) -> str:
     """The hint for a permission that root was denied by ``command``, or in a program that it ran; "" where it is no such case."""
-    return _advice.unconfine(guest_os(agent).id, selinux_state(agent), command)
+    return advice.unconfine(guest_os(agent).id, selinux_state(agent), command)
 
 
 def refused_by(errors: t.Iterable[CommandRefused]) -> Refused:
@@ -176,7 +176,7 @@ def _refused(agent: GuestAgent, error: CommandRefused, needed: t.Sequence[str]) 
     reason = refusal(refused, version(agent), os)
     if error.hint and error.hint != type(error).default_hint:
         reason = reason._replace(hint=error.hint)  # whoever raised it knew better
-    if _advice.impossible(os.system, error.command, version(agent)):
+    if advice.impossible(os.system, error.command, version(agent)):
         # No configuration would help: an agent of this platform does not have it, however it says so.
         error = CommandUnknown(error.detail, domain=error.domain, command=error.command, hint=reason.hint or _ELSEWHERE)
         reason = reason._replace(hint=error.hint)

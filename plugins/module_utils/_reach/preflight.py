@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _advice
-from ._agent import untrusted
-from ._errors import AgentDisconnected, AgentNotConfigured, DomainNotRunning, GuestAgentError
-from ._libvirt import domain_xml
+from .._agent import untrusted
+from .._errors import AgentDisconnected, AgentNotConfigured, DomainNotRunning, GuestAgentError
+from .._libvirt import domain_xml
+from . import advice
 
 #: Types of domains that libvirt has a guest agent for: all of QEMU's, and bhyve's.
 _WITH_AGENT: t.Final = ("kvm", "qemu", "hvf", "xen", "hyperv", "bhyve")
@@ -38,5 +38,5 @@ def preflight(state: str, domain: domain_xml.DomainXml) -> GuestAgentError | Non
     if state not in ("running", "blocked"):
         return DomainNotRunning(f"the domain is {state}", hint=_HINTS.get(state, ""))
     if domain.channel == "disconnected":
-        return AgentDisconnected("the channel is there, and nobody in the guest listens on it", hint=_advice.install_agent())
+        return AgentDisconnected("the channel is there, and nobody in the guest listens on it", hint=advice.install_agent())
     return None
