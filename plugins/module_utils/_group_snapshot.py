@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _disk_images, _merge, _quiesce, _snapshot_plan as _plan
+from . import _disk_images, _merge, _snapshot_plan as _plan
 from ._deadline import Deadline
 from ._errors import GuestAgentError, HypervisorUnreachable, NotQuiesced
+from ._freeze import group as _group
+from ._freeze.watchdog import Watchdog
 from ._libvirt import parallel
 from ._libvirt.hypervisor import Domain
 from ._reach.guest import Guest
-from ._watchdog import Watchdog
 
 #: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.
 _THAW_SECONDS: t.Final = 2.0
@@ -29,7 +30,7 @@ class Subject:
         self.domain = domain
         self.found = found
         self.overlays = overlays
-        self.member: _quiesce.Member | None = None
+        self.member: _group.Member | None = None
         self.why_not = "it was not asked for"
         self.taken = False
 
@@ -77,7 +78,7 @@ def prepare(group: t.Sequence[Subject], guests: t.Mapping[str, Guest], required:
     """
 
     def meet(subject: Subject) -> None:
-        member = _quiesce.Member(guests[subject.domain.uuid].require_agent(), subject.domain.uuid)
+        member = _group.Member(guests[subject.domain.uuid].require_agent(), subject.domain.uuid)
         member.check()
         subject.member = member
 
@@ -88,7 +89,7 @@ def prepare(group: t.Sequence[Subject], guests: t.Mapping[str, Guest], required:
         subject.why_not = str(trouble or "")
 
 
-def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog], terms: _quiesce.Terms) -> GuestAgentError | None:
+def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog], terms: _group.Terms) -> GuestAgentError | None:
     """Freeze, snapshot, thaw. What the subjects then say is how it went; the error is why no snapshot was taken, or is left.
 
     With ``wish.required`` every guest must have been frozen from before the snapshot until after it.
@@ -96,14 +97,14 @@ def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog]
     members = [subject.member for subject in group if subject.member is not None]
     deadline = Deadline(terms.max_seconds - _THAW_SECONDS)
     try:
-        _quiesce.freeze_all(members, watchdogs, terms)
+        _group.freeze_all(members, watchdogs, terms)
         trouble = _first(member.trouble for member in members)
         if wish.required and trouble is not None:
             trouble.detail += "; no snapshot was taken"
             return trouble
         failures = parallel.each(lambda subject: _take(subject, wish, deadline), group)
     finally:
-        _quiesce.thaw_all(members, terms.timeout)
+        _group.thaw_all(members, terms.timeout)
     still = _first(m.trouble for m in members if m.seconds is not None and not isinstance(m.trouble, NotQuiesced))
     failure = _first(failures) or (_first(member.trouble for member in members) if wish.required else None)
     return _undone(group, wish.name, failure) if failure is not None else still

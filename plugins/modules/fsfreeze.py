@@ -132,16 +132,16 @@ failure:
   sample: {kind: guest_frozen, domain: db1, command: guest-fsfreeze-freeze, detail: it is frozen already, hint: thaw it first}
 """
 
-from ..module_utils import _quiesce, _watchdog
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import freeze
 from ..module_utils._deadline import SYSTEM_CLOCK
 from ..module_utils._errors import InvalidInput
+from ..module_utils._freeze import group, watchdog as _watchdog
+from ..module_utils._freeze.registry import ask_to_thaw, dismiss
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._reach.needed import require
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
-from ..module_utils._watchdog_registry import ask_to_thaw, dismiss
 
 SPEC = spec.Spec(
     {
@@ -174,7 +174,7 @@ def ensure(task: Task) -> Outcome:
 def _freeze(task: Task, guest: Guest, watchdog: _watchdog.Watchdog | None) -> Outcome:
     params, agent = task.params, guest.require_agent()
     mountpoints = params["mountpoints"] and list(dict.fromkeys(params["mountpoints"]))
-    member = _quiesce.Member(agent, guest.domain.uuid, mountpoints)
+    member = group.Member(agent, guest.domain.uuid, mountpoints)
     taken_over = params["force"] and agent.frozen()
     if not taken_over:
         member.check()
@@ -182,8 +182,8 @@ def _freeze(task: Task, guest: Guest, watchdog: _watchdog.Watchdog | None) -> Ou
     unfrozen = list(member.extent.spared)
     if watchdog is None:
         return Outcome({**before, "filesystems": None, "unfrozen": unfrozen, "watchdog_pid": None}, before, after)
-    terms = _quiesce.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
-    (_quiesce.arm_all if taken_over else _quiesce.freeze_all)([member], [watchdog], terms)
+    terms = group.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
+    (group.arm_all if taken_over else group.freeze_all)([member], [watchdog], terms)
     if member.trouble is not None:
         raise member.trouble
     if taken_over:

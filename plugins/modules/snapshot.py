@@ -189,8 +189,9 @@ failure:
 
 import contextlib
 
-from ..module_utils import _group_snapshot, _quiesce, _snapshot_plan as plan, _snapshot_report as report, _watchdog
+from ..module_utils import _group_snapshot, _snapshot_plan as plan, _snapshot_report as report
 from ..module_utils._errors import InvalidInput
+from ..module_utils._freeze import group as _group, watchdog as _watchdog
 from ..module_utils._libvirt.hypervisor import connect
 from ..module_utils._reach.guest import LIBVIRT_SECONDS, guest_of
 from ..module_utils._task import spec
@@ -254,7 +255,7 @@ def _take(task: Task, connection, domains: list, watchdogs: list) -> Outcome:
     failure = None
     if not task.check_mode:
         wish = _group_snapshot.Wish(name, params["description"], params["quiesce"] == "required")
-        terms = _quiesce.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
+        terms = _group.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
         failure = _group_snapshot.take(group, wish, watchdogs, terms)
         for each in group:
             if each.member is not None and each.member.warning:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import concurrent.futures
 import typing as t
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors, _guarded_freeze, _watchdog
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import guarded, watchdog
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 
@@ -30,13 +31,13 @@ class Link:
         self._happens(self.questions)
         return question(self._guest.agent())
 
-    def send(self, question: t.Callable[[GuestAgent], t.Any]) -> _guarded_freeze.Sent:
+    def send(self, question: t.Callable[[GuestAgent], t.Any]) -> guarded.Sent:
         reply: concurrent.futures.Future[t.Any] = concurrent.futures.Future()
         try:
             reply.set_result(question(self._guest.agent()))
         except _errors.GuestAgentError as error:
             reply.set_exception(error)
-        return _guarded_freeze.Sent(reply, lambda: self.lost)
+        return guarded.Sent(reply, lambda: self.lost)
 
 
 class Deaf:
@@ -56,15 +57,15 @@ class FakeWatchdog:
         self.refuses = refuses
 
     def watch(self, guest: FakeGuest) -> None:
-        self.frozen = _guarded_freeze.GuardedFreeze(Link(guest), samples.uuid(1), t.cast(t.Any, Deaf()))
+        self.frozen = guarded.GuardedFreeze(Link(guest), samples.uuid(1), t.cast(t.Any, Deaf()))
 
-    def arm(self, order: _watchdog.Order) -> int:
+    def arm(self, order: watchdog.Order) -> int:
         self.told.append(order)
         if self.refuses is not None:
             raise self.refuses
         return 77
 
-    def freeze(self, wish: _guarded_freeze.Wish) -> int:
+    def freeze(self, wish: guarded.Wish) -> int:
         self._hear("freeze")
         count = self.frozen.freeze(wish)
         self.frozen.dismiss_others()
@@ -77,10 +78,10 @@ class FakeWatchdog:
     def keep(self) -> None:
         self._hear("keep")
 
-    def thaw(self, seconds: float) -> _watchdog.Release:
+    def thaw(self, seconds: float) -> watchdog.Release:
         self._hear("thaw")
         thawed = self.frozen.thaw(seconds)
-        return _watchdog.Release(thawed is not None, thawed.warning if thawed else "")
+        return watchdog.Release(thawed is not None, thawed.warning if thawed else "")
 
     def leave(self) -> None:
         self.told.append("left")

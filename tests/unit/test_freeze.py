@@ -13,21 +13,16 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import (
-    _deadline,
-    _errors,
-    _guarded_freeze,
-    _quiesce,
-    _watchdog,
-)
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import group, guarded, watchdog as _watchdog
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fake_watchdog import Link
 
 UUID = samples.uuid(1)
-LATE = _guarded_freeze.LATE_SECONDS
+LATE = guarded.LATE_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -43,15 +38,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 def dismissals(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The times for which other watchdogs were dismissed. A day of seconds is long even on a clock of ours."""
     found: list[float] = []
-    monkeypatch.setattr(_guarded_freeze.registry, "dismiss", lambda _uuid, since, but: found.append(since))
-    monkeypatch.setattr(_guarded_freeze, "_PERSISTENCE", 600.0)
+    monkeypatch.setattr(guarded.registry, "dismiss", lambda _uuid, since, but: found.append(since))
+    monkeypatch.setattr(guarded, "_PERSISTENCE", 600.0)
     return found
 
 
 @pytest.fixture(autouse=True)
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(_guarded_freeze.syslog, "syslog", lambda _level, line: lines.append(line))
+    monkeypatch.setattr(guarded.syslog, "syslog", lambda _level, line: lines.append(line))
     return lines
 
 
@@ -92,11 +87,11 @@ class Scene:
         self.guest = guest
         self.link = Link(guest, happens)
         self.ear = Ear(clock)
-        self.frozen = _guarded_freeze.GuardedFreeze(self.link, UUID, t.cast(t.Any, self.ear))
+        self.frozen = guarded.GuardedFreeze(self.link, UUID, t.cast(t.Any, self.ear))
 
     def freeze(self, mountpoints: t.Any = None, wanted: int = 1) -> t.Any:
         try:
-            count = self.frozen.freeze(_guarded_freeze.Wish(mountpoints, wanted, 30))
+            count = self.frozen.freeze(guarded.Wish(mountpoints, wanted, 30))
             self.frozen.dismiss_others()
             return count
         except _errors.GuestAgentError as error:
@@ -198,7 +193,7 @@ def test_a_freeze_that_fails(
 def test_a_partial_freeze_counts_what_it_got(clock: FakeClock) -> None:
     assert "only 1 of 2 filesystems" in str(Scene(FakeGuest(), clock).freeze(["/", "/none"], 2))
     scene = Scene(FakeGuest(), clock)
-    wish = _guarded_freeze.Wish(None, 3, 30, ("/x (exfat)",))
+    wish = guarded.Wish(None, 3, 30, ("/x (exfat)",))
     with pytest.raises(_errors.CommandFailed, match=r"only 2 of 3 .* perhaps not /x \(exfat\); the guest is thawed"):
         scene.frozen.freeze(wish)
     assert not scene.guest.frozen
@@ -329,17 +324,17 @@ class Slow(Link):
         super().__init__(guest, happens)
         self.reply: concurrent.futures.Future[t.Any] = concurrent.futures.Future()
 
-    def send(self, question: t.Callable[[GuestAgent], t.Any]) -> _guarded_freeze.Sent:
-        return _guarded_freeze.Sent(self.reply, lambda: self.lost)
+    def send(self, question: t.Callable[[GuestAgent], t.Any]) -> guarded.Sent:
+        return guarded.Sent(self.reply, lambda: self.lost)
 
 
 @pytest.fixture
 def slow(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Scene:
     scene = Scene(FakeGuest(), clock)
     scene.link = Slow(scene.guest)
-    scene.frozen = _guarded_freeze.GuardedFreeze(scene.link, UUID, t.cast(t.Any, scene.ear))
-    monkeypatch.setattr(_guarded_freeze, "_PAUSE", 0.01)
-    monkeypatch.setattr(_guarded_freeze, "_GRACE_SECONDS", -29.99)
+    scene.frozen = guarded.GuardedFreeze(scene.link, UUID, t.cast(t.Any, scene.ear))
+    monkeypatch.setattr(guarded, "_PAUSE", 0.01)
+    monkeypatch.setattr(guarded, "_GRACE_SECONDS", -29.99)
     assert scene.freeze().__class__ is _errors.StillInFlight
     return scene
 
@@ -484,7 +479,7 @@ def test_what_can_be_known_before_a_freeze(block: t.Any, mountpoints: t.Any, kin
     agent = guest.agent()
     said = ""
     try:
-        _quiesce.check_freezable(agent, mountpoints)
+        group.check_freezable(agent, mountpoints)
     except _errors.GuestAgentError as error:
         said = str(error)
         found: type | None = error.__class__

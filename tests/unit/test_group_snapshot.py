@@ -9,21 +9,15 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import (
-    _deadline,
-    _errors,
-    _group_snapshot,
-    _merge,
-    _quiesce,
-    _snapshot_plan,
-)
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors, _group_snapshot, _merge, _snapshot_plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import group
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fake_watchdog import FakeWatchdog
 
 BASE = "/srv/base.qcow2"
-TERMS = _quiesce.Terms(None, 30, 60, 5)
+TERMS = group.Terms(None, 30, 60, 5)
 TAKING = _errors.LibvirtFailure("libvirt says: no space left")
 
 
@@ -152,7 +146,7 @@ class Scene:
 
         domain.guest.exchange = noting  # type: ignore[method-assign]
 
-    def take(self, required: bool = True, terms: _quiesce.Terms = TERMS) -> _errors.GuestAgentError | None:
+    def take(self, required: bool = True, terms: group.Terms = TERMS) -> _errors.GuestAgentError | None:
         domains = t.cast("list[t.Any]", self.domains)
         found = _group_snapshot.look_at(domains, "s")
         self.group = [

@@ -12,8 +12,9 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _guarded_freeze, _power, _watchdog
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import guarded, watchdog as _watchdog
 from ansible_collections.virtops.guest_agent.plugins.modules import (
     agent_command,
     agent_info,
@@ -565,7 +566,7 @@ def test_the_watchdogs_own_link(host: Hypervisor, guest: FakeGuest) -> None:
         host.domains[0].current = state
         with pytest.raises(_errors.DomainNotRunning, match=words) as caught:
             link.ask(GuestAgent.frozen)
-        assert _guarded_freeze._gone(caught.value) is (state == 5)
+        assert guarded._gone(caught.value) is (state == 5)
     host.domains.clear()
     with pytest.raises(_errors.DomainNotFound):
         link.ask(GuestAgent.frozen)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import threading
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _watchdog, _watchdog_registry as registry
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import registry, watchdog
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 
@@ -68,7 +69,7 @@ def test_nobody_there_is_no_error() -> None:
 
 
 def test_whatever_happens_in_a_question_is_an_expected_failure_and_a_signal_is_not() -> None:
-    link = _watchdog._GuestLink(_watchdog.Order("test:///x", samples.uuid(6), 5, 1))
+    link = watchdog._GuestLink(watchdog.Order("test:///x", samples.uuid(6), 5, 1))
 
     def ask_with(error: BaseException) -> BaseException:
         def connected() -> object:
@@ -82,4 +83,4 @@ def test_whatever_happens_in_a_question_is_an_expected_failure_and_a_signal_is_n
         raise AssertionError("nothing was raised")
 
     assert isinstance(ask_with(RuntimeError("can't start new thread")), _errors.LibvirtFailure)
-    assert isinstance(ask_with(_watchdog._Terminated()), _watchdog._Terminated)
+    assert isinstance(ask_with(watchdog._Terminated()), watchdog._Terminated)

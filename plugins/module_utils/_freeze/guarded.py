@@ -17,11 +17,10 @@ import os
 import syslog
 import typing as t
 
-from . import _watchdog_registry as registry
-from ._agent.client import GuestAgent
-from ._commands import freeze as _commands
-from ._deadline import SYSTEM_CLOCK, Deadline
-from ._errors import (
+from .._agent.client import GuestAgent
+from .._commands import freeze as _commands
+from .._deadline import SYSTEM_CLOCK, Deadline
+from .._errors import (
     AgentBusy,
     AgentUnavailable,
     CommandBlocked,
@@ -37,6 +36,7 @@ from ._errors import (
     StillInFlight,
     UnknownOutcome,
 )
+from . import registry
 
 #: Seconds between two looks at the guest.
 _PAUSE: t.Final = 0.5

@@ -15,10 +15,10 @@ import contextlib
 import math
 import typing as t
 
-from ._agent.client import GuestAgent
-from ._commands import filesystems, freeze, system
-from ._deadline import SYSTEM_CLOCK, Deadline
-from ._errors import (
+from .._agent.client import GuestAgent
+from .._commands import filesystems, freeze, system
+from .._deadline import SYSTEM_CLOCK, Deadline
+from .._errors import (
     AgentTimeout,
     CommandFailed,
     CommandRefused,
@@ -28,11 +28,11 @@ from ._errors import (
     NotQuiesced,
     WatchdogFailed,
 )
-from ._guarded_freeze import Wish
-from ._inside import small_files
-from ._libvirt import parallel
-from ._reach.diagnosis import explain
-from ._watchdog import Order, Release, Watchdog
+from .._inside import small_files
+from .._libvirt import parallel
+from .._reach.diagnosis import explain
+from .guarded import Wish
+from .watchdog import Order, Release, Watchdog
 
 #: How long Windows holds writes back.
 WINDOWS_SECONDS: t.Final = 10.0

@@ -29,10 +29,10 @@ import syslog
 import threading
 import typing as t
 
-from . import _errors, _watchdog_registry as registry
-from ._agent.client import GuestAgent
-from ._deadline import Deadline
-from ._errors import (
+from .. import _errors
+from .._agent.client import GuestAgent
+from .._deadline import Deadline
+from .._errors import (
     AgentTimeout,
     AgentUnavailable,
     CommandRefused,
@@ -45,9 +45,10 @@ from ._errors import (
     UnknownOutcome,
     WatchdogFailed,
 )
-from ._guarded_freeze import LATE_SECONDS, GuardedFreeze, Sent, Wish
-from ._libvirt.hypervisor import Connection, Domain, connect
-from ._libvirt.transport import LibvirtTransport
+from .._libvirt.hypervisor import Connection, Domain, connect
+from .._libvirt.transport import LibvirtTransport
+from . import registry
+from .guarded import LATE_SECONDS, GuardedFreeze, Sent, Wish
 
 #: How often the watchdog looks whether another client has thawed the guest while the task is at work (seconds).
 _LOOK_SECONDS: t.Final = 1.0

@@ -22,7 +22,7 @@ import struct
 import typing as t
 from pathlib import Path
 
-from ._deadline import Deadline
+from .._deadline import Deadline
 
 _PREFIX: t.Final = "virtops.guest_agent/watchdog"
 _DISMISSED, _THAW = "dismissed", "thaw"
