@@ -262,12 +262,12 @@ import typing as t
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 
-from ..module_utils._addresses import assign
 from ..module_utils._errors import GuestAgentError
-from ..module_utils._own_addresses import host_of
-from ..module_utils._plan import Gathered
-from ..module_utils._query import Selection
-from ..module_utils._record import Record, key
+from ..module_utils._records.addresses import assign
+from ..module_utils._records.own_addresses import host_of
+from ..module_utils._records.plan import Gathered
+from ..module_utils._records.query import Selection
+from ..module_utils._records.record import Record, key
 from ..plugin_utils import _hostvars, _names, _options, _reachable, _stale
 from ..plugin_utils._guest_of_host import AGENT_CONNECTION
 from ..plugin_utils._unsafe import untrusted
@@ -311,7 +311,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _gathered(self, path: str, selection: Selection) -> Gathered:
         # Here, for a collection's modules are compiled at each start: an inventory from the cache needs none of the agent's.
-        from ..module_utils._gather import gather
+        from ..module_utils._records.gather import gather
 
         gathered = gather(self.get_option("uri") or [""], _options.plan(self.get_option, selection))
         for error in gathered.failures.values():

@@ -10,8 +10,6 @@ import contextlib
 import math
 import typing as t
 
-from . import _interfaces, _leases
-from ._addresses import AddressPolicy, usable
 from ._commands import cloud_init, network
 from ._deadline import Deadline
 from ._errors import (
@@ -27,9 +25,11 @@ from ._errors import (
 )
 from ._inside import exec as _exec, small_files
 from ._libvirt import domain_xml
-from ._own_addresses import OwnAddresses
 from ._reach import diagnosis, preflight
 from ._reach.guest import Guest
+from ._records import interfaces as _interfaces, leases
+from ._records.addresses import AddressPolicy, usable
+from ._records.own_addresses import OwnAddresses
 
 #: These are not better for waiting.
 _FATAL: t.Final = (ConnectionLost, DomainNotFound, HypervisorUnreachable, InvalidInput, PermissionDenied)
@@ -174,7 +174,7 @@ class Readiness:
         known = _interfaces.candidates(interfaces)
         self._own.mark(known)
         if not usable(known, policy):
-            known = _leases.fallback(self._guest.domain, interfaces, policy)
+            known = leases.fallback(self._guest.domain, interfaces, policy)
             self._own.mark(known)
         look.found["addresses"] = [candidate["address"] for candidate in usable(known, policy)]
         if not look.found["addresses"]:

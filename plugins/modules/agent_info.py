@@ -124,12 +124,12 @@ failure:
 import datetime
 import time
 
-from ..module_utils import _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._libvirt import domain_xml
 from ..module_utils._reach import diagnosis, preflight
 from ..module_utils._reach.guest import open_guest
+from ..module_utils._records import ask, record
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -140,11 +140,11 @@ def gather(task: Task) -> Outcome:
     with open_guest(task.params) as guest:
         state = guest.domain.state()
         problem = preflight.preflight(state, domain_xml.parse(guest.domain.xml()))
-        agent = _record.agent_part(problem)
+        agent = record.agent_part(problem)
         commands: dict[str, bool] = {}
         latency = None
         if problem is None:
-            agent, _parts = _probe.ask(guest.agent, (), {}, datetime.datetime.now(datetime.timezone.utc))
+            agent, _parts = ask.ask(guest.agent, (), {}, datetime.datetime.now(datetime.timezone.utc))
             commands = guest.agent.known_commands()
             limits = diagnosis.limits(guest.agent) if agent["status"] == "connected" else None
             if limits:

@@ -133,7 +133,6 @@ failure:
 
 import datetime
 
-from ..module_utils import _distribution, _probe, _record
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import filesystems, network
 from ..module_utils._errors import GuestAgentError
@@ -149,10 +148,11 @@ from ..module_utils._facts import (
 )
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
-from ..module_utils._probe_option import probes
 from ..module_utils._reach import preflight
 from ..module_utils._reach.guest import Guest, open_guest
-from ..module_utils._subsets import DEFAULTS, SUBSETS
+from ..module_utils._records import ask, distribution, record
+from ..module_utils._records.probes import probes
+from ..module_utils._records.subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -186,12 +186,12 @@ def _ask(guest: Guest, subsets: list, wanted: dict) -> tuple:
     domain = domain_xml.parse(guest.domain.xml())
     problem = preflight.preflight(guest.domain.state(), domain)
     if problem is not None:
-        return _record.agent_part(problem), {}
-    agent, parts = _probe.ask(guest.agent, subsets, wanted, datetime.datetime.now(datetime.timezone.utc))
-    _probe.complete(parts, guest.domain)
+        return record.agent_part(problem), {}
+    agent, parts = ask.ask(guest.agent, subsets, wanted, datetime.datetime.now(datetime.timezone.utc))
+    ask.complete(parts, guest.domain)
     own: dict = {**parts}
     if "disks" in parts:
-        own["disks"] = [_record.block_device(found, domain.disks) for found in parts["disks"]]
+        own["disks"] = [record.block_device(found, domain.disks) for found in parts["disks"]]
     return agent, own
 
 
@@ -200,7 +200,7 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
     if "interfaces" in parts:
         facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
     if "os" in parts:
-        facts.update(os_facts(parts["os"], files.readable_texts(agent, _distribution.wanted(parts["os"]))))
+        facts.update(os_facts(parts["os"], files.readable_texts(agent, distribution.wanted(parts["os"]))))
     if "hostname" in parts:
         facts.update(hostname_facts(parts["hostname"]))
     if "filesystems" in parts:

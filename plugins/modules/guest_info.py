@@ -359,11 +359,11 @@ failure:
 """
 
 from ..module_utils._errors import DomainNotFound, InvalidInput
-from ..module_utils._gather import gather as gather_records
-from ..module_utils._plan import Plan
-from ..module_utils._probe_option import probes
-from ..module_utils._query import Expression
-from ..module_utils._subsets import DEFAULTS, SUBSETS
+from ..module_utils._records.gather import gather as gather_records
+from ..module_utils._records.plan import Plan
+from ..module_utils._records.probes import probes
+from ..module_utils._records.query import Expression
+from ..module_utils._records.subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 

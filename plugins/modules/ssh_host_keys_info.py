@@ -139,16 +139,17 @@ import contextlib
 import re
 import typing as t
 
-from ..module_utils import _addresses, _interfaces, _known_hosts
+from ..module_utils import _known_hosts
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
-from ..module_utils._own_addresses import OwnAddresses
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._reach.needed import require
+from ..module_utils._records import addresses, interfaces as _interfaces
+from ..module_utils._records.own_addresses import OwnAddresses
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -220,7 +221,7 @@ def _claimed_hosts(agent: GuestAgent, domain: domain_xml.DomainXml, uri: str) ->
         return hosts
     claims = _interfaces.candidates(_interfaces.merge(domain.nics, interfaces))
     OwnAddresses(uri).mark(claims)
-    return hosts + [found["address"] for found in _addresses.usable(claims, _addresses.AddressPolicy())]
+    return hosts + [found["address"] for found in addresses.usable(claims, addresses.AddressPolicy())]
 
 
 def main() -> None:

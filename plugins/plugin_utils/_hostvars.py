@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ..module_utils._own_addresses import host_of
-from ..module_utils._record import GUEST_KEYS, Record
+from ..module_utils._records.own_addresses import host_of
+from ..module_utils._records.record import GUEST_KEYS, Record
 from ._guest_of_host import AGENT_CONNECTION
 
 SSH_PORT: t.Final = 22

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.tests.faults import corpus
 from ansible_collections.virtops.guest_agent.tests.unit.liar import REPORT, TEXTS, honest
 

@@ -19,12 +19,13 @@ import atheris
 
 # Only the core is what coverage guides through.
 with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agent.plugins.module_utils"]):
-    from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses, _deadline, _disk_images, _probe, _record
+    from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _disk_images
     from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
     from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
     from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
     from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
-    from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._records import addresses, ask, record as _record
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
 
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
@@ -65,10 +66,10 @@ def of_record(data: bytes) -> None:
     probes = {"mine": Probe(("true",), 5)} if "probes" in wanted else {}
     out, err, file = (_bytes(case.get(key)) for key in ("out", "err", "file"))
     liar = Liar(_mapping(case.get("return")), _mapping(case.get("error")), out=out, err=err, file=file)
-    part, parts = _probe.ask(liar.agent(), [name for name in wanted if name in SUBSETS] or ["os"], probes, NOW)
+    part, parts = ask.ask(liar.agent(), [name for name in wanted if name in SUBSETS] or ["os"], probes, NOW)
     record = _record.build(samples.libvirt_part(), DOMAIN, part, parts, 0)
     _is_plain(record)
-    for found in _addresses.usable(record["addresses"], _addresses.AddressPolicy()):
+    for found in addresses.usable(record["addresses"], addresses.AddressPolicy()):
         if found["mac"] not in {nic.mac for nic in DOMAIN.nics}:
             raise AssertionError(f"an address on an interface that the domain does not have: {found}")
 

@@ -74,6 +74,6 @@ settings.load_profile("unit")
 def no_address_is_ours(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What guests say in tests may be an address of the computer that runs them; ``test_own_addresses`` is about those."""
     if request.node.path.name != "test_own_addresses.py":
-        from ansible_collections.virtops.guest_agent.plugins.module_utils import _own_addresses
+        from ansible_collections.virtops.guest_agent.plugins.module_utils._records import own_addresses
 
-        monkeypatch.setattr(_own_addresses, "_is_ours", lambda _address: False)
+        monkeypatch.setattr(own_addresses, "_is_ours", lambda _address: False)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _record
-from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import Candidate
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml as _domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import Candidate
 
 URI = "test:///default"
 

@@ -9,9 +9,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses
-from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy, parse_cidrs
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import InvalidInput
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import addresses as _addresses
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import AddressPolicy, parse_cidrs
 from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
 
 ALL = (

@@ -16,8 +16,9 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
@@ -66,7 +67,7 @@ LACKS: list[tuple[str, dict[str, t.Any]]] = [
 @pytest.mark.parametrize("template", ["report.html.j2", "report.md.j2"])
 @pytest.mark.parametrize("parts", [parts for _what, parts in LACKS], ids=[what for what, _parts in LACKS])
 def test_what_a_guest_does_not_say_costs_only_itself(template: str, parts: dict) -> None:
-    odd = {**_record.build(samples.libvirt_part("odd"), parse(samples.domain_xml()), samples.agent_part(), t.cast(t.Any, parts))}
+    odd = {**record.build(samples.libvirt_part("odd"), parse(samples.domain_xml()), samples.agent_part(), t.cast(t.Any, parts))}
     text = _rendered(template, odd, samples.record("last", 2))
     assert "odd" in text
     assert "last" in text

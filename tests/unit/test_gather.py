@@ -12,14 +12,15 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _own_addresses
-from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
-from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor
-from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
-from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
-from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import own_addresses
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import AddressPolicy
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.query import Selection
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fake_libvirt import NOT_FOUND, Domain, Error, Hypervisor, install, let_go
@@ -221,7 +222,7 @@ def test_nic_in_user_mode_gives_no_address(hosts: tuple[Hypervisor, Hypervisor])
 
 def test_an_address_of_the_hypervisor_is_no_guests(hosts: tuple[Hypervisor, Hypervisor], monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither what the agent says nor what ARP says; and a lease is looked for instead."""
-    monkeypatch.setattr(_own_addresses, "_is_ours", lambda address: address == X)
+    monkeypatch.setattr(own_addresses, "_is_ours", lambda address: address == X)
     domain = _domain(1, X)
     domain.known = {0: {MAC.format(1): [Y]}, 2: {MAC.format(1): [X]}}
     hosts[0].domains = [domain]

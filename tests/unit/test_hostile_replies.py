@@ -11,11 +11,12 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import ask
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.tests.faults import corpus
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
@@ -53,7 +54,7 @@ def unprintable(value: t.Any) -> list[str]:
 def test_a_record_of_it(name: str, liar: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_deadline, "time", FakeClock())
     agent = LyingGuest(corpus.ENTRIES[name], liar).agent()
-    part, parts = _probe.ask(agent, SUBSETS, {"mine": Probe(("true",), 5)}, NOW)
+    part, parts = ask.ask(agent, SUBSETS, {"mine": Probe(("true",), 5)}, NOW)
     assert part["status"]
     assert len(json.dumps([part, parts], allow_nan=False)) < MOST
     assert unprintable([part, parts]) == []

@@ -24,9 +24,10 @@ from ansible.plugins.loader import inventory_loader
 from ansible.template import Templar
 from ansible.utils.display import Display
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _gather
-from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Gathered, Plan
-from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Gathered, Plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import untrusted
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
@@ -99,7 +100,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[World]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
     found = World(tmp_path)
-    monkeypatch.setattr(_gather, "gather", found.gather)
+    monkeypatch.setattr(gather, "gather", found.gather)
     yield found
     assert not (tmp_path / "EVIL").exists()
 
@@ -591,7 +592,7 @@ def test_what_is_no_text_stays_itself(value: t.Any) -> None:
 def test_a_cached_inventory_loads_nothing_that_asks_agents() -> None:
     """A collection's modules are compiled at each start."""
     program = f"import sys, {PLUGIN}; print(*sys.modules)"
-    path = {"PYTHONPATH": str(Path(_gather.__file__).parents[5])}
+    path = {"PYTHONPATH": str(Path(gather.__file__).parents[5])}
     done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     names = {name.rpartition(".")[2] for name in done.stdout.split()}

@@ -9,9 +9,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _interfaces, _leases, _record
-from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import AddressPolicy
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import interfaces as _interfaces, leases, record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import AddressPolicy
 
 MAC = "52:54:00:00:00:01"
 ON_BRIDGE = "<interface type='bridge'><mac address='{mac}'/><source bridge='br0'/><target dev='vnet0'/></interface>"
@@ -33,7 +33,7 @@ class Asked:
         return {MAC: [{"address": "192.0.2.7", "prefix": 24}]}
 
 
-def interfaces(*nics: str) -> list[_record.Interface]:
+def interfaces(*nics: str) -> list[record.Interface]:
     devices = "".join(nics).format(mac=MAC)
     found = domain_xml.parse(f"<domain><name>x</name><devices>{devices}</devices></domain>")
     return _interfaces.merge(found.nics, [])
@@ -42,7 +42,7 @@ def interfaces(*nics: str) -> list[_record.Interface]:
 @pytest.mark.parametrize("nic", [ON_BRIDGE, ON_NETWORK, CALLED_USER, DIRECT, PASSED_THROUGH])
 def test_it_may_know(nic: str) -> None:
     domain = Asked()
-    found = _leases.fallback(t.cast(t.Any, domain), interfaces(IN_QEMU, nic), AddressPolicy())
+    found = leases.fallback(t.cast(t.Any, domain), interfaces(IN_QEMU, nic), AddressPolicy())
     assert [candidate["address"] for candidate in found] == ["192.0.2.7"]
     assert domain.sources == ["lease"]
 
@@ -50,5 +50,5 @@ def test_it_may_know(nic: str) -> None:
 @pytest.mark.parametrize("nics", [(), (IN_QEMU,), (IN_QEMU, IN_QEMU)])
 def test_it_cannot_know(nics: tuple[str, ...]) -> None:
     domain = Asked()
-    assert _leases.fallback(t.cast(t.Any, domain), interfaces(*nics), AddressPolicy()) == []
+    assert leases.fallback(t.cast(t.Any, domain), interfaces(*nics), AddressPolicy()) == []
     assert domain.sources == []

@@ -10,10 +10,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import memory_blocks, network, trim
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import ask
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.tests.unit.liar import TEXTS, Liar, honest
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
@@ -56,7 +57,7 @@ def _one_more(odd: t.Any, position: float) -> t.Callable[[list[t.Any]], list[t.A
 
 
 def _ask(lies: t.Mapping[str, t.Any], *subsets: str, out: str = "") -> tuple[t.Any, t.Any]:
-    return _probe.ask(Liar({**HONEST, **lies}, out=out.encode()).agent(), subsets, {}, NOW)
+    return ask.ask(Liar({**HONEST, **lies}, out=out.encode()).agent(), subsets, {}, NOW)
 
 
 #: An object that is none of these either; within an address or a disk it is one of which nothing is known.
@@ -163,7 +164,7 @@ def test_of_what_was_changed() -> None:
 
 def test_nothing_of_many() -> None:
     agent = Liar({"guest-get-users": [5, {}, None]}).agent()
-    part, parts = _probe.ask(agent, ("users",), {}, NOW)
+    part, parts = ask.ask(agent, ("users",), {}, NOW)
     assert (parts, agent.left_out()) == ({}, [])
     assert part["reason"].startswith("guest-get-users: the agent's reply has int where ")
 

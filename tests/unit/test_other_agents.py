@@ -13,12 +13,13 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here, which the lab is made with")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _facts, _probe, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice, diagnosis
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import ask, record as _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import ScriptedGuest
@@ -34,7 +35,7 @@ def scripted(name: str) -> ScriptedGuest:
 
 
 def asked(name: str, *subsets: str) -> tuple[t.Any, t.Any]:
-    return _probe.ask(scripted(name).agent(), subsets or DEFAULTS, {}, NOW)
+    return ask.ask(scripted(name).agent(), subsets or DEFAULTS, {}, NOW)
 
 
 #: Agent -> its status, the reason, and the subsets that are missing of the usual ones.

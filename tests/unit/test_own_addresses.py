@@ -12,8 +12,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _own_addresses
-from ansible_collections.virtops.guest_agent.plugins.module_utils._addresses import OWN, AddressPolicy, usable
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import own_addresses
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import OWN, AddressPolicy, usable
 from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
 
 FOREIGN = "198.51.100.77"
@@ -32,7 +32,7 @@ def ours() -> str:
 
 def _marked(uri: str, *addresses: str, mac: str | None = "52:54:00:00:00:01") -> list[str]:
     claims = [candidate(address, mac=mac) for address in addresses]
-    _own_addresses.OwnAddresses(uri).mark(claims)
+    own_addresses.OwnAddresses(uri).mark(claims)
     return [claim["source"] for claim in claims]
 
 
@@ -41,7 +41,7 @@ def test_what_this_computer_has(ours: str) -> None:
 
 
 def test_a_controller_that_is_a_guest_itself(ours: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_own_addresses, "_our_macs", lambda: frozenset({"52:54:00:00:00:01"}))
+    monkeypatch.setattr(own_addresses, "_our_macs", lambda: frozenset({"52:54:00:00:00:01"}))
     assert _marked("qemu:///system", ours) == ["agent"]
     assert _marked("qemu:///system", ours, mac="52:54:00:00:00:02") == [OWN]
     assert _marked("qemu:///system", ours, mac=None) == [OWN]
@@ -73,7 +73,7 @@ def test_a_resolver_that_hangs_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no answer")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(_own_addresses, "_RESOLVE_SECONDS", 0.1)
+    monkeypatch.setattr(own_addresses, "_RESOLVE_SECONDS", 0.1)
     started = time.monotonic()
     assert _marked("qemu+ssh://kvm1/system", FOREIGN, FOREIGN) == ["agent"] * 2
     assert time.monotonic() - started < 2

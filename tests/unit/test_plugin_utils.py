@@ -16,10 +16,11 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
-from ansible_collections.virtops.guest_agent.plugins.module_utils._query import Selection
-from ansible_collections.virtops.guest_agent.plugins.module_utils._record import Record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.query import Selection
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars, _names, _options, _stale
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import is_plain, untrusted
 from ansible_collections.virtops.guest_agent.tests.unit import samples

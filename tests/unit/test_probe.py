@@ -10,12 +10,13 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _probe
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import FREEZE_ALLOWED
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import preflight
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import ask
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
 
@@ -76,7 +77,7 @@ def test_a_channel_that_libvirt_does_not_talk_over() -> None:
 
 
 def _ask(guest: FakeGuest, subsets: t.Iterable[str] = ALL, **probes: Probe) -> tuple[t.Any, t.Any]:
-    return _probe.ask(guest.agent(), subsets, probes, NOW)
+    return ask.ask(guest.agent(), subsets, probes, NOW)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

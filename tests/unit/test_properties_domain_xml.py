@@ -12,9 +12,10 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _disk_images, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _disk_images
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 #: Where a number belongs: what int() refuses, what it takes and nobody means, and what Python does not print any more.

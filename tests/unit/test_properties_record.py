@@ -14,10 +14,11 @@ import typing as t
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _addresses, _deadline, _interfaces, _probe, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Nic, parse
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import addresses as _addresses, ask, interfaces, record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.tests.faults import corpus
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
@@ -102,14 +103,14 @@ def replies(draw: st.DrawFn, command: str) -> t.Any:
 def _check(guest: Liar, wanted: t.Iterable[str] = tuple(SUBSETS)) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_deadline, "time", FakeClock())
-        part, parts = _probe.ask(guest.agent(), wanted, {"mine": Probe(("true",), 5)}, NOW)
+        part, parts = ask.ask(guest.agent(), wanted, {"mine": Probe(("true",), 5)}, NOW)
     assert part["status"] in STATUSES
-    whole = _record.build(samples.libvirt_part(), parse(samples.domain_xml()), part, parts, 0)
+    whole = record.build(samples.libvirt_part(), parse(samples.domain_xml()), part, parts, 0)
     assert len(json.dumps(whole, allow_nan=False)) < MOST
     assert [text for text in texts(whole) if not harmless(text)] == []
-    shown: dict[str, t.Any] = {**_record.build(samples.libvirt_part(), parse(samples.domain_xml()), part, parts)}
+    shown: dict[str, t.Any] = {**record.build(samples.libvirt_part(), parse(samples.domain_xml()), part, parts)}
     totals = [name for name in shown if name.endswith("_total")]
-    assert all(len(shown[name[: -len("_total")]]) <= _record.DEFAULT_MAX_ITEMS for name in totals)
+    assert all(len(shown[name[: -len("_total")]]) <= record.DEFAULT_MAX_ITEMS for name in totals)
 
 
 def _wanted(command: str) -> list[str]:
@@ -164,7 +165,7 @@ def test_what_the_lies_are_made_from_is_believed(name: str) -> None:
     for version in VERSIONS:
         agent = Liar({}, version=version, out=text, file=text).agent()
         probes = {"mine": Probe(("true",), 5)} if name == "probes" else {}
-        part, parts = _probe.ask(agent, (name,), probes, NOW)
+        part, parts = ask.ask(agent, (name,), probes, NOW)
         assert (part["status"], part["reason"]) == ("connected", "")
         assert parts.get(name)
 
@@ -217,7 +218,7 @@ def test_no_address_is_chosen_that_leads_nowhere_or_that_the_domain_does_not_hav
         {"interface_name": name, "mac": mac, "ip_addresses": [f"{address}/24" for address in addresses], "statistics": None}
         for name, mac, addresses in guest
     ]
-    claims = [*told, *_interfaces.candidates(_interfaces.merge(NICS, said))]
+    claims = [*told, *interfaces.candidates(interfaces.merge(NICS, said))]
     chosen = _addresses.usable(claims, _addresses.AddressPolicy())
     assert [found["address"] for found in chosen if _leads_nowhere(found["address"])] == []
     assert {found["source"] for found in chosen} <= {"agent", "lease", "arp"}

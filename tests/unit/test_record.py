@@ -10,10 +10,11 @@ import typing as t
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _interfaces, _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, network, system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Disk, DomainXml, Forward, Nic, parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import interfaces as _interfaces, record as _record
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless, texts

@@ -11,9 +11,9 @@ import types
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor
-from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Plan
 from ansible_collections.virtops.guest_agent.tests.bench.simulation.binding import libvirt_qemu
 from ansible_collections.virtops.guest_agent.tests.bench.simulation.hypervisor import Fleet, libvirtError, uris
 

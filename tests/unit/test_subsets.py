@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.doc_fragments import _subsets as fragment
 from ansible_collections.virtops.guest_agent.plugins.inventory import libvirt
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _facts, _probe, _probe_option, _record, _subsets
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
     cloud_init,
     hardware,
@@ -30,7 +30,13 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import small_files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Disk, parse
-from ansible_collections.virtops.guest_agent.plugins.module_utils._subsets import DEFAULTS, SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import (
+    ask,
+    probes,
+    record as _record,
+    subsets as _subsets,
+)
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import DEFAULTS, SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.modules import facts, guest_info
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
@@ -457,7 +463,7 @@ def test_no_reply_gets_through_unchecked(command: str, data: st.DataObject) -> N
     entry = st.fixed_dictionaries({}, optional=dict.fromkeys(_ENTRY[command], VALUES))
     guest.replies[command] = data.draw(VALUES | entry | st.lists(entry, max_size=3))
     wanted = [name for name in SUBSETS if name not in ("sessions",)]
-    part, answers = _probe.ask(guest.agent(), wanted, {}, NOW)
+    part, answers = ask.ask(guest.agent(), wanted, {}, NOW)
     # a process that the agent does not know is one of an agent before it
     assert part["status"] in ("connected", "broken", *(["disconnected"] if command == "guest-exec" else []))
     record = _record.build(samples.libvirt_part(), parse(samples.domain_xml()), part, answers)
@@ -469,7 +475,7 @@ def test_lists_are_cut_with_their_true_length_beside_them() -> None:
     guest.replies["guest-get-vcpus"] = [{"logical-id": number, "online": True} for number in range(30)]
     guest.replies["guest-get-memory-blocks"] = [{"phys-index": number, "online": True} for number in range(30)]
     subsets = ("vcpus", "memory_blocks", "packages")
-    part, answers = _probe.ask(guest.agent(), subsets, {}, NOW)
+    part, answers = ask.ask(guest.agent(), subsets, {}, NOW)
     for most, seen in ((0, 30), (4, 4), (40, 30)):
         record = _record.build(samples.libvirt_part(), parse(samples.domain_xml()), part, answers, most)
         assert (len(record["vcpus"]), record["vcpus_total"]) == (seen, 30)
@@ -490,7 +496,7 @@ def test_one_that_is_refused_hides_no_other_one() -> None:
     guest = _guest(block=["guest-get-vcpus"])
     guest.raises["guest-get-disks"] = _errors.CommandFailed("udev is not there")
     guest.replies["guest-get-cpustats"] = 5
-    part, answers = _probe.ask(guest.agent(), tuple(name for name in SUBSETS if name != "sessions"), {}, NOW)
+    part, answers = ask.ask(guest.agent(), tuple(name for name in SUBSETS if name != "sessions"), {}, NOW)
     assert set(SUBSETS) - set(answers) == {"vcpus", "disks", "cpu_stats", "devices", "sessions", "ssh_host_keys"}
     assert part["status"] == "connected"
     for words in ("blocks guest-get-vcpus", "guest-get-disks: udev is not there", "should be a list", "only Windows guests"):
@@ -499,7 +505,7 @@ def test_one_that_is_refused_hides_no_other_one() -> None:
 
 def test_a_refused_family_is_named_once_and_whole() -> None:
     guest = _guest("7.2", block=(*READING, *EXECUTING))
-    part, answers = _probe.ask(guest.agent(), ("memory", "load", "routes", "packages"), {}, NOW)
+    part, answers = ask.ask(guest.agent(), ("memory", "load", "routes", "packages"), {}, NOW)
     assert (part["status"], answers) == ("connected", {})
     assert part["reason"].count("guest-file-open") == part["reason"].count("guest-exec-status") == 1
     assert all(command in part["reason"] for command in (*READING, *EXECUTING))
@@ -508,10 +514,10 @@ def test_a_refused_family_is_named_once_and_whole() -> None:
 def test_a_frozen_and_a_silent_guest_are_asked_no_further() -> None:
     guest = _guest()
     guest.frozen = True
-    assert _probe.ask(guest.agent(), tuple(SUBSETS), {}, NOW)[0]["status"] == "frozen"
+    assert ask.ask(guest.agent(), tuple(SUBSETS), {}, NOW)[0]["status"] == "frozen"
     guest = _guest()
     guest.silent.add("guest-file-read")
-    part, answers = _probe.ask(guest.agent(), ("os", "memory", "load"), {}, NOW)
+    part, answers = ask.ask(guest.agent(), ("os", "memory", "load"), {}, NOW)
     assert (part["status"], set(answers)) == ("unresponsive", {"os"})
     assert guest.sent.count("guest-file-read") == 1
 
@@ -568,7 +574,7 @@ def test_what_libvirt_adds() -> None:
             raise _errors.HypervisorUnreachable("QEMU is busy")
 
     parts = t.cast(_record.GuestParts, {"memory": statistics.memory(_guest().agent())})
-    _probe.complete(parts, Busy())
+    ask.complete(parts, Busy())
     assert parts["memory"]["balloon_bytes"] is None
 
 
@@ -582,13 +588,13 @@ def test_facts_have_setups_names() -> None:
 
 @pytest.mark.parametrize("value", [{}, {"x": ["a", 1]}, {"x": "a"}, {"x": {"command": ["a"], "timeout": 2}}])
 def test_probes_that_can_be(value: t.Any) -> None:
-    assert set(_probe_option.probes(value)) == set(value)
+    assert set(probes.probes(value)) == set(value)
 
 
 @pytest.mark.parametrize("value", [{"x": []}, {"x": ""}, {"x": None}, {"x": {"timeout": 2}}, {"x": {"command": "a", "timeout": 0}}])
 def test_probes_that_cannot_be(value: t.Any) -> None:
     with pytest.raises(_errors.InvalidInput, match="probes"):
-        _probe_option.probes(value)
+        probes.probes(value)
 
 
 RESULT = b'{"v1": {"datasource": "DataSourceNoCloud", "errors": []}}'

@@ -20,7 +20,7 @@ from types import FrameType
 _EVERY = 0.002
 IMPORTS, GATHERING, OURS, ANSIBLE, REST = "imports", "gathering", "records to hosts", "Ansible", "the rest"
 LAYERS = (IMPORTS, GATHERING, OURS, ANSIBLE, REST)
-_GATHER = "guest_agent/plugins/module_utils/_gather.py"
+_GATHER = "guest_agent/plugins/module_utils/_records/gather.py"
 _IMPORTING = ("<frozen importlib", "/collection_loader/")
 # By what a frame's file name holds, tried for each frame from the innermost on.
 _PLACES = (

@@ -22,8 +22,8 @@ from typing import Any
 
 import libvirt  # the simulated one
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._gather import gather
-from ansible_collections.virtops.guest_agent.plugins.module_utils._plan import Plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.gather import gather
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Plan
 
 #: A file's name -> the layer that its time belongs to; the first that matches.
 _LAYERS = (

@@ -13,23 +13,23 @@ from __future__ import annotations
 import hashlib
 import typing as t
 
-from . import _interfaces
-from ._interfaces import Interface, PortForward
+from . import interfaces as _interfaces
+from .interfaces import Interface, PortForward
 
 # Collections are compiled anew at each start: the commands' modules are read only by who asks an agent.
 if t.TYPE_CHECKING:
-    from ._addresses import Candidate
-    from ._commands.filesystems import GuestDisk, GuestFilesystem
-    from ._commands.hardware import Device, GuestBlockDevice
-    from ._commands.network import GuestInterface, Route
-    from ._commands.packages import Package
-    from ._commands.sessions import Session
-    from ._commands.ssh_host_keys import HostKey
-    from ._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
-    from ._commands.system import OsInfo, Timezone, User
-    from ._commands.units import Unit
-    from ._errors import GuestAgentError
-    from ._libvirt.domain_xml import Disk, DomainXml
+    from .._commands.filesystems import GuestDisk, GuestFilesystem
+    from .._commands.hardware import Device, GuestBlockDevice
+    from .._commands.network import GuestInterface, Route
+    from .._commands.packages import Package
+    from .._commands.sessions import Session
+    from .._commands.ssh_host_keys import HostKey
+    from .._commands.statistics import DiskStats, Load, Memory, MemoryBlocks
+    from .._commands.system import OsInfo, Timezone, User
+    from .._commands.units import Unit
+    from .._errors import GuestAgentError
+    from .._libvirt.domain_xml import Disk, DomainXml
+    from .addresses import Candidate
 
 #: KubeVirt shows ten users and filesystems; more belongs into a report, not into every host's variables.
 DEFAULT_MAX_ITEMS: t.Final = 10

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ._agent.client import GuestAgent
-from ._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system, vcpus
+from .._agent.client import GuestAgent
+from .._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system, vcpus
 
 
 class Subset(t.NamedTuple):

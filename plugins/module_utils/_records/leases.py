@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ._addresses import AddressPolicy, Candidate, usable
-from ._errors import GuestAgentError
-from ._interfaces import Interface
-from ._libvirt.hypervisor import Domain
+from .._errors import GuestAgentError
+from .._libvirt.hypervisor import Domain
+from .addresses import AddressPolicy, Candidate, usable
+from .interfaces import Interface
 
 
 def fallback(domain: Domain, interfaces: t.Sequence[Interface], policy: AddressPolicy) -> list[Candidate]:

@@ -14,8 +14,8 @@ import threading
 import typing as t
 import urllib.parse
 
-from ._addresses import OWN, Candidate, canonical
-from ._deadline import Deadline
+from .._deadline import Deadline
+from .addresses import OWN, Candidate, canonical
 
 #: What the resolver may take; a name that only ssh's configuration knows is none to it.
 _RESOLVE_SECONDS: t.Final = 1.0

@@ -11,10 +11,9 @@ import datetime
 import functools
 import typing as t
 
-from . import _record
-from ._agent.client import GuestAgent
-from ._commands.system import OsInfo
-from ._errors import (
+from .._agent.client import GuestAgent
+from .._commands.system import OsInfo
+from .._errors import (
     AgentUnavailable,
     CommandBlocked,
     CommandRefused,
@@ -27,9 +26,10 @@ from ._errors import (
     ProtocolError,
     UnknownOutcome,
 )
-from ._inside import exec as _exec, small_files
-from ._reach import advice, diagnosis
-from ._subsets import DEFAULTS, SUBSETS
+from .._inside import exec as _exec, small_files
+from .._reach import advice, diagnosis
+from . import record
+from .subsets import DEFAULTS, SUBSETS
 
 #: After one of these there is no use in asking on.
 _STOP: t.Final = (UnknownOutcome, AgentUnavailable, DomainNotRunning, HypervisorUnreachable, PermissionDenied, GuestFrozen)
@@ -40,9 +40,9 @@ _NEEDED: t.Final = ("guest-info", *(SUBSETS[name].command for name in DEFAULTS))
 
 def ask(
     agent: GuestAgent, subsets: t.Iterable[str], probes: t.Mapping[str, _exec.Probe], now: datetime.datetime
-) -> tuple[_record.AgentPart, _record.GuestParts]:
+) -> tuple[record.AgentPart, record.GuestParts]:
     """The agent's state and its answers to ``subsets`` and ``probes``: guest-info first, then one command each."""
-    part = _record.agent_part()
+    part = record.agent_part()
     part["connected"], part["last_probe_time"] = True, now.strftime("%Y-%m-%dT%H:%M:%SZ")
     answers: dict[str, t.Any] = {}
     troubles: list[GuestAgentError] = []
@@ -57,14 +57,14 @@ def ask(
             troubles.append(error)
     part.update(_verdict(agent, troubles, answers))
     answers.pop("agent", None)
-    return part, t.cast(_record.GuestParts, answers)
+    return part, t.cast(record.GuestParts, answers)
 
 
 class _Domain(t.Protocol):
     def balloon_bytes(self) -> int | None: ...
 
 
-def complete(parts: _record.GuestParts, domain: _Domain) -> None:
+def complete(parts: record.GuestParts, domain: _Domain) -> None:
     """Add to the guest's answers what libvirt alone knows."""
     if "memory" in parts:
         with contextlib.suppress(GuestAgentError):
@@ -73,7 +73,7 @@ def complete(parts: _record.GuestParts, domain: _Domain) -> None:
 
 def _readers(
     agent: GuestAgent,
-    part: _record.AgentPart,
+    part: record.AgentPart,
     subsets: t.Iterable[str],
     probes: t.Mapping[str, _exec.Probe],
     answers: dict[str, t.Any],
@@ -95,7 +95,7 @@ def _run_probes(agent: GuestAgent, probes: t.Mapping[str, _exec.Probe], answers:
     return found
 
 
-def _introduce(agent: GuestAgent, part: _record.AgentPart) -> None:
+def _introduce(agent: GuestAgent, part: record.AgentPart) -> None:
     """What the agent is and can do; raises GuestFrozen for one that is frozen."""
     capabilities = agent.capabilities()
     part["version"] = capabilities.version

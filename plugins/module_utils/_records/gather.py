@@ -16,18 +16,18 @@ import queue
 import threading
 import typing as t
 
-from . import _leases, _probe, _record
-from ._addresses import AddressPolicy, contested, usable
-from ._agent.client import GuestAgent
-from ._deadline import Deadline
-from ._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
-from ._libvirt import domain_xml, parallel
-from ._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
-from ._libvirt.threads import LANES_PER_CONNECTION
-from ._libvirt.transport import LibvirtTransport
-from ._own_addresses import OwnAddresses
-from ._plan import Gathered, Plan
-from ._reach import preflight
+from .._agent.client import GuestAgent
+from .._deadline import Deadline
+from .._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
+from .._libvirt import domain_xml, parallel
+from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
+from .._libvirt.threads import LANES_PER_CONNECTION
+from .._libvirt.transport import LibvirtTransport
+from .._reach import preflight
+from . import ask, leases, record as _record
+from .addresses import AddressPolicy, contested, usable
+from .own_addresses import OwnAddresses
+from .plan import Gathered, Plan
 
 #: Of domains in one sentence.
 _NAMED_MAX: t.Final = 5
@@ -120,7 +120,7 @@ class _Sweep:
             if self._deadline.expired():
                 return
             try:
-                record["addresses"] += _leases.known(domain, record["interfaces"], source)
+                record["addresses"] += leases.known(domain, record["interfaces"], source)
             except GuestAgentError:
                 continue
         self._own.mark(record["addresses"])
@@ -244,14 +244,14 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: Own
     if problem is None and plan.asks_agent():
         client = GuestAgent(LibvirtTransport(summary.domain), plan.agent_timeout)
         now = datetime.datetime.now(datetime.timezone.utc)
-        agent, parts = _probe.ask(client, plan.subsets, plan.probes, now)
-        _probe.complete(parts, summary.domain)
+        agent, parts = ask.ask(client, plan.subsets, plan.probes, now)
+        ask.complete(parts, summary.domain)
         if agent["status"] in ("unresponsive", "disconnected"):
             _recheck(summary.domain, libvirt, agent)
     record = _record.build(libvirt, domain, agent, parts, plan.max_items)
     own.mark(record["addresses"])
     if libvirt["state"] == "running" and not usable(record["addresses"], plan.policy):
-        record["addresses"] += _leases.fallback(summary.domain, record["interfaces"], plan.policy)
+        record["addresses"] += leases.fallback(summary.domain, record["interfaces"], plan.policy)
         own.mark(record["addresses"])
     yield record
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from ._errors import InvalidInput
+from .._errors import InvalidInput
 
 try:
     import jmespath

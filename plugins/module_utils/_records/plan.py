@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _record
-from ._addresses import AddressPolicy
+from . import record as _record
+from .addresses import AddressPolicy
 
 if t.TYPE_CHECKING:
-    from ._errors import GuestAgentError
-    from ._inside.exec import Probe
+    from .._errors import GuestAgentError
+    from .._inside.exec import Probe
 
 
 class Plan(t.NamedTuple):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ._errors import InvalidInput
-from ._inside.exec import Probe
+from .._errors import InvalidInput
+from .._inside.exec import Probe
 
 
 def probes(option: t.Mapping[str, object]) -> dict[str, Probe]:

@@ -14,8 +14,8 @@ import typing as t
 
 from ansible.module_utils.facts.system.distribution import Distribution
 
-from ._agent import untrusted
-from ._commands.system import OsInfo
+from .._agent import untrusted
+from .._commands.system import OsInfo
 
 OS_RELEASE: t.Final = "/etc/os-release"
 DEBIAN_VERSION: t.Final = "/etc/debian_version"

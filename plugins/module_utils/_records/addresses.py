@@ -10,7 +10,7 @@ import collections
 import ipaddress
 import typing as t
 
-from ._errors import InvalidInput
+from .._errors import InvalidInput
 
 #: Where an address is known from. ``agent``: the agent, on a NIC that the domain has; ``lease`` and ``arp``: the hypervisor;
 #: ``agent_unverified``: the agent, on an interface that the domain does not have (bridges of containers, tunnels, inventions),

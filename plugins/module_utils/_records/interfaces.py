@@ -11,9 +11,9 @@ import typing as t
 
 # Collections are compiled anew at each start: the commands' modules are read only by who asks an agent.
 if t.TYPE_CHECKING:
-    from ._addresses import Candidate
-    from ._commands.network import GuestInterface
-    from ._libvirt.domain_xml import Forward, Nic
+    from .._commands.network import GuestInterface
+    from .._libvirt.domain_xml import Forward, Nic
+    from .addresses import Candidate
 
 _NO_MAC: t.Final = "00:00:00:00:00:00"
 
