@@ -189,11 +189,11 @@ failure:
 
 import contextlib
 
-from ..module_utils import _group_snapshot, _snapshot_plan as plan, _snapshot_report as report
 from ..module_utils._errors import InvalidInput
 from ..module_utils._freeze import group as _group, watchdog as _watchdog
 from ..module_utils._libvirt.hypervisor import connect
 from ..module_utils._reach.guest import LIBVIRT_SECONDS, guest_of
+from ..module_utils._snapshot import group as group_module, plan, report
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -241,22 +241,22 @@ def ensure(task: Task) -> Outcome:
 
 def _take(task: Task, connection, domains: list, watchdogs: list) -> Outcome:
     params, name = task.params, task.params["name"]
-    found = _group_snapshot.look_at(domains, name)
+    found = group_module.look_at(domains, name)
     before = {each.name: report.found_state(each) for each in found}
     if plan.all_there(found, name, params["disks"]):
         return Outcome({"domains": [report.as_found(*pair) for pair in zip(domains, found)]}, before, before)
     group = [
-        _group_snapshot.Subject(domain, each, plan.overlays(each, name, params["disks"], params["directory"]))
+        group_module.Subject(domain, each, plan.overlays(each, name, params["disks"], params["directory"]))
         for domain, each in zip(domains, found)
     ]
     if params["quiesce"] != "never":
         guests = {domain.uuid: guest_of(connection, domain, params["agent_timeout"]) for domain in domains}
-        _group_snapshot.prepare(group, guests, params["quiesce"] == "required")
+        group_module.prepare(group, guests, params["quiesce"] == "required")
     failure = None
     if not task.check_mode:
-        wish = _group_snapshot.Wish(name, params["description"], params["quiesce"] == "required")
+        wish = group_module.Wish(name, params["description"], params["quiesce"] == "required")
         terms = _group.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
-        failure = _group_snapshot.take(group, wish, watchdogs, terms)
+        failure = group_module.take(group, wish, watchdogs, terms)
         for each in group:
             if each.member is not None and each.member.warning:
                 task.warn(f"Domain {each.domain.name}: the guest is thawed, and its agent reports a failure: {each.member.warning}")
@@ -266,13 +266,13 @@ def _take(task: Task, connection, domains: list, watchdogs: list) -> Outcome:
 
 def _remove(task: Task, domains: list) -> Outcome:
     name = task.params["name"]
-    found = _group_snapshot.look_at(domains, name)
+    found = group_module.look_at(domains, name)
     before = {each.name: report.found_state(each) for each in found}
     removals = {each.name: plan.removal(each) for each in found if each.record is not None}
     failures: dict = {}
     left: dict = {}
     if not task.check_mode:
-        failures, left = _group_snapshot.remove(domains, removals, name, task.params["merge_timeout"])
+        failures, left = group_module.remove(domains, removals, name, task.params["merge_timeout"])
     after = dict(before)
     for each in found:
         removal = removals.get(each.name)

@@ -19,13 +19,14 @@ import atheris
 
 # Only the core is what coverage guides through.
 with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agent.plugins.module_utils"]):
-    from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _disk_images
+    from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline
     from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
     from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
     from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
     from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
     from ansible_collections.virtops.guest_agent.plugins.module_utils._records import addresses, ask, record as _record
     from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import images
 
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
@@ -80,8 +81,8 @@ def of_domain_xml(data: bytes) -> None:
         domain_xml.parse,
         domain_xml.channels,
         domain_xml.power_management,
-        _disk_images.disks,
-        _disk_images.parse_snapshot,
+        images.disks,
+        images.parse_snapshot,
     ):
         try:
             found = read(xml)

@@ -9,8 +9,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors, _group_snapshot, _merge, _snapshot_plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import group
+from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import group as _group, merge, plan
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
@@ -127,7 +128,7 @@ class Scene:
         self.events: list[str] = []
         self.domains = [FakeDomain(name, number, self.events, FakeGuest()) for number, name in enumerate(("a", "b"), 1)]
         self.watchdogs = [GroupWatchdog(self.domains) for _domain in self.domains]
-        self.group: list[_group_snapshot.Subject] = []
+        self.group: list[_group.Subject] = []
         for domain in self.domains:
             if domain.name in windows:
                 domain.guest.replies["guest-get-osinfo"] = {"id": "mswindows", "name": "Microsoft Windows"}
@@ -148,14 +149,11 @@ class Scene:
 
     def take(self, required: bool = True, terms: group.Terms = TERMS) -> _errors.GuestAgentError | None:
         domains = t.cast("list[t.Any]", self.domains)
-        found = _group_snapshot.look_at(domains, "s")
-        self.group = [
-            _group_snapshot.Subject(domain, each, _snapshot_plan.overlays(each, "s", None, None))
-            for domain, each in zip(domains, found)
-        ]
+        found = _group.look_at(domains, "s")
+        self.group = [_group.Subject(domain, each, plan.overlays(each, "s", None, None)) for domain, each in zip(domains, found)]
         guests = {domain.uuid: t.cast(t.Any, Answering(domain.guest)) for domain in self.domains}
-        _group_snapshot.prepare(self.group, guests, required)
-        return _group_snapshot.take(self.group, _group_snapshot.Wish("s", "", required), t.cast(t.Any, self.watchdogs), terms)
+        _group.prepare(self.group, guests, required)
+        return _group.take(self.group, _group.Wish("s", "", required), t.cast(t.Any, self.watchdogs), terms)
 
     @property
     def frozen(self) -> list[bool]:
@@ -362,8 +360,8 @@ def test_a_group_that_takes_too_long_to_freeze(clock: FakeClock) -> None:
 
 
 def _merge_job(domain: FakeDomain, seconds: float = 10) -> list[str]:
-    found = _group_snapshot.look(t.cast(t.Any, domain), "s")
-    return _merge.merge(t.cast(t.Any, domain), "s", _snapshot_plan.removal(found), _deadline.Deadline(seconds))
+    found = _group.look(t.cast(t.Any, domain), "s")
+    return merge.merge(t.cast(t.Any, domain), "s", plan.removal(found), _deadline.Deadline(seconds))
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _disk_images
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import images
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 #: Where a number belongs: what int() refuses, what it takes and nobody means, and what Python does not print any more.
@@ -86,8 +86,8 @@ READERS: list[t.Callable[[str], t.Any]] = [
     domain_xml.has_serial_controller,
     domain_xml.power_management,
     lambda xml: domain_xml.plugged_channel(xml, domain_xml.AGENT_CHANNEL),
-    _disk_images.disks,
-    _disk_images.parse_snapshot,
+    images.disks,
+    images.parse_snapshot,
 ]
 
 

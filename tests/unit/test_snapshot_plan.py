@@ -9,7 +9,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _disk_images, _errors, _snapshot_plan as plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import images as _images, plan
 
 OVER = "/srv/web-vda.nightly.qcow2"
 BASE = "/srv/web.qcow2"
@@ -35,11 +36,11 @@ def _record(overlay: str = OVER, base: str = BASE, mode: str = "external", memor
 
 
 def _found(xml: str, record: str | None = None, state: str = "running") -> plan.Found:
-    return plan.Found("web", state, _disk_images.disks(xml), None if record is None else _disk_images.parse_snapshot(record))
+    return plan.Found("web", state, _images.disks(xml), None if record is None else _images.parse_snapshot(record))
 
 
 def test_a_chain_is_read_from_the_top() -> None:
-    (disk,) = _disk_images.disks(_domain(_disk("/a/top", "/a/middle", "/a/base"))).values()
+    (disk,) = _images.disks(_domain(_disk("/a/top", "/a/middle", "/a/base"))).values()
     assert disk.chain == ["/a/top", "/a/middle", "/a/base"]
     assert {(image.kind, image.format) for image in disk.images} == {("file", "qcow2")}
     assert (disk.spared, disk.job, disk.job_ready) == ("", "", False)
@@ -48,7 +49,7 @@ def test_a_chain_is_read_from_the_top() -> None:
 @pytest.mark.parametrize(("ready", "known"), [("", False), ("ready='yes'", True), ("ready='abort'", False)])
 def test_a_job_is_seen(ready: str, known: bool) -> None:
     mirror = f"<mirror type='file' job='active-commit' {ready}><source file='/a/base'/></mirror>"
-    (disk,) = _disk_images.disks(_domain(_disk("/a/top", "/a/base", inner=mirror))).values()
+    (disk,) = _images.disks(_domain(_disk("/a/top", "/a/base", inner=mirror))).values()
     assert (disk.job, disk.job_ready) == ("active-commit", known)
 
 
@@ -122,7 +123,7 @@ def test_disks_of_which_no_snapshot_is_possible(disk: str, word: str) -> None:
 
 
 def test_a_drive_without_a_medium_is_no_disk() -> None:
-    assert _disk_images.disks(_domain(_disk(attributes="device='cdrom'"))) == {}
+    assert _images.disks(_domain(_disk(attributes="device='cdrom'"))) == {}
 
 
 @pytest.mark.parametrize(
@@ -265,14 +266,14 @@ def test_what_cannot_be_merged(xml: str, record: str, state: str, kind: type[_er
 
 
 def test_the_snapshots_xml() -> None:
-    xml = _disk_images.snapshot_xml("a <b>", "why & how", {"vda": OVER}, ["vdb"])
-    record = _disk_images.parse_snapshot(xml)
-    assert record == _disk_images.Snapshot(True, {"vda": OVER}, {})
+    xml = _images.snapshot_xml("a <b>", "why & how", {"vda": OVER}, ["vdb"])
+    record = _images.parse_snapshot(xml)
+    assert record == _images.Snapshot(True, {"vda": OVER}, {})
     assert "<name>a &lt;b&gt;</name><description>why &amp; how</description>" in xml
     assert '<disk name="vdb" snapshot="no" />' in xml
 
 
 def test_what_is_no_xml() -> None:
-    for read in (_disk_images.disks, _disk_images.parse_snapshot):
+    for read in (_images.disks, _images.parse_snapshot):
         with pytest.raises(_errors.LibvirtFailure):
             read("<domain")

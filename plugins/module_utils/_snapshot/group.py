@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _disk_images, _merge, _snapshot_plan as _plan
-from ._deadline import Deadline
-from ._errors import GuestAgentError, HypervisorUnreachable, NotQuiesced
-from ._freeze import group as _group
-from ._freeze.watchdog import Watchdog
-from ._libvirt import parallel
-from ._libvirt.hypervisor import Domain
-from ._reach.guest import Guest
+from .._deadline import Deadline
+from .._errors import GuestAgentError, HypervisorUnreachable, NotQuiesced
+from .._freeze import group as _group
+from .._freeze.watchdog import Watchdog
+from .._libvirt import parallel
+from .._libvirt.hypervisor import Domain
+from .._reach.guest import Guest
+from . import images, merge as _merge, plan as _plan
 
 #: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.
 _THAW_SECONDS: t.Final = 2.0
@@ -67,8 +67,8 @@ def look_at(domains: t.Sequence[Domain], name: str) -> list[_plan.Found]:
 def look(domain: Domain, name: str) -> _plan.Found:
     """The domain as it is: three requests, and one for each snapshot that it has."""
     record = domain.storage.snapshots().get(name)
-    snapshot = None if record is None else _disk_images.parse_snapshot(record)
-    return _plan.Found(domain.name, domain.state(), _disk_images.disks(domain.xml()), snapshot)
+    snapshot = None if record is None else images.parse_snapshot(record)
+    return _plan.Found(domain.name, domain.state(), images.disks(domain.xml()), snapshot)
 
 
 def prepare(group: t.Sequence[Subject], guests: t.Mapping[str, Guest], required: bool) -> None:
@@ -130,7 +130,7 @@ def remove(
 
 def _take(subject: Subject, wish: Wish, deadline: Deadline) -> None:
     others = [target for target in subject.found.disks if target not in subject.overlays]
-    xml = _disk_images.snapshot_xml(wish.name, wish.description, subject.overlays, others)
+    xml = images.snapshot_xml(wish.name, wish.description, subject.overlays, others)
     subject.taken = True  # for all that we know, until it is undone
     for last in (False, True):
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 import xml.etree.ElementTree as ET
 
-from ._errors import LibvirtFailure
+from .._errors import LibvirtFailure
 
 #: The attributes of <source> that say where the image is: of a disk of type file, block, network, dir, vhostuser.
 _PLACES: t.Final = ("file", "dev", "name", "dir", "path")

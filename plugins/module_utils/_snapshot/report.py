@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ._group_snapshot import Subject
-from ._libvirt.hypervisor import Domain
-from ._snapshot_plan import Chains, Found, Removal, with_overlays
+from .._libvirt.hypervisor import Domain
+from .group import Subject
+from .plan import Chains, Found, Removal, with_overlays
 
 
 class State(t.TypedDict):

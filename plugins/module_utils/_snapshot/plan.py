@@ -9,8 +9,8 @@ from __future__ import annotations
 import posixpath
 import typing as t
 
-from ._disk_images import Disk, Snapshot
-from ._errors import DiskBusy, DomainNotRunning, InvalidInput, SnapshotForeign, SnapshotPartial
+from .._errors import DiskBusy, DomainNotRunning, InvalidInput, SnapshotForeign, SnapshotPartial
+from .images import Disk, Snapshot
 
 NAME_MAX: t.Final = 100
 #: States in which QEMU runs, and libvirt knows the whole chain of each disk.
