@@ -108,7 +108,7 @@ coverage: venv collections ## unit tests with branch coverage of the core
 	$(RUN) python -m pytest tests/unit -q -n 4 --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 .PHONY: guards
-guards: venv collections ## take each guard of the core out in turn: a unit test must miss it (ONLY=plugins/module_utils/_push.py takes one file)
+guards: venv collections ## take each guard of the core out in turn: a unit test must miss it (ONLY=plugins/module_utils/_module/push_file.py takes one file)
 	$(RUN) python tests/tools/guards.py $(ONLY)
 
 ##@ Guests to play with

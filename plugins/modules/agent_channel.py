@@ -105,9 +105,9 @@ failure:
   sample: {kind: libvirt_error, domain: web1, command: "", detail: "libvirt says: unsupported", hint: ""}
 """
 
-from ..module_utils import _channel
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import InvalidInput, LibvirtFailure
+from ..module_utils._module import agent_channel
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -128,8 +128,8 @@ def ensure(task: Task) -> Outcome:
         raise InvalidInput("name must be the name of a channel, such as org.qemu.guest_agent.0")
     with open_guest(task.params) as guest:
         domain = guest.domain
-        before = _channel.read(domain, name)
-        plan = _channel.plan(before, name, present)
+        before = agent_channel.read(domain, name)
+        plan = agent_channel.plan(before, name, present)
         after, restart_required, refused = plan.after, plan.restart_required, "it has no virtio-serial controller"
         if before.definition is None and restart_required:
             raise LibvirtFailure(
@@ -138,22 +138,26 @@ def ensure(task: Task) -> Outcome:
                 hint="create it anew with the channel in its XML",
             )
         if plan.change and not task.check_mode:
-            trouble = _channel.apply(domain, name, present, plan.change, Deadline(task.params["timeout"]))
+            trouble = agent_channel.apply(domain, name, present, plan.change, Deadline(task.params["timeout"]))
             if trouble and before.definition is None:
                 raise LibvirtFailure(trouble, domain=domain.name)
-            after, restart_required, refused = _channel.read(domain, name), restart_required or bool(trouble), trouble or refused
+            after, restart_required, refused = (
+                agent_channel.read(domain, name),
+                restart_required or bool(trouble),
+                trouble or refused,
+            )
     if restart_required:
         task.warn(f"Domain {domain.name}: the channel is not in the running domain: {refused}; shut the domain off and start it.")
     return _outcome(before, after, restart_required)
 
 
-def _outcome(before: _channel.Places, after: _channel.Places, restart_required: bool) -> Outcome:
+def _outcome(before: agent_channel.Places, after: agent_channel.Places, restart_required: bool) -> Outcome:
     result = {"running": _word(after.running), "definition": _word(after.definition), "restart_required": restart_required}
-    old, new = _channel.text(before), _channel.text(after)
+    old, new = agent_channel.text(before), agent_channel.text(after)
     return Outcome(result, {"xml": old}, {"xml": new}, {"before": old, "after": new})
 
 
-def _word(parts: _channel.Parts | None) -> str | None:
+def _word(parts: agent_channel.Parts | None) -> str | None:
     return parts and ("present" if parts.channel else "absent")
 
 

@@ -121,7 +121,6 @@ failure:
 import re
 import typing as t
 
-from ..module_utils import _requests
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._agent.protocol import REPLY_MAX
@@ -136,6 +135,7 @@ from ..module_utils._errors import (
     StillInFlight,
     UnknownOutcome,
 )
+from ..module_utils._module import agent_command
 from ..module_utils._reach.diagnosis import explain
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
@@ -158,8 +158,8 @@ _WRONG_TYPE = re.compile("Invalid parameter type for .* expected: (integer|boole
 
 def ensure(task: Task) -> Outcome:
     command, arguments = task.params["command"], task.params["arguments"] or {}
-    _requests.check(command, arguments)
-    read_only = _requests.is_read_only(command)
+    agent_command.check(command, arguments)
+    read_only = agent_command.is_read_only(command)
     changes = not read_only if task.params["changed"] is None else task.params["changed"]
     after = {"sent": command} if changes else {}
     with open_guest(task.params) as guest:
@@ -177,7 +177,7 @@ def _require(agent: GuestAgent, command: str) -> None:
     try:
         agent.require(command)
     except CommandUnknown as error:
-        error.hint = _requests.similar(command, agent.known_commands()) or error.hint
+        error.hint = agent_command.similar(command, agent.known_commands()) or error.hint
         raise
 
 
@@ -192,13 +192,13 @@ def _send(agent: GuestAgent, command: str, arguments: t.Mapping[str, t.Any]) -> 
         raise
     except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound) as error:
         # Of these two nobody knows whether the agent has heard of it at all.
-        if command in _requests.NO_REPLY and not isinstance(error, (ConnectionLost, StillInFlight)):
+        if command in agent_command.NO_REPLY and not isinstance(error, (ConnectionLost, StillInFlight)):
             return None
         raise
 
 
 def _shown(command: str, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {"execute": command, "arguments": _requests.shown(arguments)}
+    return {"execute": command, "arguments": agent_command.shown(arguments)}
 
 
 def main() -> None:

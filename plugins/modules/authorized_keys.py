@@ -133,11 +133,11 @@ failure:
 
 import typing as t
 
-from ..module_utils import _authorized_keys
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import key_file, ssh_keys, users
 from ..module_utils._errors import CommandFailed, InvalidInput
+from ..module_utils._module import authorized_keys
 from ..module_utils._reach.needed import open_agent
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -159,10 +159,10 @@ def ensure(task: Task) -> Outcome:
     users.check_name(user)
     if exclusive and task.params["state"] == "absent":
         raise InvalidInput("exclusive needs state=present", hint="give the keys that shall stay, or none")
-    lines = _authorized_keys.wanted(task.params["keys"])
+    lines = authorized_keys.wanted(task.params["keys"])
 
-    def plan(existing: t.Sequence[str]) -> _authorized_keys.Plan:
-        return _authorized_keys.plan(existing, lines, task.params["state"], exclusive)
+    def plan(existing: t.Sequence[str]) -> authorized_keys.Plan:
+        return authorized_keys.plan(existing, lines, task.params["state"], exclusive)
 
     with open_agent(task.params, []) as agent:
         keys = key_file.keys_of(agent, user)
@@ -186,7 +186,7 @@ def ensure(task: Task) -> Outcome:
     return Outcome(shown, {"keys": before}, {"keys": after}, _diff(user, _shown(before), shown["authorized_keys"]))
 
 
-def _check_allowed(agent: GuestAgent, keys: key_file.Keys, plan: _authorized_keys.Plan, exclusive: bool) -> None:
+def _check_allowed(agent: GuestAgent, keys: key_file.Keys, plan: authorized_keys.Plan, exclusive: bool) -> None:
     """Check mode fails where the change would."""
     if keys.by_file:
         return
@@ -196,7 +196,7 @@ def _check_allowed(agent: GuestAgent, keys: key_file.Keys, plan: _authorized_key
         agent.require(ssh_keys.REMOVE)
 
 
-def _apply(keys: key_file.Keys, plan: _authorized_keys.Plan, exclusive: bool) -> None:
+def _apply(keys: key_file.Keys, plan: authorized_keys.Plan, exclusive: bool) -> None:
     """No key that is to stay is missing for a moment: what is new comes first, and exclusive keys come all at once."""
     if exclusive:
         keys.replace(plan.after)

@@ -136,7 +136,9 @@ import datetime
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import filesystems, network
 from ..module_utils._errors import GuestAgentError
-from ..module_utils._facts import (
+from ..module_utils._inside import files
+from ..module_utils._libvirt import domain_xml
+from ..module_utils._module.facts import (
     host_key_facts,
     hostname_facts,
     interface_facts,
@@ -146,8 +148,6 @@ from ..module_utils._facts import (
     os_facts,
     vcpu_facts,
 )
-from ..module_utils._inside import files
-from ..module_utils._libvirt import domain_xml
 from ..module_utils._reach import preflight
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._records import ask, distribution, record

@@ -131,11 +131,11 @@ failure:
 
 import typing as t
 
-from ..module_utils import _switching
 from ..module_utils._commands import memory_blocks as commands
 from ..module_utils._commands.units import Unit
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import GuestAgentError, InvalidInput
+from ..module_utils._module import online
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -169,21 +169,21 @@ def ensure(task: Task) -> Outcome:
             return _outcome(before, before, size, {})
         agent.require(COMMAND)
         if task.check_mode:
-            return _outcome(before, _switching.predict(plan, before), size, {})
+            return _outcome(before, online.predict(plan, before), size, {})
         deadline = Deadline(task.params["timeout"])
-        refused, stopped = _switching.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
+        refused, stopped = online.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
         after = commands.blocks(agent)
-    trouble = stopped or _switching.trouble(plan, after, refused, NOUN)
+    trouble = stopped or online.trouble(plan, after, refused, NOUN)
     return _outcome(before, after, size, refused)._replace(failure=trouble and _about(trouble, agent.name))
 
 
-def _plan(blocks: t.Sequence[Unit], size: int, params: t.Mapping[str, t.Any]) -> _switching.Plan:
+def _plan(blocks: t.Sequence[Unit], size: int, params: t.Mapping[str, t.Any]) -> online.Plan:
     wanted = params["online_bytes"]
     if wanted is None:
-        return _switching.plan_ids(blocks, params["online"] or [], params["offline"] or [], NOUN)
+        return online.plan_ids(blocks, params["online"] or [], params["offline"] or [], NOUN)
     if not 1 <= wanted <= len(blocks) * size:
         raise InvalidInput(f"the guest has {len(blocks) * size} bytes, and {wanted} cannot be online", hint="plug in more first")
-    return _switching.plan_count(blocks, -(-wanted // size), NOUN)
+    return online.plan_count(blocks, -(-wanted // size), NOUN)
 
 
 def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], size: int, refused: t.Mapping[int, str]) -> Outcome:
@@ -192,9 +192,9 @@ def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], size: int, refus
         "block_size": size,
         "online_bytes": sum(block["online"] for block in after) * size,
         "total_bytes": len(after) * size,
-        "errors": _switching.errors(refused),
+        "errors": online.errors(refused),
     }
-    return Outcome(result, _switching.state(before), _switching.state(after))
+    return Outcome(result, online.state(before), online.state(after))
 
 
 def _about(error: GuestAgentError, domain: str) -> GuestAgentError:

@@ -108,10 +108,10 @@ failure:
   sample: {kind: no_logind, domain: web1, command: guest-exec, detail: the guest has no loginctl, hint: ""}
 """
 
-from ..module_utils import _logins
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands.sessions import sessions
 from ..module_utils._deadline import Deadline
+from ..module_utils._module import guest_session
 from ..module_utils._reach.diagnosis import EXEC
 from ..module_utils._reach.opened import open_target
 from ..module_utils._task import spec
@@ -133,7 +133,9 @@ SPEC = spec.Spec(
 
 def ensure(task: Task) -> Outcome:
     params = task.params
-    meant = _logins.check(_logins.Meant(params["session"], params["user"], params["seat"], params["tty"]), params["state"])
+    meant = guest_session.check(
+        guest_session.Meant(params["session"], params["user"], params["seat"], params["tty"]), params["state"]
+    )
     deadline = Deadline(params["timeout"])
     with open_target(params, EXEC) as reached:
         outcome = (_present if params["state"] == "present" else _converge)(task, reached.agent, meant, deadline)
@@ -141,32 +143,32 @@ def ensure(task: Task) -> Outcome:
         return outcome
 
 
-def _present(task: Task, agent: GuestAgent, meant: _logins.Meant, deadline: Deadline) -> Outcome:
+def _present(task: Task, agent: GuestAgent, meant: guest_session.Meant, deadline: Deadline) -> Outcome:
     found = sessions(agent)
-    selected = _logins.select(found, meant)
-    before = _logins.lines(selected)
+    selected = guest_session.select(found, meant)
+    before = guest_session.lines(selected)
     if selected:
         return Outcome({"sessions": selected}, before, before)
-    tty = _logins.terminal(found, meant, agent.name)
+    tty = guest_session.terminal(found, meant, agent.name)
     if task.check_mode:
-        return Outcome({"sessions": []}, before, _logins.started(meant, tty))
-    now = _logins.begin(agent, meant, tty, deadline)
-    return Outcome({"sessions": now}, before, _logins.lines(now))
+        return Outcome({"sessions": []}, before, guest_session.started(meant, tty))
+    now = guest_session.begin(agent, meant, tty, deadline)
+    return Outcome({"sessions": now}, before, guest_session.lines(now))
 
 
-def _converge(task: Task, agent: GuestAgent, meant: _logins.Meant, deadline: Deadline) -> Outcome:
+def _converge(task: Task, agent: GuestAgent, meant: guest_session.Meant, deadline: Deadline) -> Outcome:
     state = task.params["state"]
-    selected = _logins.select(sessions(agent), meant)
+    selected = guest_session.select(sessions(agent), meant)
     if not selected and state != "absent":
-        raise _logins.SessionMissing("the guest has no such session", domain=agent.name)
-    ids = [session["id"] for session in _logins.todo(selected, state)]
-    before = _logins.lines(selected)
+        raise guest_session.SessionMissing("the guest has no such session", domain=agent.name)
+    ids = [session["id"] for session in guest_session.todo(selected, state)]
+    before = guest_session.lines(selected)
     if not ids:
         return Outcome({"sessions": selected}, before, before)
     if task.check_mode:
-        return Outcome({"sessions": selected}, before, _logins.lines(selected, state))
-    now = _logins.change(agent, meant, state, ids, deadline)
-    return Outcome({"sessions": now}, before, _logins.lines(now))
+        return Outcome({"sessions": selected}, before, guest_session.lines(selected, state))
+    now = guest_session.change(agent, meant, state, ids, deadline)
+    return Outcome({"sessions": now}, before, guest_session.lines(now))
 
 
 def main() -> None:

@@ -116,9 +116,9 @@ failure:
 import time
 import typing as t
 
-from ..module_utils import _clock
 from ..module_utils._commands import clock
 from ..module_utils._errors import InvalidInput
+from ..module_utils._module import guest_time
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -141,22 +141,22 @@ def ensure(task: Task) -> Outcome:
         raise InvalidInput("tolerance must be a number of seconds that is not negative")
     if wanted is not None and source != "host":
         raise InvalidInput(f"time and source={source} exclude each other")
-    reference = time.time_ns if wanted is None else _clock.from_now_on(_clock.parse(wanted))
+    reference = time.time_ns if wanted is None else guest_time.from_now_on(guest_time.parse(wanted))
     allowed = int(tolerance * clock.SECOND)
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
         before = clock.measure(agent, reference)
-        if source == "none" or (source == "host" and _clock.agrees(before, allowed)):
+        if source == "none" or (source == "host" and guest_time.agrees(before, allowed)):
             return _outcome(before, before, None)
         agent.require(COMMAND)
         if task.check_mode:
             return _outcome(before, before, {"offset": None if source == "rtc" else 0.0})
         if source == "host":
-            after, trouble = _clock.converge(agent, reference, before, allowed)
+            after, trouble = guest_time.converge(agent, reference, before, allowed)
             if trouble is not None:
-                task.warn(f"The guest's clock is set, and its hardware clock is not: {trouble.detail}; {_clock.NO_HWCLOCK}.")
+                task.warn(f"The guest's clock is set, and its hardware clock is not: {trouble.detail}; {guest_time.NO_HWCLOCK}.")
             return _outcome(before, after, {"offset": _seconds(after.offset)})
-        _clock.follow_rtc(agent)
+        guest_time.follow_rtc(agent)
         after = clock.measure(agent, reference)
         moved = abs(after.offset - before.offset) > allowed + after.uncertainty + before.uncertainty
         return _outcome(before, after, {"offset": _seconds(after.offset)} if moved else None)
@@ -169,7 +169,7 @@ def _outcome(before: clock.Measured, after: clock.Measured, then: t.Mapping[str,
         "offset": _seconds(after.offset),
         "offset_before": was["offset"],
         "uncertainty": _seconds(after.uncertainty),
-        "time": _clock.iso(after.guest),
+        "time": guest_time.iso(after.guest),
     }
     return Outcome(result, was, was if then is None else then)
 

@@ -110,11 +110,11 @@ failure:
 
 import typing as t
 
-from ..module_utils import _switching
 from ..module_utils._commands import vcpus as commands
 from ..module_utils._commands.units import Unit
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import GuestAgentError, InvalidInput
+from ..module_utils._module import online
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -146,24 +146,24 @@ def ensure(task: Task) -> Outcome:
             return _outcome(before, before, {})
         agent.require(COMMAND)
         if task.check_mode:
-            return _outcome(before, _switching.predict(plan, before), {})
+            return _outcome(before, online.predict(plan, before), {})
         deadline = Deadline(task.params["timeout"])
-        refused, stopped = _switching.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
+        refused, stopped = online.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
         after = commands.vcpus(agent)
-    trouble = stopped or _switching.trouble(plan, after, refused, NOUN)
+    trouble = stopped or online.trouble(plan, after, refused, NOUN)
     return _outcome(before, after, refused)._replace(failure=trouble and _about(trouble, agent.name))
 
 
-def _plan(vcpus: t.Sequence[Unit], params: t.Mapping[str, t.Any]) -> _switching.Plan:
+def _plan(vcpus: t.Sequence[Unit], params: t.Mapping[str, t.Any]) -> online.Plan:
     if params["count"] is not None:
-        return _switching.plan_count(vcpus, params["count"], NOUN)
-    return _switching.plan_ids(vcpus, params["online"] or [], params["offline"] or [], NOUN)
+        return online.plan_count(vcpus, params["count"], NOUN)
+    return online.plan_ids(vcpus, params["online"] or [], params["offline"] or [], NOUN)
 
 
 def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], refused: t.Mapping[int, str]) -> Outcome:
     count = sum(vcpu["online"] for vcpu in after)
-    result = {"vcpus": list(after), "count": count, "errors": _switching.errors(refused)}
-    return Outcome(result, _switching.state(before), _switching.state(after))
+    result = {"vcpus": list(after), "count": count, "errors": online.errors(refused)}
+    return Outcome(result, online.state(before), online.state(after))
 
 
 def _about(error: GuestAgentError, domain: str) -> GuestAgentError:

@@ -132,9 +132,9 @@ failure:
 
 import typing as t
 
-from ..module_utils import _pull, _transfers
 from ..module_utils._errors import FileMissing
 from ..module_utils._inside import files
+from ..module_utils._module import pull_file, transfer
 from ..module_utils._reach.diagnosis import EXEC, FILES
 from ..module_utils._reach.opened import open_target
 from ..module_utils._reach.ways import Reached
@@ -157,13 +157,13 @@ SPEC = spec.Spec(
 
 def ensure(task: Task) -> Outcome:
     params = task.params
-    src = _transfers.guest_path(params["src"], "src")
+    src = transfer.guest_path(params["src"], "src")
     mode = None if params["mode"] is None else values.octal(params["mode"], "mode")
-    with _transfers.local_files():
-        copy = _pull.look(params["dest"], src, mode)
+    with transfer.local_files():
+        copy = pull_file.look(params["dest"], src, mode)
         with open_target(params, (*EXEC, *FILES)) as reached:
             where = files.Where(src, params["user"], "all" if params["follow"] else "own")
-            original = _pull.original(reached.agent, where)
+            original = pull_file.original(reached.agent, where)
             if original is None and not params["fail_on_missing"]:
                 return Outcome({"src": src, "dest": copy.path, "msg": f"the guest has no {src}"})
             if original is None:
@@ -171,19 +171,19 @@ def ensure(task: Task) -> Outcome:
             return _converge(task, reached, where, copy, original)
 
 
-def _converge(task: Task, reached: Reached, where: files.Where, copy: _pull.Copy, original: files.FileState) -> Outcome:
+def _converge(task: Task, reached: Reached, where: files.Where, copy: pull_file.Copy, original: files.FileState) -> Outcome:
     before = copy.state()
     result: dict[str, t.Any] = {"src": where.path, "dest": copy.path}
     after: dict[str, t.Any] = {"sha256": original.sha256, "size": original.size, "mode": copy.new_mode()}
-    show = task.diff and original.size <= _transfers.DIFF_MAX
+    show = task.diff and original.size <= transfer.DIFF_MAX
     if original.sha256 and (original.sha256 == before.get("sha256") or (task.check_mode and not show)):
         if not task.check_mode:
             copy.set_mode()
         return Outcome({**result, **after}, before, after)
     with copy.scratch(task.check_mode) as scratch:
-        watch = _transfers.Stopwatch(reached)
+        watch = transfer.Stopwatch(reached)
         files.pull(reached.agent, where, scratch.write, reached.lane)
-        after.update(_transfers.described(scratch))
+        after.update(transfer.described(scratch))
         result["transfer"] = watch.transfer(after["size"])
         diff = copy.diff(scratch, before, after) if show else None
         if not task.check_mode:

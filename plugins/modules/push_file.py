@@ -164,9 +164,9 @@ import os
 import time
 import typing as t
 
-from ..module_utils import _push, _transfers
 from ..module_utils._errors import InvalidInput
 from ..module_utils._inside import files
+from ..module_utils._module import push_file, transfer
 from ..module_utils._reach.diagnosis import EXEC, FILES
 from ..module_utils._reach.opened import open_target
 from ..module_utils._reach.ways import Reached
@@ -197,17 +197,17 @@ SPEC = spec.Spec(
 
 def ensure(task: Task) -> Outcome:
     params = task.params
-    _transfers.guest_path(params["dest"], "dest")
-    with _transfers.local_files(), _opened(params) as source:
+    transfer.guest_path(params["dest"], "dest")
+    with transfer.local_files(), _opened(params) as source:
         wanted = files.Attributes(_mode(params, source), params["owner"] or "", params["group"] or "")
-        _push.check(wanted)
+        push_file.check(wanted)
         with open_target(params, (*EXEC, *FILES)) as reached:
-            place = _push.look(reached, params["dest"], params["src"], params["user"], params["follow"])
+            place = push_file.look(reached, params["dest"], params["src"], params["user"], params["follow"])
             return _converge(task, reached, place, place.completed(wanted), source)
 
 
-def _converge(task: Task, reached: Reached, place: _push.Place, wanted: files.Attributes, source: t.BinaryIO) -> Outcome:
-    new = _transfers.described(source)
+def _converge(task: Task, reached: Reached, place: push_file.Place, wanted: files.Attributes, source: t.BinaryIO) -> Outcome:
+    new = transfer.described(source)
     force = task.params["force"]
     same = force and place.has(new)
     replace = place.old is None or (force and not same)
@@ -219,18 +219,18 @@ def _converge(task: Task, reached: Reached, place: _push.Place, wanted: files.At
     if task.check_mode:
         after = place.planned(wanted, before, new if replace else None)
     elif replace:
-        watch = _transfers.Stopwatch(reached)
+        watch = transfer.Stopwatch(reached)
         backup = f"{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}" if task.params["backup"] else ""
         installed = files.push(reached.agent, source, place.where, wanted, reached.lane, backup)
         result["transfer"] = watch.transfer(new["size"])
         if installed.backup:
             result["backup_file"] = installed.backup
-        after = {**_push.state(installed.state), **new}
+        after = {**push_file.state(installed.state), **new}
     else:
         state = files.set_attributes(reached.agent, place.where, wanted, before["sha256"])
-        after = {**_push.state(state), "sha256": before["sha256"]}
+        after = {**push_file.state(state), "sha256": before["sha256"]}
     source.seek(0)
-    diff = old_content and _transfers.text_diff(old_content, _transfers.content(source, place.where.path, after))
+    diff = old_content and transfer.text_diff(old_content, transfer.content(source, place.where.path, after))
     return Outcome({**result, **after}, before, after, diff)
 
 

@@ -111,11 +111,11 @@ failure:
   sample: {kind: not_restarted, domain: web1, command: "", detail: the guest did not go down, hint: look at its console}
 """
 
-from ..module_utils import _power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotRunning, InvalidInput
+from ..module_utils._module import shutdown
+from ..module_utils._module.restart import Before, Restart, Restarted, look
 from ..module_utils._reach.guest import open_guest
-from ..module_utils._restart import Before, Restart, Restarted, look
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -142,8 +142,8 @@ def ensure(task: Task) -> Outcome:
         if state not in ("running", "blocked"):
             raise DomainNotRunning(f"the domain is {state} and cannot restart", domain=guest.domain.name)
         try:
-            method = _power.choose(task.params["mode"], guest)
-        except _power.OBSTACLES:
+            method = shutdown.choose(task.params["mode"], guest)
+        except shutdown.OBSTACLES:
             if force_after is None:
                 raise
             method = "none"  # it is reset in the end
@@ -151,7 +151,7 @@ def ensure(task: Task) -> Outcome:
         if task.check_mode:
             return _outcome("forced" if method == "none" else method, before, None, deadline)
         watch = guest.domain.lifecycle(restarts=True)
-        method = _power.request(guest, method, task.params, deadline, "reboot")
+        method = shutdown.request(guest, method, task.params, deadline, "reboot")
         if not task.params["wait"]:
             return _outcome(method, before, None, deadline)
         restarted = Restart(guest, watch, before, deadline).wait(force_after)

@@ -159,13 +159,13 @@ failure:
 import contextlib
 import typing as t
 
-from ..module_utils import _runs
 from ..module_utils._errors import InvalidInput
+from ..module_utils._module import run as _run
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
 SPEC = spec.Spec(
-    {**_runs.OPTIONS, "argv": {"type": "list", "elements": "str"}, "cmd": {"type": "str"}},
+    {**_run.OPTIONS, "argv": {"type": "list", "elements": "str"}, "cmd": {"type": "str"}},
     required_if=spec.REACH_REQUIRES,
     mutually_exclusive=[["argv", "cmd"], ["argv", "executable"]],
     required_one_of=[["argv", "cmd"]],
@@ -178,7 +178,7 @@ def ensure(task: Task) -> Outcome:
     if not (argv and argv[0]) and not (cmd and cmd.strip()):
         raise InvalidInput("there is no command in argv or cmd")
     words: t.Sequence[str] = argv or [task.params["executable"] or "/bin/sh", "-c", cmd]
-    return _runs.perform(task, argv or cmd, lambda _reached: contextlib.nullcontext(words))
+    return _run.perform(task, argv or cmd, lambda _reached: contextlib.nullcontext(words))
 
 
 def main() -> None:

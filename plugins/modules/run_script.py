@@ -150,15 +150,15 @@ failure:
 import io
 import typing as t
 
-from ..module_utils import _runs
-from ..module_utils._placed import placed
+from ..module_utils._module import run as _run
+from ..module_utils._module.run_script import placed
+from ..module_utils._module.transfer import local_files
 from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
-from ..module_utils._transfers import local_files
 
 SPEC = spec.Spec(
     {
-        **_runs.OPTIONS,
+        **_run.OPTIONS,
         "script": {"type": "path"},
         "content": {"type": "raw", "no_log": True},
         "args": {"type": "list", "elements": "str", "default": []},
@@ -176,7 +176,7 @@ def ensure(task: Task) -> Outcome:
     before = [params["executable"]] if params["executable"] else []
     with local_files(), _opened(params) as source:
         shown = [*before, params["script"] or "-", *params["args"]]
-        return _runs.perform(task, shown, lambda reached: placed(reached, source, params["user"], before, params["args"]))
+        return _run.perform(task, shown, lambda reached: placed(reached, source, params["user"], before, params["args"]))
 
 
 def _opened(params: t.Mapping[str, t.Any]) -> t.BinaryIO:

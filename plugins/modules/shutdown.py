@@ -95,7 +95,7 @@ failure:
 
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, InvalidInput
-from ..module_utils._power import Shutdown
+from ..module_utils._module.shutdown import Shutdown
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run

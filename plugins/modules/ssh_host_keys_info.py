@@ -139,13 +139,13 @@ import contextlib
 import re
 import typing as t
 
-from ..module_utils import _known_hosts
 from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import network, system
 from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
+from ..module_utils._module import ssh_host_keys_info
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._reach.needed import require
 from ..module_utils._records import addresses, interfaces as _interfaces
@@ -175,7 +175,7 @@ def gather(task: Task) -> Outcome:
     for path in paths or ():
         if not _PATH.fullmatch(path):
             raise InvalidInput(f"paths: {path!r} is no absolute path of a file .pub")
-    hosts = None if hosts is None else list(dict.fromkeys(map(_known_hosts.checked, hosts)))
+    hosts = None if hosts is None else list(dict.fromkeys(map(ssh_host_keys_info.checked, hosts)))
     with open_guest(task.params) as guest, require(guest, COMMANDS) as agent:
         keys = _keys(agent, paths or _USUAL, all_needed=bool(paths))
         if hosts is None:
@@ -186,7 +186,7 @@ def gather(task: Task) -> Outcome:
         {"type": key.kind, "key": key.base64, "bits": key.bits, "fingerprint": key.fingerprint, "comment": comment, "path": path}
         for path, (key, comment) in keys.items()
     ]
-    lines = _known_hosts.lines(hosts, port, [key for key, _comment in keys.values()], task.params["hashed"])
+    lines = ssh_host_keys_info.lines(hosts, port, [key for key, _comment in keys.values()], task.params["hashed"])
     return Outcome({"host_keys": shown, "hosts": hosts, "known_hosts": lines})
 
 
@@ -195,7 +195,7 @@ def _keys(agent: GuestAgent, paths: t.Iterable[str], all_needed: bool) -> dict[s
     trouble = None
     for path in dict.fromkeys(paths):
         try:
-            key, comment = _known_hosts.host_key(files.read_small(agent, path, _SIZE_MAX), _SIZE_MAX)
+            key, comment = ssh_host_keys_info.host_key(files.read_small(agent, path, _SIZE_MAX), _SIZE_MAX)
         except CommandFailed as error:
             if all_needed:
                 raise
@@ -214,7 +214,7 @@ def _claimed_hosts(agent: GuestAgent, domain: domain_xml.DomainXml, uri: str) ->
     """What the guest says of itself, as far as it can be true; nothing where its agent does not tell."""
     hosts: list[str] = []
     with contextlib.suppress(CommandRefused):
-        hosts += _known_hosts.claimed(system.hostname(agent))
+        hosts += ssh_host_keys_info.claimed(system.hostname(agent))
     try:
         interfaces = network.interfaces(agent)
     except CommandRefused:

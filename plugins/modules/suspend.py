@@ -95,11 +95,11 @@ failure:
   sample: {kind: cannot_suspend, domain: web1, command: guest-suspend-ram, detail: suspend-to-mem is switched off, hint: ""}
 """
 
-from ..module_utils import _suspend
 from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
 from ..module_utils._libvirt import domain_xml
+from ..module_utils._module import suspend
 from ..module_utils._reach.guest import LIBVIRT_SECONDS, Guest, open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -128,7 +128,7 @@ def _suspended(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
         return _outcome(wanted, wanted, wanted, deadline)
     agent = guest.require_agent()
     agent.require(power.SUSPEND[mode])
-    _suspend.check(guest, agent, mode)
+    suspend.check(guest, agent, mode)
     if task.check_mode:
         return _outcome("requested", "awake", wanted, deadline)
     watch = guest.domain.lifecycle()
@@ -139,7 +139,7 @@ def _suspended(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
         reply = f"of the agent: {error.detail}"  # which is what a suspend looks like; the domain's state will tell
     if not task.params["wait"]:
         return _outcome("requested", "awake", wanted, deadline)
-    return _outcome(_suspend.wait_until_suspended(guest.domain, watch, deadline, mode, reply), "awake", wanted, deadline)
+    return _outcome(suspend.wait_until_suspended(guest.domain, watch, deadline, mode, reply), "awake", wanted, deadline)
 
 
 def _awake(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
@@ -157,12 +157,12 @@ def _awake(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
     if off:
         domain.start(max(LIBVIRT_SECONDS, deadline.remaining()))
     elif task.params["wait"]:
-        _suspend.wake(domain, watch, deadline)
+        suspend.wake(domain, watch, deadline)
     else:
         domain.wake()
     # A suspend makes libvirt believe that nobody listens on the channel; the guest's resuming tells it otherwise.
     if task.params["wait"] and domain_xml.parse(domain.xml()).channel != "":
-        _suspend.wait_for_agent(guest.agent, deadline)
+        suspend.wait_for_agent(guest.agent, deadline)
     return _outcome("awake" if task.params["wait"] else "requested", before, "awake", deadline)
 
 

@@ -122,10 +122,10 @@ failure:
     hint: check the name, or create the user in the guest first
 """
 
-from ..module_utils import _passwords
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import users
 from ..module_utils._errors import CommandFailed
+from ..module_utils._module import user_password
 from ..module_utils._reach.needed import open_agent
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -155,14 +155,14 @@ def ensure(task: Task) -> Outcome:
         if task.params["update_password"] == "when_unset":
             if stored.password is None:
                 raise stored.trouble or CommandFailed("what password the user has is not known", domain=agent.name)
-            needed = not _passwords.is_set(stored.password) and not is_same
+            needed = not user_password.is_set(stored.password) and not is_same
         if needed and not task.check_mode:
             users.set_password(agent, user, secret, crypted)
             stored = _verified(agent, user, secret, crypted)
-        locked = None if stored.password is None else _passwords.is_locked(stored.password)
+        locked = None if stored.password is None else user_password.is_locked(stored.password)
         if needed and task.check_mode:
-            locked = crypted and _passwords.is_locked(secret)
-        elif is_same and locked and not (crypted and _passwords.is_locked(secret)):
+            locked = crypted and user_password.is_locked(secret)
+        elif is_same and locked and not (crypted and user_password.is_locked(secret)):
             task.warn(f"{agent.name}: the password of {user} is the given one and is locked, which this module leaves as it is")
     result = {"user": user, "compared": is_same is not None, "reason": reason, "locked": locked}
     before = {None: "not known", True: "as given", False: "another one or none"}[is_same]
@@ -173,16 +173,16 @@ def _wanted(task: Task) -> tuple[str, bool]:
     """The password or its hash, and whether it is the hash."""
     password, password_hash = task.params["password"], task.params["password_hash"]
     if password_hash is None:
-        _passwords.check_password(password)
+        user_password.check_password(password)
         return password, False
-    _passwords.check_hash(password_hash)
+    user_password.check_hash(password_hash)
     return password_hash, True
 
 
 def _same(stored: str | None, secret: str, crypted: bool) -> bool | None:
     if stored is None:
         return None
-    return _passwords.same_hash(stored, secret) if crypted else _passwords.same_password(stored, secret)
+    return user_password.same_hash(stored, secret) if crypted else user_password.same_password(stored, secret)
 
 
 def _reason(stored: users.Stored) -> str:

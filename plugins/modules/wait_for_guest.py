@@ -206,8 +206,8 @@ from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import InvalidInput
 from ..module_utils._inside.exec import Probe
+from ..module_utils._module.wait_for_guest import Readiness, Wanted
 from ..module_utils._reach.guest import open_guest
-from ..module_utils._readiness import Readiness, Wanted
 from ..module_utils._records.addresses import SOURCES, AddressPolicy, parse_cidrs
 from ..module_utils._task import spec as _spec
 from ..module_utils._task.run import Outcome, Task, run

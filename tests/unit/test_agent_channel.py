@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _channel
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import agent_channel as _agent_channel
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.run import Task
 from ansible_collections.virtops.guest_agent.plugins.modules import agent_channel
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -99,7 +99,7 @@ class Pluggable(Domain):
 def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
     hypervisor = Hypervisor()
     install(monkeypatch, default=hypervisor)
-    monkeypatch.setattr(_channel, "_PAUSE", 0.05)
+    monkeypatch.setattr(_agent_channel, "_PAUSE", 0.05)
     yield hypervisor
     assert all(handle.closed for handle in hypervisor.handles)
     let_go(hypervisor)

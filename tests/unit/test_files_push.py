@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _placed
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, lanes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.files import Attributes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import run_script
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.ways import Reached
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
@@ -162,7 +163,7 @@ def test_a_program_that_arrives_spoiled_is_not_sent_again(guest: Watched) -> Non
     reached = Reached(guest.agent(), t.cast(t.Any, lane), None)
     with (
         pytest.raises(files.FileFailed, match="what arrived is not what was sent"),
-        _placed.placed(reached, io.BytesIO(DATA[: HALF + 1]), "root", (), ()),
+        run_script.placed(reached, io.BytesIO(DATA[: HALF + 1]), "root", (), ()),
     ):
         raise AssertionError("it runs")
     assert len(lane.written) == 1

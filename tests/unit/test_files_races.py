@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _placed
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, spool
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Where
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import run_script
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.ways import Reached
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
@@ -249,10 +249,10 @@ def test_no_program_of_root_is_put_where_others_can_exchange_it(
 ) -> None:
     (mine / "sub").mkdir(0o777)
     (mine / "sub").chmod(0o777)
-    monkeypatch.setattr(_placed, "_DIRECTORIES", (str(mine), str(mine / "sub")))
+    monkeypatch.setattr(run_script, "_DIRECTORIES", (str(mine), str(mine / "sub")))
     agent = guest.agent()
     for content in (b"#!/bin/sh\n", LARGE):
-        placed = _placed.placed(Reached(agent, AgentLane(agent), None), io.BytesIO(content), "root", (), ())
+        placed = run_script.placed(Reached(agent, AgentLane(agent), None), io.BytesIO(content), "root", (), ())
         refused("shared", placed.__enter__)
 
 

@@ -22,7 +22,7 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.common.parameters import PASS_VARS
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _placed
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import run_script as _run_script
 from ansible_collections.virtops.guest_agent.plugins.modules import pull_file, push_file, run_command, run_script
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import wait_until
@@ -281,9 +281,9 @@ def test_a_script_with_its_interpreter(run: Run) -> None:
 
 
 def test_a_directory_that_takes_nothing_is_passed_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_placed, "_DIRECTORIES", ("/nonexistent", "/proc", "/var/tmp"))
+    monkeypatch.setattr(_run_script, "_DIRECTORIES", ("/nonexistent", "/proc", "/var/tmp"))
     assert run(run_script, content="#!/bin/sh\necho $0")["stdout"].startswith("/var/tmp/.virtops-")
-    monkeypatch.setattr(_placed, "_DIRECTORIES", ("/nonexistent", "/proc"))
+    monkeypatch.setattr(_run_script, "_DIRECTORIES", ("/nonexistent", "/proc"))
     result = run(run_script, content="#!/bin/sh\necho $0")
     assert (result["failure"]["kind"], "/nonexistent" in result["msg"]) == ("no_space", True)
 
@@ -352,15 +352,15 @@ def test_a_module_that_is_ended_cleans_up(real_socket: Path, place: Path, number
     ],
 )
 def test_the_interpreter_of_a_script(line: str, words: list[str]) -> None:
-    assert _placed._interpreter(io.BytesIO(line.encode() + b"\xff")) == words
+    assert _run_script._interpreter(io.BytesIO(line.encode() + b"\xff")) == words
 
 
 def test_a_program_goes_where_it_can_be_executed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     content = "echo $0"
     assert run(run_script, content=content)["stdout"].startswith("/var/tmp/.virtops-")
-    monkeypatch.setattr(_placed, "_TRY", _placed._TRY.replace('&& "$p" &&', "&& case $p in /run/*) ;; *) false ;; esac &&"))
+    monkeypatch.setattr(_run_script, "_TRY", _run_script._TRY.replace('&& "$p" &&', "&& case $p in /run/*) ;; *) false ;; esac &&"))
     assert run(run_script, content=content)["stdout"].startswith("/run/.virtops-")
-    monkeypatch.setattr(_placed, "_TRY", "true")
+    monkeypatch.setattr(_run_script, "_TRY", "true")
     failed = run(run_script, content=content)
     assert "mounted noexec" in failed["msg"]
     assert "executable" in failed["failure"]["hint"]
@@ -368,7 +368,7 @@ def test_a_program_goes_where_it_can_be_executed(run: Run, monkeypatch: pytest.M
 
 
 def test_a_script_for_which_there_is_no_space(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_placed, "_DIRECTORIES", ("/nonexistent", "/proc"))
+    monkeypatch.setattr(_run_script, "_DIRECTORIES", ("/nonexistent", "/proc"))
     failed = run(run_script, content="#!/bin/sh\n")
     assert failed["failure"]["kind"] == "no_space"
     assert "no space" in failed["msg"]

@@ -14,11 +14,12 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _logins
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import sessions as sessions_
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.sessions import Session
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import guest_session as _guest_session
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_session
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest
@@ -138,7 +139,7 @@ def logind(monkeypatch: pytest.MonkeyPatch) -> Logind:
         _session("c1", user_name="gdm", tty="tty1", **{"class": "greeter"}),
     )
     monkeypatch.setattr(shell, "execute", logind.execute)
-    monkeypatch.setattr(_logins, "_PAUSE", 0.01)
+    monkeypatch.setattr(_guest_session, "_PAUSE", 0.01)
     return logind
 
 

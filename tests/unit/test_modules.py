@@ -12,9 +12,10 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import guarded, watchdog as _watchdog
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import shutdown as _shutdown
 from ansible_collections.virtops.guest_agent.plugins.modules import (
     agent_command,
     agent_info,
@@ -47,7 +48,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_power, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(_shutdown, "_LOOK_SECONDS", 0.05)
 
 
 @pytest.fixture

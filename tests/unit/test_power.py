@@ -9,8 +9,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import shutdown
 from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
 
 
@@ -74,10 +75,10 @@ def test_off(states: t.Any, force_after: t.Any, forced: t.Any, latest: float, wo
     domain, deadline = _Domain(clock, states), Deadline(60, clock)
     arguments = t.cast(t.Any, (domain, _Watch(clock), deadline, force_after))
     if words is None:
-        assert _power.wait_until_off(*arguments) is forced
+        assert shutdown.wait_until_off(*arguments) is forced
         assert bool(domain.destroyed) is forced
     else:
         with pytest.raises(_errors.DomainStillOn, match=words) as caught:
-            _power.wait_until_off(*arguments)
+            shutdown.wait_until_off(*arguments)
         assert caught.value.domain == "web"
     assert clock.monotonic() - 1000 <= latest

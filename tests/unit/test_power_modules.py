@@ -11,9 +11,10 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _power, _restart, _suspend
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import power
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import events
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import restart as _restart, shutdown, suspend as _suspend
 from ansible_collections.virtops.guest_agent.plugins.modules import restart, suspend
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
@@ -47,7 +48,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_power, _restart, _suspend):
+    for module in (shutdown, _restart, _suspend):
         monkeypatch.setattr(module, "_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(_suspend, "_PAUSE", 0.05)
 

@@ -19,10 +19,15 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 from ansible.module_utils import basic
 from ansible.module_utils.common.parameters import PASS_VARS
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _clock, _deadline, _errors, _requests, _switching
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import Transport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import clock, memory_blocks, units as _units, vcpus
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import (
+    agent_command as _agent_command,
+    guest_time as _guest_time,
+    online as _online,
+)
 from ansible_collections.virtops.guest_agent.plugins.modules import (
     agent_command,
     fstrim,
@@ -225,7 +230,7 @@ def test_commands_that_change_nothing_are_always_sent(guest: Hardware, run: Run,
     ],
 )
 def test_which_commands_change_nothing(command: str, read_only: bool) -> None:
-    assert _requests.is_read_only(command) is read_only
+    assert _agent_command.is_read_only(command) is read_only
 
 
 @pytest.mark.parametrize(("command", "changed"), [("guest-get-time", True), ("guest-fstrim", False)])
@@ -311,7 +316,7 @@ def test_requests_that_would_do_harm(guest: Hardware, run: Run, command: str, ar
     assert command not in guest.sent
 
 
-@pytest.mark.parametrize("command", sorted(_requests.NO_REPLY))
+@pytest.mark.parametrize("command", sorted(_agent_command.NO_REPLY))
 def test_no_reply_is_what_some_commands_give(guest: Hardware, run: Run, command: str) -> None:
     guest.silent.add(command)
     result = run(agent_command, command=command)
@@ -444,7 +449,7 @@ def test_a_time_of_ones_own(guest: Hardware, run: Run) -> None:
     ],
 )
 def test_times(text: str, nanoseconds: int) -> None:
-    assert _clock.parse(text) == nanoseconds
+    assert _guest_time.parse(text) == nanoseconds
 
 
 @pytest.mark.parametrize(
@@ -505,11 +510,11 @@ def test_an_agent_that_cannot_set_it_says_why(guest: Hardware, run: Run) -> None
 
 @pytest.mark.parametrize(("offset", "agrees"), [(15, True), (-16, True), (17, False), (-17, False)])
 def test_what_is_uncertain_is_not_corrected(offset: int, agrees: bool) -> None:
-    assert _clock.agrees(clock.Measured(0, offset, 6), 10) is agrees
+    assert _guest_time.agrees(clock.Measured(0, offset, 6), 10) is agrees
 
 
 def test_the_way_to_the_guest_is_made_up_for(guest: Hardware) -> None:
-    _clock.converge(GuestAgent(guest), lambda: 1000, clock.Measured(0, SECOND, 77), 2**63)
+    _guest_time.converge(GuestAgent(guest), lambda: 1000, clock.Measured(0, SECOND, 77), 2**63)
     assert guest.moment == 1077
 
 
@@ -559,9 +564,9 @@ def test_planning_a_number(online: str, stuck: set, count: int, candidates: list
     units = _made(*stuck, online=online)
     if candidates is None:
         with pytest.raises(_errors.InvalidInput):
-            _switching.plan_count(units, count, "vCPU")
+            _online.plan_count(units, count, "vCPU")
         return
-    plan = _switching.plan_count(units, count, "vCPU")
+    plan = _online.plan_count(units, count, "vCPU")
     assert ([number for number, _up in plan.candidates], plan.needed) == (candidates, needed)
 
 
@@ -582,16 +587,16 @@ def test_planning_by_number(online: list, offline: list, changes: dict | None) -
     units = _made(0, online="1110")
     if changes is None:
         with pytest.raises(_errors.InvalidInput):
-            _switching.plan_ids(units, online, offline, "vCPU")
+            _online.plan_ids(units, online, offline, "vCPU")
         return
-    plan = _switching.plan_ids(units, online, offline, "vCPU")
+    plan = _online.plan_ids(units, online, offline, "vCPU")
     assert plan.candidates == list(changes.items())
     assert plan.needed == len(changes)
 
 
 def test_something_stays_online() -> None:
     with pytest.raises(_errors.InvalidInput, match="no vCPU would be left"):
-        _switching.plan_ids(_made(), [], [0, 1, 2, 3], "vCPU")
+        _online.plan_ids(_made(), [], [0, 1, 2, 3], "vCPU")
 
 
 def test_vcpus_are_listed(guest: Hardware, run: Run) -> None:

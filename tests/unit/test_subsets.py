@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.doc_fragments import _subsets as fragment
 from ansible_collections.virtops.guest_agent.plugins.inventory import libvirt
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _facts
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
     cloud_init,
     hardware,
@@ -30,6 +30,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import small_files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Disk, parse
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import facts as _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import (
     ask,
     probes,

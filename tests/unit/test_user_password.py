@@ -18,7 +18,7 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 from ansible.module_utils import basic
 from ansible.module_utils.common.parameters import PASS_VARS
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _passwords
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import user_password as _user_password
 from ansible_collections.virtops.guest_agent.plugins.modules import user_password
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS, FakeGuest, Program
@@ -190,22 +190,22 @@ def test_without_knowing_it_is_set_each_time(guest: Guest, run: Run, way: str) -
     ],
 )
 def test_a_hostile_hash_costs_nothing(guest: Guest, run: Run, stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_passwords, "_by_libxcrypt", lambda *_: pytest.fail("this would take long"))
+    monkeypatch.setattr(_user_password, "_by_libxcrypt", lambda *_: pytest.fail("this would take long"))
     guest.passwords["deploy"] = stored
     result = run(password=SECRET, check=True)
     assert (result["changed"], result["compared"]) == (True, False)
 
 
 def test_the_other_ways_to_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _passwords.same_password(YESCRYPT, "pw") is True
-    assert _passwords.same_password(YESCRYPT, "pW") is False
-    monkeypatch.setattr(_passwords, "_LIBRARIES", ("libnone.so",))
-    told = _passwords.same_password(SHA512, SECRET)
+    assert _user_password.same_password(YESCRYPT, "pw") is True
+    assert _user_password.same_password(YESCRYPT, "pW") is False
+    monkeypatch.setattr(_user_password, "_LIBRARIES", ("libnone.so",))
+    told = _user_password.same_password(SHA512, SECRET)
     assert told in (True, None)  # by passlib, where it is installed
-    assert _passwords.same_password(YESCRYPT, "pw") is None
-    monkeypatch.setattr(_passwords.importlib, "import_module", lambda _name: Passlib)
-    assert _passwords.same_password(SHA512, SECRET) is True
-    assert _passwords.same_password("$5$salt$" + "x" * 43, SECRET) is None
+    assert _user_password.same_password(YESCRYPT, "pw") is None
+    monkeypatch.setattr(_user_password.importlib, "import_module", lambda _name: Passlib)
+    assert _user_password.same_password(SHA512, SECRET) is True
+    assert _user_password.same_password("$5$salt$" + "x" * 43, SECRET) is None
 
 
 class Passlib:
@@ -340,4 +340,4 @@ def test_the_examples_can_be_given() -> None:
     hashes = [task["password_hash"] for task in tasks if "password_hash" in task]
     assert len(hashes) == 2
     for found in hashes:
-        _passwords.check_hash(found)
+        _user_password.check_hash(found)

@@ -13,7 +13,8 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors, _readiness
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import wait_for_guest as _wait_for_guest
 from ansible_collections.virtops.guest_agent.plugins.modules import facts, guest_info, wait_for_guest
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import FakeGuest, Program
@@ -34,8 +35,8 @@ def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
     _says(guest, "10.0.0.5", "127.0.0.1", "169.254.1.1")
     hypervisor = Hypervisor(Domain(guest=guest, macs=[MAC]))
     install(monkeypatch, default=hypervisor)
-    monkeypatch.setattr(_readiness, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(_readiness, "_AFTER_EVENT", 0.01)
+    monkeypatch.setattr(_wait_for_guest, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(_wait_for_guest, "_AFTER_EVENT", 0.01)
     yield hypervisor
     assert all(handle.closed for handle in hypervisor.handles)
     let_go(hypervisor)
@@ -231,7 +232,7 @@ def test_an_event_ends_the_wait(
     number: int, attribute: str, before: t.Any, after: t.Any, host: Hypervisor, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long before the next look would."""
-    monkeypatch.setattr(_readiness, "_LOOK_SECONDS", 20)
+    monkeypatch.setattr(_wait_for_guest, "_LOOK_SECONDS", 20)
     setattr(host.domains[0], attribute, before)
     thread = _later(host, number, lambda: setattr(host.domains[0], attribute, after))
     result = run(timeout=15)

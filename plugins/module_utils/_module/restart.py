@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ._commands import power
-from ._deadline import Deadline
-from ._errors import DomainNotFound, GuestAgentError, NotBack, NotRestarted
-from ._libvirt import domain_xml
-from ._libvirt.events import LifecycleWatch
-from ._reach.guest import Guest
+from .._commands import power
+from .._deadline import Deadline
+from .._errors import DomainNotFound, GuestAgentError, NotBack, NotRestarted
+from .._libvirt import domain_xml
+from .._libvirt.events import LifecycleWatch
+from .._reach.guest import Guest
 
 #: Between two looks at the guest, should an event be lost (seconds).
 _LOOK_SECONDS: t.Final = 5.0

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from . import _suspend
-from ._commands import power
-from ._deadline import Deadline
-from ._errors import (
+from .._commands import power
+from .._deadline import Deadline
+from .._errors import (
     AgentUnavailable,
     CommandRefused,
     DomainNotFound,
@@ -26,10 +25,11 @@ from ._errors import (
     ProtocolError,
     UnknownOutcome,
 )
-from ._libvirt import domain_xml
-from ._libvirt.events import LifecycleWatch
-from ._libvirt.hypervisor import Domain
-from ._reach.guest import LIBVIRT_SECONDS, Guest
+from .._libvirt import domain_xml
+from .._libvirt.events import LifecycleWatch
+from .._libvirt.hypervisor import Domain
+from .._reach.guest import LIBVIRT_SECONDS, Guest
+from . import suspend
 
 #: Between two looks at the domain's state, should an event be lost (seconds).
 _LOOK_SECONDS: t.Final = 5.0
@@ -154,10 +154,10 @@ class Shutdown:
         """A guest that has just been woken misses the power button, and libvirt the agent."""
         seconds = (self._deadline.remaining(), self._params["force_after"], _WAKE_SECONDS)
         limit = Deadline(min(each for each in seconds if each is not None))
-        _suspend.wake(self._guest.domain, self._watch, limit)
+        suspend.wake(self._guest.domain, self._watch, limit)
         try:
             if domain_xml.parse(self._guest.domain.xml()).channel != "":
-                _suspend.wait_for_agent(self._guest.agent, limit)
+                suspend.wait_for_agent(self._guest.agent, limit)
         except NotBack:
             if self._params["mode"] == "agent":
                 raise

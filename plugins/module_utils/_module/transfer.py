@@ -12,8 +12,8 @@ import os
 import time
 import typing as t
 
-from ._errors import GuestAgentError, InvalidInput
-from ._reach.ways import Reached
+from .._errors import GuestAgentError, InvalidInput
+from .._reach.ways import Reached
 
 #: The largest file whose content a diff shows.
 DIFF_MAX: t.Final = 100 * 1024

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ._commands.units import Unit, Wanted
-from ._errors import CommandFailed, InvalidInput, WaitTimeout
+from .._commands.units import Unit, Wanted
+from .._errors import CommandFailed, InvalidInput, WaitTimeout
 
 
 class Plan(t.NamedTuple):

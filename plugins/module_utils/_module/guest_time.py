@@ -11,9 +11,9 @@ import re
 import time
 import typing as t
 
-from ._agent.client import GuestAgent
-from ._commands import clock
-from ._errors import CommandFailed, InvalidInput
+from .._agent.client import GuestAgent
+from .._commands import clock
+from .._errors import CommandFailed, InvalidInput
 
 EPOCH: t.Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 NO_HWCLOCK: t.Final = "see that the guest has /sbin/hwclock (Debian and Ubuntu: package util-linux-extra) and a hardware clock"

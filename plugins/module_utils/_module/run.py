@@ -10,14 +10,14 @@ import base64
 import datetime
 import typing as t
 
-from ._agent.client import GuestAgent
-from ._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong
-from ._inside import shell
-from ._reach.diagnosis import EXEC
-from ._reach.opened import open_target
-from ._reach.ways import Reached
-from ._task import spec, values
-from ._task.run import Outcome, Task
+from .._agent.client import GuestAgent
+from .._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong
+from .._inside import shell
+from .._reach.diagnosis import EXEC
+from .._reach.opened import open_target
+from .._reach.ways import Reached
+from .._task import spec, values
+from .._task.run import Outcome, Task
 
 OPTIONS: t.Final[spec.Options] = {
     **spec.REACH,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _public_keys
-from ._errors import InvalidInput
+from .. import _public_keys
+from .._errors import InvalidInput
 
 
 class Plan(t.NamedTuple):

@@ -13,7 +13,7 @@ import re
 import typing as t
 import unicodedata
 
-from ._errors import InvalidInput
+from .._errors import InvalidInput
 
 #: What PAM and crypt(3) take (PAM_MAX_RESP_SIZE, CRYPT_MAX_PASSPHRASE_SIZE), less the NUL at its end.
 _PASSWORD_MAX: t.Final = 511

@@ -10,11 +10,11 @@ import contextlib
 import re
 import typing as t
 
-from ._agent.client import GuestAgent
-from ._commands import sessions as _sessions
-from ._commands.sessions import Session
-from ._deadline import Deadline
-from ._errors import CommandFailed, GuestAgentError, InvalidInput, WaitTimeout
+from .._agent.client import GuestAgent
+from .._commands import sessions as _sessions
+from .._commands.sessions import Session
+from .._deadline import Deadline
+from .._errors import CommandFailed, GuestAgentError, InvalidInput, WaitTimeout
 
 #: How logind calls what a state needs.
 VERBS: t.Final = {"locked": "lock-session", "unlocked": "unlock-session", "absent": "terminate-session"}

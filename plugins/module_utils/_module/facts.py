@@ -10,13 +10,13 @@ import ipaddress
 import re
 import typing as t
 
-from ._commands.filesystems import GuestFilesystem
-from ._commands.network import DefaultRoute, GuestInterface
-from ._commands.ssh_host_keys import HostKey
-from ._commands.statistics import Load, Memory
-from ._commands.system import OsInfo
-from ._commands.units import Unit
-from ._records import distribution
+from .._commands.filesystems import GuestFilesystem
+from .._commands.network import DefaultRoute, GuestInterface
+from .._commands.ssh_host_keys import HostKey
+from .._commands.statistics import Load, Memory
+from .._commands.system import OsInfo
+from .._commands.units import Unit
+from .._records import distribution
 
 _MIB: t.Final = 1024 * 1024
 #: A fact named after an interface must look like one: nothing else that starts with ansible_ has a digit in that place.

@@ -10,9 +10,9 @@ import difflib
 import re
 import typing as t
 
-from ._errors import InvalidInput
-from ._inside.lanes import READ_MAX
-from ._task.spec import WITHHELD
+from .._errors import InvalidInput
+from .._inside.lanes import READ_MAX
+from .._task.spec import WITHHELD
 
 #: They are what it takes to talk at all; the reply to the second one is not JSON, upon which libvirt gives the channel up.
 _TRANSPORT: t.Final = ("guest-sync", "guest-sync-delimited")

@@ -10,9 +10,9 @@ import contextlib
 import math
 import typing as t
 
-from ._commands import cloud_init, network
-from ._deadline import Deadline
-from ._errors import (
+from .._commands import cloud_init, network
+from .._deadline import Deadline
+from .._errors import (
     CommandBlocked,
     CommandUnknown,
     ConnectionLost,
@@ -23,13 +23,13 @@ from ._errors import (
     InvalidInput,
     PermissionDenied,
 )
-from ._inside import exec as _exec, small_files
-from ._libvirt import domain_xml
-from ._reach import diagnosis, preflight
-from ._reach.guest import Guest
-from ._records import interfaces as _interfaces, leases
-from ._records.addresses import AddressPolicy, usable
-from ._records.own_addresses import OwnAddresses
+from .._inside import exec as _exec, small_files
+from .._libvirt import domain_xml
+from .._reach import diagnosis, preflight
+from .._reach.guest import Guest
+from .._records import interfaces as _interfaces, leases
+from .._records.addresses import AddressPolicy, usable
+from .._records.own_addresses import OwnAddresses
 
 #: These are not better for waiting.
 _FATAL: t.Final = (ConnectionLost, DomainNotFound, HypervisorUnreachable, InvalidInput, PermissionDenied)

@@ -11,9 +11,9 @@ import re
 import secrets
 import typing as t
 
-from ._errors import CommandFailed, FileFailed, GuestAgentError, NoSpace
-from ._inside import files, shell
-from ._reach.ways import Reached
+from .._errors import CommandFailed, FileFailed, GuestAgentError, NoSpace
+from .._inside import files, shell
+from .._reach.ways import Reached
 
 #: Tried in this order.
 _DIRECTORIES: t.Final = ("/var/tmp", "/tmp", "/run")

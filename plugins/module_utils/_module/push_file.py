@@ -10,11 +10,11 @@ import hashlib
 import os
 import typing as t
 
-from . import _transfers
-from ._errors import CommandFailed, FileFailed, InvalidInput
-from ._inside import files, shell
-from ._inside.file_scripts import PROBLEMS
-from ._reach.ways import Reached
+from .._errors import CommandFailed, FileFailed, InvalidInput
+from .._inside import files, shell
+from .._inside.file_scripts import PROBLEMS
+from .._reach.ways import Reached
+from . import transfer
 
 #: What a new file gets where no mode is given, whatever umask its user has.
 _NEW_MODE: t.Final = "0644"
@@ -37,7 +37,7 @@ def look(reached: Reached, dest: str, src: str | None, user: str, follow: bool) 
     if dest.endswith("/") or (place.old and place.old.kind == "directory"):
         if src is None:
             raise InvalidInput(f"dest is the directory {dest}, and content has no name", hint="give the path of the file")
-        where = where._replace(path=_transfers.inside(dest, src))
+        where = where._replace(path=transfer.inside(dest, src))
         place = place._replace(where=where, old=files.stat(reached.agent, where))
     if place.old and place.old.kind not in ("file", "link"):
         kind = place.old.kind
@@ -87,19 +87,19 @@ class Place(t.NamedTuple):
             and wanted.group in ("", old.group, str(old.gid))
         )
 
-    def content(self, state: t.Mapping[str, t.Any]) -> _transfers.Content:
+    def content(self, state: t.Mapping[str, t.Any]) -> transfer.Content:
         """What is in the file, for a diff, if it is short and ``user`` may read it."""
         if self.old is None:
-            return _transfers.Content(b"", self.where.path)
-        header = _transfers.header(self.where.path, state)
-        if self.old.kind == "link" or self.old.size > _transfers.DIFF_MAX:
-            return _transfers.Content(None, header)
+            return transfer.Content(b"", self.where.path)
+        header = transfer.header(self.where.path, state)
+        if self.old.kind == "link" or self.old.size > transfer.DIFF_MAX:
+            return transfer.Content(None, header)
         parts: list[bytes] = []
         try:
             files.pull(self.reached.agent, self._read_from(), parts.append, self.reached.lane)
         except CommandFailed:
-            return _transfers.Content(None, header)
-        return _transfers.Content(b"".join(parts), header)
+            return transfer.Content(None, header)
+        return transfer.Content(b"".join(parts), header)
 
     def _read_from(self) -> files.Where:
         return self.where if self.where.links == "all" else self.where._replace(links="own")

@@ -13,8 +13,8 @@ import re
 import secrets
 import typing as t
 
-from . import _public_keys
-from ._errors import InvalidInput
+from .. import _public_keys
+from .._errors import InvalidInput
 
 _NAME: t.Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _LOCAL: t.Final = re.compile(r"localhost(?:[46]|\..*)?")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ._agent.client import GuestAgent
-from ._commands import power
-from ._deadline import Deadline
-from ._errors import CannotSuspend, DomainNotFound, GuestAgentError, LibvirtFailure, NotAwake, NotBack, NotSuspended
-from ._libvirt import domain_xml
-from ._libvirt.events import LifecycleWatch
-from ._libvirt.hypervisor import Domain
-from ._reach.guest import Guest
+from .._agent.client import GuestAgent
+from .._commands import power
+from .._deadline import Deadline
+from .._errors import CannotSuspend, DomainNotFound, GuestAgentError, LibvirtFailure, NotAwake, NotBack, NotSuspended
+from .._libvirt import domain_xml
+from .._libvirt.events import LifecycleWatch
+from .._libvirt.hypervisor import Domain
+from .._reach.guest import Guest
 
 #: Between two looks at the domain's state, should an event be lost; and between two questions to an agent, or two calls to wake up.
 _LOOK_SECONDS: t.Final = 5.0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ._deadline import Deadline
-from ._errors import LibvirtFailure, WaitTimeout
-from ._libvirt import domain_xml
-from ._libvirt.hypervisor import Domain
+from .._deadline import Deadline
+from .._errors import LibvirtFailure, WaitTimeout
+from .._libvirt import domain_xml
+from .._libvirt.hypervisor import Domain
 
 #: libvirt plugs a channel into a running domain only where there is a controller already, and plugs in no controller.
 CONTROLLER: t.Final = '<controller type="virtio-serial" index="0"/>'

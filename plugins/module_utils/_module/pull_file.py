@@ -12,10 +12,10 @@ import stat
 import tempfile
 import typing as t
 
-from . import _transfers
-from ._agent.client import GuestAgent
-from ._errors import FileFailed
-from ._inside import files
+from .._agent.client import GuestAgent
+from .._errors import FileFailed
+from .._inside import files
+from . import transfer
 
 #: For a copy that is new: nobody knows who had the right to read the original.
 _NEW_MODE: t.Final = 0o600
@@ -36,19 +36,17 @@ def look(dest: str, src: str, mode: str | None) -> Copy:
 
     :raise LocalFileFailed: no file can be there.
     """
-    path = os.path.realpath(_transfers.inside(dest, src) if dest.endswith("/") or os.path.isdir(dest) else dest)
+    path = os.path.realpath(transfer.inside(dest, src) if dest.endswith("/") or os.path.isdir(dest) else dest)
     if not os.path.isdir(os.path.dirname(path)):
-        raise _transfers.LocalFileFailed(
-            f"{os.path.dirname(path)}: this directory does not exist on the host where the module runs"
-        )
+        raise transfer.LocalFileFailed(f"{os.path.dirname(path)}: this directory does not exist on the host where the module runs")
     try:
         there = os.stat(path)
     except FileNotFoundError:
         return Copy(path, mode, None, "")
     if not stat.S_ISREG(there.st_mode):
-        raise _transfers.LocalFileFailed(f"{path}: this is no regular file (on the host where the module runs)")
+        raise transfer.LocalFileFailed(f"{path}: this is no regular file (on the host where the module runs)")
     with open(path, "rb") as file:
-        return Copy(path, mode, there, _transfers.sha256(file))
+        return Copy(path, mode, there, transfer.sha256(file))
 
 
 class Copy(t.NamedTuple):
@@ -97,8 +95,8 @@ class Copy(t.NamedTuple):
         os.replace(scratch.name, self.path)
 
     def diff(self, scratch: t.BinaryIO, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> dict[str, str] | None:
-        new = _transfers.content(scratch, self.path, after)
+        new = transfer.content(scratch, self.path, after)
         if self.old is None:
-            return _transfers.text_diff(_transfers.Content(b"", self.path), new)
+            return transfer.text_diff(transfer.Content(b"", self.path), new)
         with open(self.path, "rb") as file:
-            return _transfers.text_diff(_transfers.content(file, self.path, before), new)
+            return transfer.text_diff(transfer.content(file, self.path, before), new)
