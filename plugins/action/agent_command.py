@@ -23,8 +23,8 @@ from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
-from ..plugin_utils import _in_process
-from ..plugin_utils._guest_of_host import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of
+from ..plugin_utils._action import in_process
+from ..plugin_utils._guest_variables import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of
 
 _MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
 _SETTINGS: t.Final = ("action", "virtops.guest_agent.agent_command")
@@ -58,7 +58,7 @@ class ActionModule(NormalAction):
         module = self._module()
         args = self._searched(filled_in(self._task.args, guest, module.SPEC.options), module.SPEC.searched)
         ensure = getattr(module, "ensure", None) or module.gather
-        return _in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff)
+        return in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff)
 
     def _searched(self, args: dict[str, t.Any], options: t.Mapping[str, str]) -> dict[str, t.Any]:
         """``args`` with relative paths of files replaced by where the role or the playbook has them."""

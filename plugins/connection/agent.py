@@ -235,7 +235,7 @@ from ansible.utils.display import Display
 from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
 from ..module_utils._inside import shell
 from ..module_utils._reach import ways
-from ..plugin_utils._pace import Pace
+from ..plugin_utils._connection.pace import Pace
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
 

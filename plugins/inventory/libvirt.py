@@ -268,9 +268,9 @@ from ..module_utils._records.own_addresses import host_of
 from ..module_utils._records.plan import Gathered
 from ..module_utils._records.query import Selection
 from ..module_utils._records.record import Record, key
-from ..plugin_utils import _hostvars, _names, _options, _reachable, _stale
-from ..plugin_utils._guest_of_host import AGENT_CONNECTION
-from ..plugin_utils._unsafe import untrusted
+from ..plugin_utils._guest_variables import AGENT_CONNECTION
+from ..plugin_utils._inventory import names as _names, options as _options, reachable, stale, variables as _variables
+from ..plugin_utils._inventory.unsafe import untrusted
 
 ENDINGS = tuple(f"{name}.{ending}" for name in ("libvirt", "guest_agent") for ending in ("yml", "yaml"))
 
@@ -300,13 +300,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.load_cache_plugin()
         cache_key = self._cache_key(path)
         if cache:
-            cached = _stale.kept(self._cache.get(cache_key))
+            cached = stale.kept(self._cache.get(cache_key))
             if cached is not None:
                 return list(cached.values())
         gathered = self._gathered(path, selection)
         complete = not any(record["agent"]["status"] == "unknown" for record in gathered.records)
         if complete and not gathered.failures and not gathered.troubles:
-            self._cache[cache_key] = _stale.keep({_stale.key(record): record for record in gathered.records})
+            self._cache[cache_key] = stale.keep({stale.key(record): record for record in gathered.records})
         return gathered.records
 
     def _gathered(self, path: str, selection: Selection) -> Gathered:
@@ -334,10 +334,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.get_option("cache_plugin"), _timeout=0, **{name: value for name, value in given.items() if value is not None}
         )
         keeper_key = f"last_{self._cache_key(path)}"
-        last = _stale.kept(keeper.get(keeper_key)) or {}
-        keeper[keeper_key] = _stale.keep(_stale.remember(records, last))
+        last = stale.kept(keeper.get(keeper_key)) or {}
+        keeper[keeper_key] = stale.keep(stale.remember(records, last))
         keeper.set_cache()
-        _stale.fill(records, last)
+        stale.fill(records, last)
 
     def _cache_key(self, path: str) -> str:
         options = {name: self.get_option(name) for name in _options.CACHED_OPTIONS}
@@ -351,7 +351,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         addresses = assign(claims, policy, {key(record) for record in gathered if _is_near(record)})
         records = [record for record in gathered if selection.after_agent(record)]
         found = [self._found(record, addresses[key(record)]) for record in records]
-        for sentence in _reachable.sentences(found, policy) if self.get_option("connection") in ("auto", "ssh") else ():
+        for sentence in reachable.sentences(found, policy) if self.get_option("connection") in ("auto", "ssh") else ():
             self.display.warning(f"{self.NAME}: {sentence}")
         variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
@@ -359,24 +359,24 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if any(host.get_vars().get("ansible_connection") == AGENT_CONNECTION for host in self.inventory.hosts.values()):
             _load_connection()
 
-    def _found(self, record: Record, addresses: list[str]) -> _reachable.Found:
-        way = _hostvars.connection_vars(record, addresses, self.get_option("connection"), self._forward(record))
-        return _reachable.Found(record, addresses, "ansible_host" in way or way.get("ansible_connection") == AGENT_CONNECTION)
+    def _found(self, record: Record, addresses: list[str]) -> reachable.Found:
+        way = _variables.connection_vars(record, addresses, self.get_option("connection"), self._forward(record))
+        return reachable.Found(record, addresses, "ansible_host" in way or way.get("ansible_connection") == AGENT_CONNECTION)
 
     def _forward(self, record: Record) -> tuple[str, int] | None:
-        return _hostvars.forwarded_ssh(record) if _options.uses_forwards(self.get_option) else None
+        return _variables.forwarded_ssh(record) if _options.uses_forwards(self.get_option) else None
 
     def _variables(self, record: Record, addresses: list[str]) -> dict[str, t.Any]:
         prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
         return {
-            **_hostvars.host_vars(record, addresses, prefix, suffix),
-            **_hostvars.connection_vars(record, addresses, self.get_option("connection"), self._forward(record)),
+            **_variables.host_vars(record, addresses, prefix, suffix),
+            **_variables.connection_vars(record, addresses, self.get_option("connection"), self._forward(record)),
         }
 
     def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:
         taken = {record["libvirt"][what] for record in records for what in ("name", "uuid")}
         groups = {*self.inventory.groups, *self.get_option("groups")}
-        groups |= {group for record in records for group in _hostvars.group_names(record, self.get_option("group_by"))}
+        groups |= {group for record in records for group in _variables.group_names(record, self.get_option("group_by"))}
         taken |= {*self.inventory.hosts, *groups}
         preference = self.get_option("hostnames")
         known = _names.hosts_of_domains({name: host.get_vars() for name, host in self.inventory.hosts.items()})
@@ -403,7 +403,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add_host(self, name: str, record: Record, host_vars: dict[str, t.Any]) -> None:
         self.inventory.add_host(name)
-        for group in _hostvars.group_names(record, self.get_option("group_by")):
+        for group in _variables.group_names(record, self.get_option("group_by")):
             self.inventory.add_group(group)
             self.inventory.add_host(name, group=group)
         for variable, value in host_vars.items():

@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.virtops.guest_agent.plugins.connection import agent as connection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.spec import GUEST, REACH
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_info
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_of_host import (
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_variables import (
     NAMES,
     SETTINGS,
     VARIABLES,

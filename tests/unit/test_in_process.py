@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisconnected
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.run import Outcome, Task, run as run_as_module
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.spec import GUEST, Spec
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _in_process
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._action import in_process
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 
 SECRET = "correct-horse"
@@ -68,7 +68,7 @@ def test_both_edges_say_the_same(
     monkeypatch.setattr("sys.argv", ["a.module"])
     spec = SPEC._replace(echoes=echoes)
     theirs = run_module(lambda: run_as_module(spec, _ensure), capsys, check, diff, **args)
-    ours = _in_process.run("a.module", spec, _ensure, args, check, diff)
+    ours = in_process.run("a.module", spec, _ensure, args, check, diff)
     for result in (theirs, ours):
         result.pop("warnings", None)
         result.pop("warned", None)
@@ -101,22 +101,22 @@ def test_what_is_encrypted_in_the_task_is_decrypted() -> None:
         seen.extend(type(task.params[name]) for name in ("secret", "b"))
         return Outcome({"said": task.params["secret"], "b": task.params["b"]})
 
-    result = _in_process.run("m", SPEC._replace(echoes=True), ensure, args, False, False)
+    result = in_process.run("m", SPEC._replace(echoes=True), ensure, args, False, False)
     assert seen == [str, str]
     assert (result["said"], result["b"]) == (SECRET, SECRET)
 
 
 def test_output_is_there_in_lines_too() -> None:
-    result = _in_process.run("m", SPEC, lambda _task: Outcome({"stdout": "a\nb", "stderr": ""}), {"domain": "web"}, False, False)
+    result = in_process.run("m", SPEC, lambda _task: Outcome({"stdout": "a\nb", "stderr": ""}), {"domain": "web"}, False, False)
     assert (result["stdout_lines"], result["stderr_lines"]) == (["a", "b"], [])
 
 
 def test_warnings_are_told() -> None:
-    assert _in_process.run("m", SPEC, _ensure, {"domain": "web"}, False, False)["warnings"] == ["beware"]
+    assert in_process.run("m", SPEC, _ensure, {"domain": "web"}, False, False)["warnings"] == ["beware"]
 
 
 @pytest.mark.parametrize("echoes", [False, True])
 def test_a_secret_is_in_a_result_only_where_results_may_echo(echoes: bool) -> None:
-    result = _in_process.run("m", SPEC._replace(echoes=echoes), _ensure, {"domain": "web", "secret": SECRET}, False, False)
+    result = in_process.run("m", SPEC._replace(echoes=echoes), _ensure, {"domain": "web", "secret": SECRET}, False, False)
     assert SECRET not in str(result["invocation"])
     assert (SECRET in result["said"]) == echoes

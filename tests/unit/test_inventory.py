@@ -28,7 +28,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import gather
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Gathered, Plan
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import untrusted
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._inventory.unsafe import untrusted
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
 

@@ -21,7 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._module import
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice, diagnosis
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import ask, record as _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import DEFAULTS, SUBSETS
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._inventory import variables
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import ScriptedGuest
 from tests.lab.agents import AGENTS
@@ -99,7 +99,7 @@ def test_facts_of_each(name: str) -> None:
     facts = _facts.os_facts(parts["os"], {})
     found = [facts[key] for key in ("distribution", "os_family", "distribution_version", "distribution_major_version", "system")]
     record = samples.record(os=parts["os"], agent=part)
-    assert (*found, *_hostvars.group_names(record, ["os"])) == FACTS[name]
+    assert (*found, *variables.group_names(record, ["os"])) == FACTS[name]
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -107,8 +107,8 @@ def test_the_connection_that_each_host_gets(name: str) -> None:
     part, parts = asked(name)
     record = samples.record(agent=part, **({"os": parts["os"]} if "os" in parts else {}))
     by_agent = AGENTS[name].runs != "windows"
-    assert ("ansible_connection" in _hostvars.connection_vars(record, [], "auto")) is by_agent
-    assert "ansible_connection" in _hostvars.connection_vars(record, [], "agent")
+    assert ("ansible_connection" in variables.connection_vars(record, [], "auto")) is by_agent
+    assert "ansible_connection" in variables.connection_vars(record, [], "agent")
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if AGENTS[name].runs == "posix"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils._pace import Pace
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._connection.pace import Pace
 
 
 def pace(directory: Path, guest: str = "web1", kind: str = "command") -> Pace:

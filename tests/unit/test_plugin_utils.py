@@ -21,8 +21,13 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec i
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.query import Selection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils import _hostvars, _names, _options, _stale
-from ansible_collections.virtops.guest_agent.plugins.plugin_utils._unsafe import is_plain, untrusted
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._inventory import (
+    names as _names,
+    options as _options,
+    stale,
+    variables as _variables,
+)
+from ansible_collections.virtops.guest_agent.plugins.plugin_utils._inventory.unsafe import is_plain, untrusted
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 
@@ -226,7 +231,7 @@ CONNECTIONS = [
 def test_how_to_reach_the_guest(connection: str, addresses: list, can_exec: bool, expected: dict | None) -> None:
     record = samples.record(agent={"can_exec": can_exec})
     where = {"ansible_guest_agent_uri": samples.URI, "ansible_guest_agent_domain": samples.uuid(1)}
-    found = _hostvars.connection_vars(record, addresses, connection)
+    found = _variables.connection_vars(record, addresses, connection)
     assert found == ({} if expected is None else {**where, **expected})
 
 
@@ -256,21 +261,21 @@ def _forwarding(uri: str = "qemu+ssh://root@kvm1/system", state: str = "running"
     ],
 )
 def test_a_port_that_leads_to_the_guests_ssh(record: Record, place: tuple | None) -> None:
-    assert _hostvars.forwarded_ssh(record) == place
+    assert _variables.forwarded_ssh(record) == place
 
 
 def test_a_forwarded_port_is_for_hosts_without_an_address() -> None:
     record, forward = samples.record(agent={"can_exec": True}), ("kvm1", 2022)
-    found = _hostvars.connection_vars(record, [], "auto", forward)
+    found = _variables.connection_vars(record, [], "auto", forward)
     assert (found["ansible_host"], found["ansible_port"], found.get("ansible_connection")) == ("kvm1", 2022, None)
-    assert "ansible_port" not in _hostvars.connection_vars(record, [ADDRESS], "auto", forward)
-    assert "ansible_host" not in _hostvars.connection_vars(record, [], "none", forward)
+    assert "ansible_port" not in _variables.connection_vars(record, [ADDRESS], "auto", forward)
+    assert "ansible_host" not in _variables.connection_vars(record, [], "none", forward)
 
 
 @pytest.mark.parametrize(("prefix", "suffix"), [("", ""), ("x_", ""), ("", "_y"), ("x_", "_y")])
 def test_host_variables(prefix: str, suffix: str) -> None:
     record = samples.record("web", 1, ADDRESS, hostname="inside", os={"id": "debian"}, users=[], users_total=0)
-    found = _hostvars.host_vars(record, [ADDRESS], prefix, suffix)
+    found = _variables.host_vars(record, [ADDRESS], prefix, suffix)
     named = {name.removeprefix(prefix).removesuffix(suffix): value for name, value in found.items()}
     assert len(named) == len(found)
     assert named["libvirt_name"] == "web"
@@ -287,7 +292,7 @@ def test_host_variables(prefix: str, suffix: str) -> None:
     [
         (
             samples.record(os={"id": "debian"}),
-            list(_hostvars.GROUPINGS),
+            list(_variables.GROUPINGS),
             ["hypervisor_kvm1", "state_running", "os_debian", "agent_connected"],
         ),
         (samples.record(), ["os"], []),
@@ -301,7 +306,7 @@ def test_host_variables(prefix: str, suffix: str) -> None:
     ],
 )
 def test_groups(record: Record, group_by: list, names: list) -> None:
-    assert _hostvars.group_names(record, group_by) == names
+    assert _variables.group_names(record, group_by) == names
 
 
 DEFAULTS: dict[str, t.Any] = {
@@ -390,7 +395,7 @@ KNOWN = samples.record("web", 1, ADDRESS, hostname="old", agent={"last_probe_tim
 )
 def test_old_answers_of_silent_guests(status: str, filled: bool) -> None:
     record = samples.record("web", 1, agent={"status": status, "version": None, "can_exec": False}, libvirt={"state": "new"})
-    _stale.fill([record], {_stale.key(KNOWN): KNOWN})
+    stale.fill([record], {stale.key(KNOWN): KNOWN})
     assert record["agent"]["stale"] is filled
     assert all(candidate.get("stale") for candidate in record["addresses"])
     assert record["agent"]["status"] == status
@@ -403,12 +408,12 @@ def test_old_answers_of_silent_guests(status: str, filled: bool) -> None:
 
 def test_what_another_version_has_kept_is_not_read() -> None:
     """A key that comes with an upgrade is in no record of before."""
-    kept = _stale.keep({_stale.key(KNOWN): KNOWN})
-    assert _stale.kept(kept) == {_stale.key(KNOWN): KNOWN}
-    assert _stale.kept(json.loads(json.dumps(kept))) == {_stale.key(KNOWN): KNOWN}
-    without = {_stale.key(KNOWN): KNOWN}
+    kept = stale.keep({stale.key(KNOWN): KNOWN})
+    assert stale.kept(kept) == {stale.key(KNOWN): KNOWN}
+    assert stale.kept(json.loads(json.dumps(kept))) == {stale.key(KNOWN): KNOWN}
+    without = {stale.key(KNOWN): KNOWN}
     for other in ({**kept, "version": "0"}, {"records": without}, without, [KNOWN], None, "x", {**kept, "records": [KNOWN]}):
-        assert _stale.kept(other) is None
+        assert stale.kept(other) is None
 
 
 @pytest.mark.parametrize("kind", [_record.Record, _record.LibvirtPart, _record.AgentPart, _record.Interface, _record.BlockDevice])
@@ -423,15 +428,15 @@ def test_another_domains_answers_are_not_used() -> None:
         samples.record("web", 2, agent={"status": "unknown"}),
         samples.record("web", 1, libvirt={"uri": "x"}, agent={"status": "unknown"}),
     ):
-        _stale.fill([other], {_stale.key(KNOWN): KNOWN})
+        stale.fill([other], {stale.key(KNOWN): KNOWN})
         assert "hostname" not in other
 
 
 def test_only_answers_are_remembered() -> None:
     silent = samples.record("web", 1, agent={"status": "unresponsive"})
     limited = samples.record("db", 2, agent={"status": "restricted"})
-    last = _stale.remember([silent, limited], {_stale.key(KNOWN): KNOWN})
-    assert last == {_stale.key(KNOWN): KNOWN, _stale.key(limited): limited}
+    last = stale.remember([silent, limited], {stale.key(KNOWN): KNOWN})
+    assert last == {stale.key(KNOWN): KNOWN, stale.key(limited): limited}
 
 
 PLAIN = [

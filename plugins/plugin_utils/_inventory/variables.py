@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ..module_utils._records.own_addresses import host_of
-from ..module_utils._records.record import GUEST_KEYS, Record
-from ._guest_of_host import AGENT_CONNECTION
+from ...module_utils._records.own_addresses import host_of
+from ...module_utils._records.record import GUEST_KEYS, Record
+from .._guest_variables import AGENT_CONNECTION
 
 SSH_PORT: t.Final = 22
 _ANY_ADDRESS: t.Final = (None, "0.0.0.0", "::")

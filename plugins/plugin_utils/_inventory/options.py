@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._errors import InvalidInput
-from ..module_utils._records.addresses import SOURCES, AddressPolicy, parse_cidrs
-from ..module_utils._records.plan import Plan
-from ..module_utils._records.query import Selection
+from ...module_utils._errors import InvalidInput
+from ...module_utils._records.addresses import SOURCES, AddressPolicy, parse_cidrs
+from ...module_utils._records.plan import Plan
+from ...module_utils._records.query import Selection
 
 GetOption = t.Callable[[str], t.Any]
 
@@ -36,7 +36,7 @@ def plan(get_option: GetOption, selection: Selection) -> Plan:
     """
     :raise InvalidInput: a value that cannot be.
     """
-    from ..module_utils._records.probes import probes  # with what asks agents: see the plugin
+    from ...module_utils._records.probes import probes  # with what asks agents: see the plugin
 
     for option in ("agent_timeout", "timeout", "concurrency"):
         if not 1 <= get_option(option) <= 10**6:

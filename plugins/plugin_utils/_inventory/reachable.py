@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._records.addresses import AddressPolicy, Candidate, canonical, usable
-from ..module_utils._records.record import Record
+from ...module_utils._records.addresses import AddressPolicy, Candidate, canonical, usable
+from ...module_utils._records.record import Record
 
 #: Of hosts or addresses in one sentence.
 _NAMED_MAX: t.Final = 5

@@ -10,7 +10,7 @@ import collections
 import re
 import typing as t
 
-from ..module_utils._records.record import Record
+from ...module_utils._records.record import Record
 
 #: Entries of the option ``hostnames`` with a meaning of their own; all others are Jinja expressions.
 SOURCES: t.Final = ("name", "uuid", "title", "guest_hostname")

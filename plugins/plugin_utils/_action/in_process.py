@@ -12,8 +12,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 
-from ..module_utils._task.run import Outcome, Task, perform, withheld
-from ..module_utils._task.spec import Spec
+from ...module_utils._task.run import Outcome, Task, perform, withheld
+from ...module_utils._task.spec import Spec
 
 
 def run(

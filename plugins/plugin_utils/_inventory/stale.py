@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._records.record import GUEST_KEYS, VERSION, Record
+from ...module_utils._records.record import GUEST_KEYS, VERSION, Record
 
 _SILENT: t.Final = ("unresponsive", "unknown", "frozen", "broken", "disconnected")
 
