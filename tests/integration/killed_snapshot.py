@@ -20,14 +20,14 @@ from typing import Any
 PACKAGE = "ansible_collections.virtops.guest_agent.plugins."
 #: step -> the class of the core, and its method, that does it
 STEPS = {
-    "check": ("_quiesce", "Member", "check"),
-    "arm": ("_quiesce", "Member", "arm"),
-    "freeze": ("_quiesce", "Member", "freeze"),
-    "take": ("_storage", "Storage", "take"),
-    "thaw": ("_quiesce", "Member", "thaw"),
-    "commit": ("_storage", "Storage", "commit"),
-    "pivot": ("_storage", "Storage", "pivot"),
-    "forget": ("_storage", "Storage", "forget"),
+    "check": ("_freeze.group", "Member", "check"),
+    "arm": ("_freeze.group", "Member", "arm"),
+    "freeze": ("_freeze.group", "Member", "freeze"),
+    "take": ("_libvirt.storage", "Storage", "take"),
+    "thaw": ("_freeze.group", "Member", "thaw"),
+    "commit": ("_libvirt.storage", "Storage", "commit"),
+    "pivot": ("_libvirt.storage", "Storage", "pivot"),
+    "forget": ("_libvirt.storage", "Storage", "forget"),
 }
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     cls = getattr(importlib.import_module(f"{PACKAGE}module_utils.{module}"), owner)
     setattr(cls, name, deadly(getattr(cls, name), when == "before"))
     snapshot = importlib.import_module(f"{PACKAGE}modules.snapshot")
-    task = importlib.import_module(f"{PACKAGE}module_utils._task").Task(json.load(sys.stdin), False, False, print)
+    task = importlib.import_module(f"{PACKAGE}module_utils._task.run").Task(json.load(sys.stdin), False, False, print)
     print(snapshot.ensure(task))  # noqa: T201 - for the log of a test that fails
 
 

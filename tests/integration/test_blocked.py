@@ -33,17 +33,18 @@ def core(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The collection's own code, for what no module does."""
     monkeypatch.syspath_prepend(ROOT / ".collections")
     package = "ansible_collections.virtops.guest_agent.plugins.module_utils."
-    return SimpleNamespace(**{name: importlib.import_module(package + name) for name in ("_diagnosis", "_errors", "_guest")})
+    names = {"diagnosis": "_reach.diagnosis", "errors": "_errors", "guest": "_reach.guest"}
+    return SimpleNamespace(**{name: importlib.import_module(package + module) for name, module in names.items()})
 
 
 def explained(core: SimpleNamespace, lab: Lab, name: str, command: str, arguments: dict[str, Any]) -> tuple[Any, int]:
     """What is said of a command that the guest's agent refuses, and how many commands it took to find that out."""
-    with core._guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 10}) as guest:
-        with pytest.raises(core._errors.CommandRefused) as refused:
+    with core.guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 10}) as guest:
+        with pytest.raises(core.errors.CommandRefused) as refused:
             guest.agent.call(command, arguments)
         before = guest.agent.round_trips
-        needed = core._diagnosis.EXEC if command.startswith("guest-exec") else core._diagnosis.FILES
-        found = core._diagnosis.explain(guest.agent, refused.value, needed)
+        needed = core.diagnosis.EXEC if command.startswith("guest-exec") else core.diagnosis.FILES
+        found = core.diagnosis.explain(guest.agent, refused.value, needed)
         return found, guest.agent.round_trips - before
 
 

@@ -37,14 +37,15 @@ RUNNING = "grep -ls 'LANE=[0-9a-f]' /proc/[0-9]*/environ"
 WRITER = """
 import sys, time
 sys.path.insert(0, {collections!r})
-from {package} import _data_lane, _guest
+from {package}._inside import data_lane
+from {package}._reach import guest as reach
 class Slow:
     def read(self, size):
         print(".", flush=True)
         time.sleep(0.05)
         return bytes(size)
-with _guest.open_guest({{"uri": {uri!r}, "domain": {name!r}, "agent_timeout": 5}}) as guest:
-    _data_lane.DataLane(guest.domain, guest.agent).write({path!r}, Slow(), 1 << 30, lambda size: None)
+with reach.open_guest({{"uri": {uri!r}, "domain": {name!r}, "agent_timeout": 5}}) as guest:
+    data_lane.DataLane(guest.domain, guest.agent).write({path!r}, Slow(), 1 << 30, lambda size: None)
 """
 
 
@@ -55,8 +56,9 @@ def content(size: int) -> bytes:
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(ROOT / ".collections")
-    names = ("_data_lane", "_domain_xml", "_errors", "_guest")
-    return SimpleNamespace(**{name: importlib.import_module(PACKAGE + name) for name in names})
+    names = {"data_lane": "_inside", "domain_xml": "_libvirt", "guest": "_reach"}
+    found = {name: importlib.import_module(f"{PACKAGE}{room}.{name}") for name, room in names.items()}
+    return SimpleNamespace(**found, errors=importlib.import_module(f"{PACKAGE}_errors"))
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,8 @@ def open_lane(lab: Lab, core: SimpleNamespace) -> Iterator[Callable[[str], Any]]
     with contextlib.ExitStack() as stack:
 
         def open_one(name: str) -> Any:
-            guest = stack.enter_context(core._guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
-            lane = core._data_lane.DataLane(guest.domain, guest.agent, STALL)
+            guest = stack.enter_context(core.guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
+            lane = core.data_lane.DataLane(guest.domain, guest.agent, STALL)
             return SimpleNamespace(domain=guest.domain, agent=guest.agent, lane=lane)
 
         yield open_one
@@ -107,10 +109,10 @@ def test_twenty_mib_both_ways_over_a_port_plugged_in(
     lab: Lab, debian: str, core: SimpleNamespace, open_lane: Callable[[str], Any]
 ) -> None:
     guest, path = open_lane(debian), "/root/lane"
-    core._data_lane.attach(guest.domain)
+    core.data_lane.attach(guest.domain)
     try:
-        core._data_lane.attach(guest.domain)  # once is enough
-        assert PORT in core._domain_xml.channels(guest.domain.xml())
+        core.data_lane.attach(guest.domain)  # once is enough
+        assert PORT in core.domain_xml.channels(guest.domain.xml())
         lab.run(debian, f"until [ -e /dev/virtio-ports/{PORT} ]; do sleep 0.1; done")
         data = content(20 * MIB)
         before, moved = guest.agent.round_trips, []
@@ -124,7 +126,7 @@ def test_twenty_mib_both_ways_over_a_port_plugged_in(
         assert not left(lab, debian)
         lab.run(debian, f"rm {path}")
     finally:
-        core._data_lane.detach(guest.domain)
+        core.data_lane.detach(guest.domain)
     lab.run(debian, f"while [ -e /dev/virtio-ports/{PORT} ]; do sleep 0.1; done")
 
 
@@ -164,7 +166,7 @@ def fails(core: SimpleNamespace, guest: Any, says: str, path: str = FILE) -> Non
         lambda: guest.lane.read(path, 10, lambda data: None),
     ):
         started = time.monotonic()
-        with pytest.raises(core._data_lane.LaneFailed, match=says) as raised:
+        with pytest.raises(core.data_lane.LaneFailed, match=says) as raised:
             transfer()
         assert raised.value.domain == guest.domain.name
         assert raised.value.moved == 0
@@ -174,8 +176,8 @@ def fails(core: SimpleNamespace, guest: Any, says: str, path: str = FILE) -> Non
 def test_no_port_in_the_domain(lab: Lab, start: Callable[..., str], core: SimpleNamespace, open_lane: Callable[[str], Any]) -> None:
     fails(core, open_lane(start()), f"no channel {PORT}")
     bare = open_lane(start(channel=False))
-    with pytest.raises(core._data_lane.LaneFailed, match="no virtio-serial controllers") as raised:
-        core._data_lane.attach(bare.domain)
+    with pytest.raises(core.data_lane.LaneFailed, match="no virtio-serial controllers") as raised:
+        core.data_lane.attach(bare.domain)
     assert "virtio-serial" in raised.value.hint
 
 
@@ -224,7 +226,7 @@ def test_a_full_disk(lab: Lab, tiny: str, core: SimpleNamespace, open_lane: Call
     lab.run(tiny, "mkdir -p /run/small && mount -t tmpfs -o size=1m none /run/small && : > /run/small/file")
     try:
         started = time.monotonic()
-        with pytest.raises(core._data_lane.LaneFailed, match="failed to copy"):
+        with pytest.raises(core.data_lane.LaneFailed, match="failed to copy"):
             guest.lane.write("/run/small/file", io.BytesIO(bytes(8 * MIB)), 8 * MIB, lambda size: None)
         assert time.monotonic() - started < STALL + 3
     finally:
@@ -235,7 +237,7 @@ def test_a_full_disk(lab: Lab, tiny: str, core: SimpleNamespace, open_lane: Call
 def test_a_file_that_is_shorter_than_told(lab: Lab, tiny: str, core: SimpleNamespace, open_lane: Callable[[str], Any]) -> None:
     guest, data, found = open_lane(tiny), content(200_000), bytearray()
     put(lab, guest, data)
-    with pytest.raises(core._data_lane.LaneFailed, match="ended early") as raised:
+    with pytest.raises(core.data_lane.LaneFailed, match="ended early") as raised:
         guest.lane.read(FILE, len(data) + 1, found.extend)
     assert raised.value.moved == len(data)
     assert found == data
@@ -296,7 +298,7 @@ def test_broken_in_the_middle(
         "write": lambda: guest.lane.write(FILE, Source(harm), size, lambda size: None),
         "read": lambda: guest.lane.read(FILE, size, sink),
     }
-    with pytest.raises(core._data_lane.LaneFailed) as raised:
+    with pytest.raises(core.data_lane.LaneFailed) as raised:
         transfers[direction]()
     assert time.monotonic() - started < STALL + 8
     assert raised.value.moved == sink.taken < size
@@ -329,7 +331,7 @@ def test_interrupted(lab: Lab, tiny: str, core: SimpleNamespace, open_lane: Call
             transfer()
         assert left(lab, tiny) == []
         lab.run(tiny, f"truncate -s 4M {FILE}")
-    with pytest.raises(core._errors.InvalidInput):
+    with pytest.raises(core.errors.InvalidInput):
         guest.lane.write(FILE, io.BytesIO(b"short"), 6, lambda size: None)
     assert left(lab, tiny) == []
     assert works(lab, guest)
@@ -371,7 +373,7 @@ def test_an_agent_that_answers_too_late(
     lab.run(name, f"echo before > {FILE}")
     guest.agent.call("guest-ping")
     lab.run(name, "kill -STOP $(pidof qemu-ga)")
-    with pytest.raises(core._errors.UnknownOutcome):
+    with pytest.raises(core.errors.UnknownOutcome):
         guest.lane.write(FILE, io.BytesIO(b"after"), 5, lambda size: None)
     lab.run(name, "kill -CONT $(pidof qemu-ga)")
     time.sleep(2)

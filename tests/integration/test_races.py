@@ -38,7 +38,7 @@ printf '%s' '{SECRET}' >{TREASURE}/x; chmod 600 {TREASURE}/x; touch -a -d '2001-
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(ROOT / ".collections")
-    names = {"files": "_commands.files", "errors": "_errors", "guest": "_guest"}
+    names = {"files": "_inside.files", "errors": "_errors", "guest": "_reach.guest"}
     return SimpleNamespace(**{name: importlib.import_module(PACKAGE + module) for name, module in names.items()})
 
 

@@ -25,8 +25,9 @@ PACKAGE = "ansible_collections.virtops.guest_agent.plugins.module_utils."
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(ROOT / ".collections")
-    names = ("_client", "_domain_xml", "_errors", "_guest", "_transport")
-    return SimpleNamespace(**{name: importlib.import_module(PACKAGE + name) for name in names})
+    names = {"client": "_agent", "domain_xml": "_libvirt", "transport": "_libvirt", "guest": "_reach"}
+    found = {name: importlib.import_module(f"{PACKAGE}{room}.{name}") for name, room in names.items()}
+    return SimpleNamespace(**found, errors=importlib.import_module(f"{PACKAGE}_errors"))
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,10 @@ def opened(lab: Lab, core: SimpleNamespace) -> Iterator[Callable[..., Any]]:
     with contextlib.ExitStack() as stack:
 
         def open_one(name: str, channel: str = second_agent.CHANNEL) -> SimpleNamespace:
-            guest = stack.enter_context(core._guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
-            transport = core._libvirt_transport.ChannelTransport(guest.domain, channel)
+            guest = stack.enter_context(core.guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
+            transport = core.transport.ChannelTransport(guest.domain, channel)
             stack.callback(transport.close)
-            return SimpleNamespace(domain=guest.domain, transport=transport, agent=core._client.GuestAgent(transport, 2))
+            return SimpleNamespace(domain=guest.domain, transport=transport, agent=core.client.GuestAgent(transport, 2))
 
         yield open_one
 
@@ -80,7 +81,7 @@ def test_a_late_reply_is_not_taken_for_another(lab: Lab, tiny: str, core: Simple
     lab.run(tiny, f"kill -STOP {second_agent.PROCESS}")
     for command in ("guest-get-host-name", "guest-get-timezone"):
         started = time.monotonic()
-        with pytest.raises(core._errors.AgentTimeout):
+        with pytest.raises(core.errors.AgentTimeout):
             guest.agent.call(command)
         assert time.monotonic() - started < 3
         guest.agent.retry()
@@ -95,7 +96,7 @@ def test_a_client_that_went_away_leaves_nothing_for_the_next(
     first = opened(tiny)
     first.agent.call("guest-ping")
     lab.run(tiny, f"kill -STOP {second_agent.PROCESS}")
-    with pytest.raises(core._errors.AgentTimeout):
+    with pytest.raises(core.errors.AgentTimeout):
         first.agent.call("guest-get-host-name")
     first.transport.close()
     lab.run(tiny, f"kill -CONT {second_agent.PROCESS}")
@@ -105,7 +106,7 @@ def test_a_client_that_went_away_leaves_nothing_for_the_next(
 def test_the_channel_has_one_client(tiny: str, core: SimpleNamespace, opened: Callable[..., Any]) -> None:
     first, second = opened(tiny), opened(tiny)
     first.agent.call("guest-ping")
-    with pytest.raises(core._errors.ChannelBusy):
+    with pytest.raises(core.errors.ChannelBusy):
         second.agent.call("guest-ping")
     first.transport.close()
     second.agent.retry()
@@ -116,7 +117,7 @@ def test_taken_over_in_the_middle(tiny: str, core: SimpleNamespace, opened: Call
     guest = opened(tiny)
     guest.agent.call("guest-ping")
     guest.domain.open_channel(second_agent.CHANNEL, force=True).close()
-    with pytest.raises(core._errors.AgentDisappeared):
+    with pytest.raises(core.errors.AgentDisappeared):
         guest.agent.call("guest-ping")
     guest.agent.retry()
     assert guest.agent.call("guest-ping") == {}
@@ -131,7 +132,7 @@ def test_a_send_that_nobody_reads_leaves_libvirt_working(
     try:
         for _number in range(12):
             started = time.monotonic()
-            with pytest.raises(core._errors.UnknownOutcome):
+            with pytest.raises(core.errors.UnknownOutcome):
                 guest.agent.call("guest-exec", {"path": "/bin/true", "arg": ["x" * 120_000]}, timeout=1)
             guest.agent.retry()
             assert time.monotonic() - started < 2
@@ -149,7 +150,7 @@ def test_nobody_listens_and_starts_again(lab: Lab, tiny: str, core: SimpleNamesp
     second_agent.await_state(lab, tiny, "disconnected")
     guest = opened(tiny)
     started = time.monotonic()
-    with pytest.raises(core._errors.AgentDisconnected):
+    with pytest.raises(core.errors.AgentDisconnected):
         guest.agent.call("guest-ping")
     assert time.monotonic() - started < 1
     second_agent.start(lab, tiny)
@@ -159,8 +160,8 @@ def test_nobody_listens_and_starts_again(lab: Lab, tiny: str, core: SimpleNamesp
 
 def test_channels_that_are_none(start: Callable[..., str], tiny: str, core: SimpleNamespace, opened: Callable[..., Any]) -> None:
     for name, channel, kind in (
-        (tiny, "org.virtops.none", core._errors.AgentNotConfigured),
-        (tiny, "org.qemu.guest_agent.0", core._errors.InvalidInput),
+        (tiny, "org.virtops.none", core.errors.AgentNotConfigured),
+        (tiny, "org.qemu.guest_agent.0", core.errors.InvalidInput),
     ):
         with pytest.raises(kind) as raised:
             opened(name, channel).agent.call("guest-ping")

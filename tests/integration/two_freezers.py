@@ -75,7 +75,7 @@ def forked(action: Callable[[], Any], group: bool = False) -> int:
 def ensure(guest: dict[str, Any], **options: Any) -> str:
     """The module fsfreeze in this process: how it failed, "" for success."""
     module = importlib.import_module(f"{PACKAGE}modules.fsfreeze")
-    task = importlib.import_module(f"{PACKAGE}module_utils._task")
+    task = importlib.import_module(f"{PACKAGE}module_utils._task.run")
     params = {
         **{name: guest[name] for name in ("uri", "domain")},
         "mountpoints": None,
@@ -186,7 +186,7 @@ def freezer(guest: dict[str, Any], plan: Plan, note: Note) -> int:
     def act() -> None:
         time.sleep(plan.begins)
         if plan.kind == "ours elsewhere":
-            registry = importlib.import_module(f"{PACKAGE}module_utils._watchdog_registry")
+            registry = importlib.import_module(f"{PACKAGE}module_utils._freeze.registry")
             registry._PREFIX = "virtops.guest_agent/elsewhere"
         if plan.kind == "another client":
             another_client(guest, plan, note)
