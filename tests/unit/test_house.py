@@ -29,12 +29,23 @@ HEADER = (
     "# SPDX-License-Identifier: GPL-3.0-or-later",
 )
 
-# Inside module_utils: each layer may import itself and those before it. What is in none of them is an edge.
-LAYERS = (
-    {"_errors"},
-    {"_deadline", "_disk_images", "_domain_xml", "_protocol", "_untrusted"},
-    {"_client", "_crowded", "_events", "_hypervisor", "_lanes", "_libvirt_errors", "_storage", "_stream", "_transport"},
+# Inside module_utils, from the ground up: a room may import itself and those on lower steps.
+LADDER = (
+    {"_errors", "_deadline", "_public_keys"},
+    {"_agent"},
+    {"_task"},
+    {"_libvirt"},
+    {"_inside"},
+    {"_commands"},
+    {"_reach"},
+    {"_freeze"},
+    {"_records", "_snapshot"},
+    {"_module"},
 )
+#: Of a room with a file for each module, what several modules share.
+SHARED = {"run", "transfer", "online", "suspend"}
+#: At the top of module_utils; what is more belongs into a room.
+TOP_MOST = 14
 # Between the rooms of plugins/. Modules run on hypervisors, where plugin_utils is not; the action plugins run the
 # modules' own code in the controller. A room that is not named here is a door like the inventory.
 MAY_IMPORT = {
@@ -92,13 +103,8 @@ def _imports(source: Source) -> t.Iterator[Imported]:
                 yield Imported(node.lineno, ".".join(filter(None, (*base, alias.name))), ours=bool(node.level))
 
 
-def _stem(name: str) -> str:
-    """The file or folder of module_utils that an imported name is in."""
-    return name.split(".")[1] if "." in name else ""
-
-
-def _layer(stem: str) -> int:
-    return next((number for number, layer in enumerate(LAYERS) if stem in layer), len(LAYERS))
+def _step(stem: str) -> int:
+    return next((number for number, rooms in enumerate(LADDER) if stem in rooms), -1)
 
 
 def rooms_point_inward(source: Source) -> t.Iterator[str]:
@@ -108,13 +114,34 @@ def rooms_point_inward(source: Source) -> t.Iterator[str]:
             yield f"{source.path}:{line}: {source.room} must not import {name}"
 
 
-def layers_point_inward(source: Source) -> t.Iterator[str]:
+def storeys_are_climbed_down(source: Source) -> t.Iterator[str]:
     if source.room != "module_utils":
         return
-    own = _layer(source.path.with_suffix("").parts[1])
+    room = source.path.with_suffix("").parts[1]
+    if _step(room) < 0:
+        yield f"{source.path}: {room} is no room of the ladder"
     for line, name, ours in _imports(source):
-        if ours and _layer(_stem(name)) > own:
-            yield f"{source.path}:{line}: {name} is further out than this file"
+        other = name.split(".")[1] if name.startswith("module_utils.") else room
+        if ours and other != room and not 0 <= _step(other) < _step(room):
+            yield f"{source.path}:{line}: {name} is no lower step than {room}"
+
+
+def modules_share_what_is_shared(source: Source) -> t.Iterator[str]:
+    if source.path.parts[:2] != ("module_utils", "_module"):
+        return
+    for line, name, ours in _imports(source):
+        parts = name.split(".")
+        if ours and parts[:2] == ["module_utils", "_module"] and parts[2] not in SHARED:
+            yield f"{source.path}:{line}: {name} is another module's"
+
+
+def a_door_has_its_own_folder(source: Source) -> t.Iterator[str]:
+    if source.room == "plugin_utils":
+        return
+    for line, name, ours in _imports(source):
+        parts = name.split(".")
+        if ours and parts[0] == "plugin_utils" and parts[1] not in ("_guest_variables", f"_{source.room}"):
+            yield f"{source.path}:{line}: {name} is another door's"
 
 
 def imports_are_relative(source: Source) -> t.Iterator[str]:
@@ -126,8 +153,8 @@ def imports_are_relative(source: Source) -> t.Iterator[str]:
 def libvirt_has_one_door(source: Source) -> t.Iterator[str]:
     for line, name, ours in _imports(source):
         is_libvirt = not ours and name.split(".")[0] in ("libvirt", "libvirt_qemu", "libvirt_lxc")
-        if is_libvirt and source.path != Path("module_utils/_libvirt/hypervisor.py"):
-            yield f"{source.path}:{line}: only module_utils/_libvirt/hypervisor.py imports libvirt"
+        if is_libvirt and source.path.parts[:2] != ("module_utils", "_libvirt"):
+            yield f"{source.path}:{line}: only module_utils/_libvirt imports libvirt"
 
 
 def targets_have_no_controller(source: Source) -> t.Iterator[str]:
@@ -170,10 +197,13 @@ RULES: list[tuple[Rule, str, str]] = [
     (rooms_point_inward, "plugin_utils/_x.py", "from ..connection import agent"),
     (rooms_point_inward, "modules/x.py", "from ..plugin_utils._y import z"),
     (rooms_point_inward, "inventory/x.py", "from ..modules.y import z"),
-    (layers_point_inward, "module_utils/_errors.py", "from ._protocol import REPLY_MAX"),
-    (layers_point_inward, "module_utils/_agent/protocol.py", "def f():\n    from . import _client"),
-    (layers_point_inward, "module_utils/_agent/client.py", "from . import _errors, _task"),
-    (layers_point_inward, "module_utils/_agent/transport.py", "from ._commands.files import read"),
+    (storeys_are_climbed_down, "module_utils/_errors.py", "from ._agent.protocol import REPLY_MAX"),
+    (storeys_are_climbed_down, "module_utils/_agent/client.py", "def f():\n    from .._libvirt import hypervisor"),
+    (storeys_are_climbed_down, "module_utils/_records/x.py", "from .._snapshot import plan"),
+    (storeys_are_climbed_down, "module_utils/_inside/x.py", "from .. import _needed"),
+    (storeys_are_climbed_down, "module_utils/_needed.py", ""),
+    (modules_share_what_is_shared, "module_utils/_module/x.py", "from . import run, restart"),
+    (a_door_has_its_own_folder, "inventory/x.py", "from ..plugin_utils._connection import pace"),
     (imports_are_relative, "modules/x.py", "import ansible_collections.virtops.guest_agent.plugins.modules.y"),
     (libvirt_has_one_door, "module_utils/_agent/transport.py", "import libvirt"),
     (libvirt_has_one_door, "inventory/libvirt.py", "try:\n    from libvirt_qemu import x\nfinally:\n    pass"),
@@ -204,6 +234,11 @@ def _cycle(graph: dict[str, set[str]]) -> list[str]:
         if not ends:
             return sorted(left)
         left = {name: imported for name, imported in left.items() if name not in ends}
+
+
+def test_the_top_of_the_core_is_a_list_of_rooms() -> None:
+    top = {path.name for path in (PLUGINS / "module_utils").iterdir() if path.name != "__pycache__"}
+    assert len(top) <= TOP_MOST, sorted(top)
 
 
 def test_no_circle_of_imports() -> None:

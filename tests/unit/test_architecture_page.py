@@ -1,0 +1,60 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The page that says where each line lives, held against the tree: modules, promises, agent commands, files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = ROOT / "plugins/module_utils"
+PAGE = (ROOT / "docs/docsite/rst/architecture.rst").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs/docsite/rst/commands.rst").read_text(encoding="utf-8")
+_WORD = re.compile(r"``([^`]+)``")
+
+
+def _section(title: str) -> str:
+    return re.split(r"\n\S.*\n-+\n", PAGE.split(f"\n{title}\n-", 1)[1], maxsplit=1)[0]
+
+
+def _entries(title: str) -> dict[str, list[str]]:
+    """Term -> files, of a section that is a list of definitions; several terms may share one definition."""
+    found = {}
+    for terms, definition in re.findall(r"^(\S.*)\n +(``.*)$", _section(title), re.MULTILINE):
+        for term in [terms.partition(".")[0]] if terms[0].isdigit() else _WORD.findall(terms):
+            found[term] = _WORD.findall(definition)
+    return found
+
+
+def test_every_module_has_its_entry() -> None:
+    assert sorted(_entries("Modules")) == sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+
+
+def test_every_agent_command_is_sent_where_the_page_says() -> None:
+    entries = _entries("Agent commands")
+    assert sorted(entries) == sorted(set(re.findall(r"^``(guest-[a-z-]+)``", COMMANDS, re.MULTILINE)))
+    for command, files in entries.items():
+        if files != ["agent_command"]:
+            assert [name for name in files if f'"{command}"' not in (CORE / name).read_text(encoding="utf-8")] == [], command
+
+
+def test_every_promise_has_its_entry() -> None:
+    assert [int(term) for term in _entries("Promises")] == list(range(1, 15))
+
+
+@pytest.mark.parametrize("title", ["Modules", "Promises"])
+def test_the_files_are_there(title: str) -> None:
+    named = {name for files in _entries(title).values() for name in files}
+    assert named
+    assert [name for name in sorted(named) if not (CORE / name).is_file()] == []
+
+
+def test_every_room_is_in_the_ladder() -> None:
+    rooms = {path.name.partition(".")[0] for path in CORE.iterdir() if path.name != "__pycache__"}
+    ladder = {word for cell in _WORD.findall(_section("The ladder")) for word in cell.split() if word.startswith("_")}
+    assert rooms == ladder
