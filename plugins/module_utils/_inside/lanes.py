@@ -202,7 +202,7 @@ def read_beginning(agent: GuestAgent, path: str, count: int) -> bytes:
 
 
 class Reopened(Exception):
-    """The agent that had the file open has ended; another one has it open now, at its beginning."""
+    """The file is open anew, at its beginning: the agent that had it open has ended, or may still do what it was told before."""
 
 
 class _File:
@@ -212,6 +212,8 @@ class _File:
         self._patience, self._clock = patience, clock
         #: whether the agent may be at another place of the file than it should
         self._astray = False
+        #: whether a request may still be done later, at the place of this handle
+        self._adrift = False
         self._handle = self._open()
 
     def _open(self) -> int:
@@ -259,14 +261,20 @@ class _File:
         """``ask`` again after a trouble that has passed: whether it was done then does not matter, for the place in the file is
         known, and an agent that finds it has done all that it was told before.
 
-        :raise Reopened: it was another agent that found the file.
+        :raise Reopened: it was another agent that found the file, or what was asked before may be done yet.
         """
 
         def question() -> T:
+            if self._adrift:
+                self._take_another_handle()
             if self._astray:
                 self._return_to(offset)
             self._astray = True
-            answer = ask()
+            try:
+                answer = ask()
+            except StillInFlight:
+                self._adrift = True
+                raise
             self._astray = False
             return answer
 
@@ -276,14 +284,22 @@ class _File:
         def decided() -> T:
             try:
                 return question()
-            except (StillInFlight, ProtocolError) as error:
-                raise _Final(error) from error  # what could be done later, at another place, and lies
+            except ProtocolError as error:
+                raise _Final(error) from error
 
         deadline = Deadline(_LONGEST if self._patience else 0, self._clock)
         try:
             return passing.through(self._agent, decided, deadline, self._patience, self._clock)
         except _Final as final:
             raise final.error from final
+
+    def _take_another_handle(self) -> None:
+        """What is done late at the old one moves no place of the new one, and writes the same bytes where they belong."""
+        late, self._handle = self._handle, self._open()
+        self._adrift, self._astray = False, True
+        with contextlib.suppress(GuestAgentError):
+            self._agent.call("guest-file-close", {"handle": late})
+        raise Reopened
 
     def _return_to(self, offset: int) -> None:
         try:

@@ -30,10 +30,11 @@ T = t.TypeVar("T")
 PATIENCE: t.Final = 600
 #: libvirt or the agent itself says what is in the way, and that it lasts until it is taken away: paused, suspended, frozen.
 _TOLD: t.Final = (DomainNotRunning, GuestFrozen)
-#: A thaw between the command and the question why it is blocked makes a frozen agent look like a restricted one.
-_PASSES: t.Final = (*_TOLD, AgentUnavailable, CommandBlocked, HypervisorUnreachable, LibvirtFailure, ProtocolError, UnknownOutcome)
-#: Answers out of turn pass too. An agent that gives nothing else is faulty or hostile.
+#: Answers out of turn pass; an agent that gives nothing else is faulty. A thaw between a command and the question why it is
+#: blocked makes a frozen agent look like a restricted one; one that stays so is one.
+_ODD: t.Final = (CommandBlocked, ProtocolError)
 _ODD_MAX: t.Final = 3
+_PASSES: t.Final = (*_TOLD, *_ODD, AgentUnavailable, HypervisorUnreachable, LibvirtFailure, UnknownOutcome)
 #: Seconds between two questions: the first pause, how it grows, and the longest.
 _FIRST, _GROWTH, _LONGEST = 0.5, 1.6, 5.0
 #: What a new connection may take; one over SSH to a busy host takes seconds.
@@ -72,7 +73,7 @@ class _Trouble:
         self._odd = 0
 
     def may_pass(self, error: GuestAgentError) -> bool:
-        if isinstance(error, ProtocolError):
+        if isinstance(error, _ODD):
             self._odd += 1
             return self._odd < _ODD_MAX
         if isinstance(error, _TOLD):
