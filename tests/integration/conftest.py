@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One lab for the whole run. Debian guests are booted once, with a channel for a second agent; tests leave them as they were.
+"""One lab for the whole run. A Debian guest is booted once, with a channel for a second agent; tests leave it as it was.
 
 There are two forms. INTEGRATION=full runs everything. The short one, for every change, leaves out tests marked ``full``, which
 take long and widen what a shorter one shows, and runs a test that both Debian guests are for on one of them, by turns.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def _short_form(items: list[pytest.Item]) -> list[pytest.Item]:
     for item in items:
         if item.get_closest_marker("full") is None:
             twins.setdefault(_but_for_the_debian(item), []).append(item)
-    turns = itertools.count()
+    # Of two runs side by side each boots one of the Debian guests: an idle one takes a quarter of a processor.
+    turns = itertools.repeat(int(PART.partition("/")[0]) - 1) if PART != "1/1" else itertools.count()
     return [same[next(turns) % len(same)] if len(same) > 1 else same[0] for same in twins.values()]
 
 
@@ -74,18 +75,40 @@ def lab() -> Iterator[Lab]:
         yield running
 
 
+class Debians(Mapping[str, str]):
+    """Kind -> name of a guest of that kind, which is booted when it is first asked for."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._names: dict[str, str] = {}
+
+    def __getitem__(self, kind: str) -> str:
+        self._boot([kind])
+        return self._names[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        self._boot(DEBIANS)
+        return iter(DEBIANS)
+
+    def __len__(self) -> int:
+        return len(DEBIANS)
+
+    def _boot(self, kinds: Sequence[str]) -> None:
+        # Two processors each: what runs in one guest at a time is faster by a quarter.
+        same: dict[str, Any] = {"vcpus": 2, "devices": second_agent.DEVICE}
+        missing = [kind for kind in kinds if kind not in self._names]
+        guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests", **same) for kind in missing]  # type: ignore[arg-type]
+        self._lab.start_all(guests, parallel=2)
+        self._names.update({guest.kind: guest.name for guest in guests})
+
+
 @pytest.fixture(scope="session")
-def debians(lab: Lab) -> dict[str, str]:
-    """Kind -> name of a guest of that kind."""
-    # Two processors each: what runs in one guest at a time is faster by a quarter.
-    same: dict[str, Any] = {"vcpus": 2, "devices": second_agent.DEVICE}
-    guests = [Guest(kind=kind, name=f"it-{kind}", title=f"{kind} of the tests", **same) for kind in DEBIANS]  # type: ignore[arg-type]
-    lab.start_all(guests, parallel=2)
-    return {guest.kind: guest.name for guest in guests}
+def debians(lab: Lab) -> Mapping[str, str]:
+    return Debians(lab)
 
 
 @pytest.fixture(params=DEBIANS)
-def debian(request: pytest.FixtureRequest, debians: dict[str, str]) -> str:
+def debian(request: pytest.FixtureRequest, debians: Mapping[str, str]) -> str:
     return debians[request.param]
 
 

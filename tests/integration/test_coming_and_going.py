@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def known(lab: Lab, name: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.full
-def test_debian_sleeps_wakes_and_starts_anew(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
+def test_debian_sleeps_wakes_and_starts_anew(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path) -> None:
     results = Plays(ansible, tmp_path, {kind: known(lab, name) for kind, name in debians.items()}).play(
         {f"{OURS}suspend": {"state": "suspended"}},
         {f"{OURS}suspend": {"state": "suspended"}},

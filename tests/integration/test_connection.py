@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full if name.startswith("64") else ()) for name in OUTPUTS])
-def test_output(debians: dict[str, str], lab: Lab, ansible: Ansible, tmp_path: Path, name: str) -> None:
+def test_output(debians: Mapping[str, str], lab: Lab, ansible: Ansible, tmp_path: Path, name: str) -> None:
     guest = debians["debian13" if name.startswith("5 MiB") else "debian12"]
     plays = Plays(ansible, tmp_path, {guest: variables(lab, guest)})
     command, rc, out, err = OUTPUTS[name]

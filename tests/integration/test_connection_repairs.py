@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ def _reachable(lab: Lab, name: str) -> bool:
 
 
 @pytest.mark.full
-def test_reboot(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
+def test_reboot(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path) -> None:
     plays = Plays(ansible, tmp_path, {name: variables(lab, name, timeout=20) for name in debians.values()})
     boot = {name: lab.run(name, "cat /proc/sys/kernel/random/boot_id").output for name in debians.values()}
     results = plays.play({"ansible.builtin.reboot": {"reboot_timeout": 500}}, {"ansible.builtin.raw": "echo up"}, timeout=700)

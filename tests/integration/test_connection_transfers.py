@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def start(ansible: Ansible, options: dict[str, Any], local: Path, back: Path | s
 
 
 @pytest.mark.parametrize("lane", SIZES)
-def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path, lane: str) -> None:
+def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path, lane: str) -> None:
     guest = debians["debian12"]
     local, back = tmp_path / "local", tmp_path / "back"
     digest = write_random(local, SIZES[lane])
@@ -65,7 +66,7 @@ def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debians: dict[s
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGKILL])
 @pytest.mark.parametrize("lane", SIZES)
 def test_a_transfer_that_is_stopped_leaves_nothing(
-    lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path, lane: str, number: int
+    lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path, lane: str, number: int
 ) -> None:
     guest = debians["debian13"]
     local = tmp_path / "local"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def target(lab: Lab, name: str, pipelining: bool, commands: Path, work: Path) ->
 
 
 @pytest.mark.parametrize(("core", "kind", "pipelining"), combinations())
-def test_target_connection(lab: Lab, debians: dict[str, str], tmp_path: Path, core: str, kind: str, pipelining: bool) -> None:
+def test_target_connection(lab: Lab, debians: Mapping[str, str], tmp_path: Path, core: str, kind: str, pipelining: bool) -> None:
     connection = target(lab, debians[kind], pipelining, bin_dir(core, "the connection target"), tmp_path)
     status = connection.run()
     assert status == 0, connection.output.read_text(encoding="utf-8", errors="replace")

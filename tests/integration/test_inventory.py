@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def hostvars(listed: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_installed_collection_lists_guests_in_groups(
-    lab: Lab, start: Callable[..., str], debians: dict[str, str], options_file: Path, tmp_path: Path
+    lab: Lab, start: Callable[..., str], debians: Mapping[str, str], options_file: Path, tmp_path: Path
 ) -> None:
     """From the checkout through ansible-galaxy, as a user gets it."""
     name = start(title="a tiny one")

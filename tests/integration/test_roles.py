@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def test_quiesced_snapshots_are_kept_and_merged(lab: Lab, ansible: Ansible, star
     assert taken(names[0])[0].startswith("t-20")
 
 
-def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
+def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path) -> None:
     name = debians["debian13"]
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "of the role's test", "-f", key], check=True)

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +211,7 @@ class Inspected:
         return "needs_recovery" in self.header
 
 
-def test_images_of_guests_that_write(lab: Lab, ansible: Ansible, debians: dict[str, str], tmp_path: Path) -> None:
+def test_images_of_guests_that_write(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path) -> None:
     """Frozen, their filesystems are clean and end at the pause of the writer; otherwise they are as after a power failure."""
     names = list(debians.values())
     for name in names:
