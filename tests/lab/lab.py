@@ -36,7 +36,7 @@ from .serial_shell import Completed, run_on_socket
 from .shell import run
 from .teardown import release, remove_guest, remove_guests
 
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 _SSH_PORT = 22
 _SSH_FAILED = 255
 _NO_SERVER = re.compile(r"kex_exchange_identification|Connection (refused|reset)")
