@@ -24,7 +24,7 @@ SMALL = "size=512k"
 NOEXEC = "noexec"
 
 
-@pytest.fixture(params=["tiny", "debian"])
+@pytest.fixture(params=["tiny", pytest.param("debian", marks=pytest.mark.full)])
 def guest(request: pytest.FixtureRequest, start: Callable[..., str]) -> str:
     if request.param == "tiny":
         return start()
