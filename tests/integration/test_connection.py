@@ -74,12 +74,16 @@ def test_what_a_command_finds_is_what_it_finds_over_ssh(lab: Lab, debian: str, p
         assert result["stdout"].splitlines() == lab.ssh(debian, script, user=user).stdout.splitlines()
 
 
+#: Seconds after which a result stays in the guest until it was fetched.
+KEPT_AFTER = 5
+
+
 def test_a_pipelined_task_costs_at_most_nine_agent_commands(debian: str, plays: Plays) -> None:
     del debian
     _output, costs = plays.verbose("ansible.builtin.command", "id")
     ((seconds, commands),) = costs
-    # A command that takes longer is asked for once in a second.
-    assert commands <= 9 + max(0, int(seconds) - 2)
+    # A command that takes longer is asked for once in a second, and after five its result is removed by a script of its own.
+    assert commands <= 9 + max(0, int(seconds) - 2) + 4 * (seconds >= KEPT_AFTER)
 
 
 def test_nothing_secret_is_displayed(plays: Plays) -> None:
@@ -104,11 +108,11 @@ def test_output(debians: Mapping[str, str], lab: Lab, ansible: Ansible, tmp_path
     command, rc, out, err = OUTPUTS[name]
     started = time.monotonic()
     result, after = plays.play(
-        {"ansible.builtin.raw": command, "failed_when": False}, {"ansible.builtin.raw": "ls -a /var/tmp | grep -c virtops"}
+        {"ansible.builtin.raw": command, "failed_when": False}, {"ansible.builtin.raw": "ls -a /var/tmp | grep virtops"}
     )
     assert (result["rc"], len(result["stdout"])) == (rc, out)
     assert len(result["stderr"]) >= err * 4 * MIB
-    assert int(ok(after)["stdout"]) == 2, "only this command's own files are there"
+    assert len({line.partition(".virtops-")[2][:32] for line in ok(after)["stdout"].split()}) == 1, "only this command's own files"
     assert time.monotonic() - started < 200
     lab.run(guest, "pkill -x sleep || true")
 
@@ -132,7 +136,7 @@ def test_a_hung_agent_costs_its_deadline_and_a_play_goes_on_when_it_is_back(lab:
     stopped: list[float] = []
     watch = threading.Thread(target=lambda: stopped.append(_stopped(lab, debian)))
     watch.start()
-    short = {"ansible_guest_agent_timeout": 3}
+    short = {"ansible_guest_agent_timeout": 3, "ansible_guest_agent_patience": 5}
     silent, waited, again = plays.play(
         {"ansible.builtin.raw": "sleep 60", "vars": short, "ignore_unreachable": True},
         {"ansible.builtin.wait_for_connection": {"timeout": 120, "sleep": 1}, "vars": short},
@@ -142,8 +146,8 @@ def test_a_hung_agent_costs_its_deadline_and_a_play_goes_on_when_it_is_back(lab:
     assert silent["unreachable"]
     assert "did not answer in time" in silent["msg"]
     assert "unresponsive" in silent["msg"]
-    # A running command is asked for once in a second.
-    assert silent["at"] - stopped[0] < 3 + 2 + 1
+    # What runs is asked for again until patience ends: a question when it began to be silent, one that was under way when it ended.
+    assert silent["at"] - stopped[0] < 3 + 5 + 10
     ok(waited)
     assert ok(again)["stdout"].strip() == "again"
     lab.run(debian, "pkill -x sleep || true")

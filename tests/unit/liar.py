@@ -17,7 +17,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protoco
 #: Stands for the random number by which the report of a program is known, and is of that program.
 NONCE = b"@NONCE@"
 #: What the shells that start programs in the guest report of one that went well.
-REPORT = NONCE + b" ended 0 /tmp/x 1.00 2.00 1\n0\n"
+REPORT = NONCE + b" ended 0 /tmp/x 1.00 2.00 0 0\n0\n"
 #: Of what was not recorded, or is as each guest's own.
 _OTHERS: dict[str, t.Any] = {
     "guest-exec": {"pid": 7},

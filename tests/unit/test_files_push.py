@@ -35,7 +35,7 @@ SIZES = [7, HALF + 1]
 
 def push(guest: Watched, path: Path | str, content: bytes = b"new", **options: t.Any) -> files.Installed:
     where = files.Where(str(path), options.pop("user", "root"), options.pop("links", "none"), options.pop("own", False))
-    return files.push(guest.agent(), io.BytesIO(lanes), where, **options)
+    return files.push(guest.agent(), io.BytesIO(content), where, **options)
 
 
 def mode(path: Path) -> int:
@@ -237,7 +237,7 @@ def _interrupted(
     (place / "x").write_bytes(b"old")
     guest.faults = {command: list(faults)}
     with pytest.raises(kind):
-        push(guest, place / "x", lanes)
+        push(guest, place / "x", content)
     guest.faults = {}
     assert (place / "x").read_bytes() == b"old"
     assert names(place) == ["own", "x"]

@@ -77,7 +77,6 @@ else ( child "$@" ); r=$?; fi
 KEPT_AFTER: t.Final = 5
 #: A pipe that has no reader any more ends no shell; what could not be written to it is kept.
 _REPORT: t.Final = f"""
-{spool.kept()}
 k=; read -r w x </proc/uptime; : "${{u:=0}}" "${{w:=0}}"
 [ $(( ${{w%%.*}} - ${{u%%.*}} )) -lt {KEPT_AFTER} ] || k=1
 [ $f = 2 ] || printf 'ended %s %s %s %s\\n' "$r" "$u" "$w" "$f" 1<>"$t.r"
@@ -263,7 +262,7 @@ def surround(nonce: str, command: Command, source: Input) -> str:
     return f"""{_prepare(nonce, command, source)}
 {spool.keep()}printf '{nonce} started %s\\n' "$u" >&2
 {_run(command, source)}
-[ "$r" != 127 ] || [ ! -e "$t.x" ] || refuse program
+{spool.kept()}[ "$r" != 127 ] || [ ! -e "$t.x" ] || refuse program
 {_REPORT.replace("{nonce}", nonce)}{_TIDY}"""
 
 
