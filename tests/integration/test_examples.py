@@ -30,7 +30,7 @@ def test_the_readme_names_every_example() -> None:
 
 
 def test_syntax(ansible: Ansible) -> None:
-    ansible.run("ansible-playbook", "--syntax-check", "-e", "target=all", *map(str, PLAYBOOKS))
+    ansible.run("ansible-playbook", "--syntax-check", *map(str, PLAYBOOKS))
 
 
 def test_arguments(ansible: Ansible) -> None:
@@ -48,7 +48,7 @@ def _tasks(tasks: Any) -> list[dict[str, Any]]:
     for task in tasks or ():
         if any(key.startswith("virtops.") for key in task):
             found.append(task)
-        for block in ("tasks", "block", "rescue", "always"):
+        for block in ("tasks", "handlers", "block", "rescue", "always"):
             found += _tasks(task.get(block))
     return found
 
