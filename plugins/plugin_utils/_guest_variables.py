@@ -45,14 +45,14 @@ def host_of(variables: t.Mapping[str, t.Any], delegate: str | None) -> t.Mapping
 
 
 def guest_of(
-    variables: t.Mapping[str, t.Any], by_agent: bool = False, settings: t.Mapping[str, t.Any] = {}
+    variables: t.Mapping[str, t.Any], by_agent: bool = False, settings: t.Mapping[str, t.Any] | None = None
 ) -> dict[str, t.Any] | None:
     """What the host's variables say of its guest, or else ``settings`` (option -> value); None for a host that is none.
 
     A guest is a host with a domain, or one that is reached over the agent (``by_agent``): there its name is the domain's.
     """
     found = {option: _first(variables, names) for option, names in VARIABLES.items()}
-    found.update({option: settings.get(option) for option, value in found.items() if value is None})
+    found.update({option: (settings or {}).get(option) for option, value in found.items() if value is None})
     if found["domain"] is None and by_agent:
         found["domain"] = variables.get("inventory_hostname")
     if not found["domain"]:

@@ -116,7 +116,8 @@ def test_pauses_differ(monkeypatch: pytest.MonkeyPatch) -> None:
             super().sleep(seconds)
 
     def turned_away(_seconds: float) -> t.NoReturn:
-        raise _errors.HypervisorUnreachable("x") from Error(38, RESET)
+        cause: Exception = Error(38, RESET)
+        raise _errors.HypervisorUnreachable("x") from cause
 
     for _number in range(2):
         waited.append([])

@@ -77,7 +77,7 @@ def enclosed() -> t.Iterator[Enclosed]:
         pytest.skip("SKIPPED OUT LOUD: full file systems are not tried, for this user may not mount any")
     # Not in one of the places: the agent keeps its state there.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as state, real_agent.listening(Path(state), before=alone) as socket:
-        pid = next(p.name for p in Path("/proc").glob("[0-9]*") if real_agent._runs(p, os.fsencode(socket)))
+        (pid, *_others) = [p.name for p in Path("/proc").glob("[0-9]*") if real_agent._runs(p, os.fsencode(socket))]
         yield Enclosed(socket, pid)
 
 

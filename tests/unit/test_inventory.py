@@ -592,9 +592,9 @@ def test_what_is_no_text_stays_itself(value: t.Any) -> None:
 def test_a_cached_inventory_loads_nothing_that_asks_agents() -> None:
     """A collection's modules are compiled at each start."""
     program = f"import sys, {PLUGIN}; print(*sys.modules)"
-    path = {"PYTHONPATH": str(Path(gather.__file__).parents[5])}
+    path = {"PYTHONPATH": str(Path(gather.__file__).parents[6])}
     done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    names = {name.rpartition(".")[2] for name in done.stdout.split()}
-    assert "_record" in names
-    assert not names & {"_gather", "_client", "_hypervisor", "_probe", "exec", "libvirt_qemu"}
+    names = {name.partition("guest_agent.plugins.module_utils.")[2] or name for name in done.stdout.split()}
+    assert "_records.record" in names
+    assert not names & {"_records.gather", "_agent.client", "_libvirt.hypervisor", "_records.ask", "_inside.exec", "libvirt_qemu"}

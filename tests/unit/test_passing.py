@@ -233,7 +233,7 @@ def test_patience_that_ends_kills_nothing(loose_guest: Watched, place: t.Any, mo
     command = shell.Command(("/bin/sh", "-c", f"sleep 0.6; echo whole >{place}/result"))
     with pytest.raises(_errors.AgentTimeout):
         shell.execute(loose_guest.agent(), command, 30, patience=0.1)
-    real_agent.wait_until(lambda: (place / "result").exists(), 3, lambda: "no result")
+    real_agent.wait_until((place / "result").exists, 3, lambda: "no result")
     assert loose_guest.count("guest-exec") == 1
 
 

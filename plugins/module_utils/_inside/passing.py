@@ -50,17 +50,17 @@ def through(
         does not pass, such as a domain that is off.
     """
     trouble = _Trouble(patience, clock)
-    ask, pause = question, _FIRST
+    again, pause = False, _FIRST
     while True:
         try:
-            return ask()
+            return _again(agent, question, deadline) if again else question()
         except DomainOff:
             raise
         except _PASSES as error:
             if deadline.expired() or not trouble.may_pass(error):
                 raise
         deadline.sleep(pause)
-        ask, pause = (lambda: _again(agent, question, deadline)), min(_LONGEST, pause * _GROWTH)
+        again, pause = True, min(_LONGEST, pause * _GROWTH)
 
 
 class _Trouble:

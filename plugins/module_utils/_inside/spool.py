@@ -37,16 +37,17 @@ _WORDS: t.Final = {
     "closed": "takes no file (it is read-only, or has no inode left)",
     "full": "is full",
 }
-#: Signals to the group of the command do not end what keeps its output. By exec, for a shell keeps what it is to restore open.
+#: Signals to the group of the command do not end what keeps its output. By exec, for a shell keeps what it is to restore open. The
+#: files are opened before the command begins: what is removed then does not come again.
 _KEEP: t.Final = """
 keep() {
-  exec <&$2 4>&- 5>&- 7<&- 8<&- >/dev/null 2>&1
+  exec <&$1 >&$2 2>/dev/null 3>&- 4>&- 5>&- 7<&- 8<&- 9>&-
   trap '' TERM HUP INT QUIT
-  if cat >>"$t.$1"; then echo whole >&6; else cat >/dev/null; echo cut >&6; fi
+  if cat; then echo whole >&6; else cat >/dev/null; echo cut >&6; fi
 }
-exec 4<>"$t.p" 5<>"$t.q" 6<>"$t.s"; exec 7<"$t.p" 8<"$t.q"; exec 4>"$t.p" 5>"$t.q"
-( ( keep o 7 ) & ( keep e 8 ) & )
-exec 7<&- 8<&-
+exec 4<>"$t.p" 5<>"$t.q" 6<>"$t.s" 3>>"$t.o" 9>>"$t.e"; exec 7<"$t.p" 8<"$t.q"; exec 4>"$t.p" 5>"$t.q"
+( ( keep 7 3 ) & ( keep 8 9 ) & )
+exec 3>&- 7<&- 8<&- 9>&-
 """
 _KEPT: t.Final = """
 exec 4>&- 5>&-
@@ -84,7 +85,7 @@ def kept() -> str:
 def look_for_space() -> str:
     """The same, of a command that has taken with it what could tell: by what is there now."""
     return f"""
-n=; until m=$(cat "$t.o" "$t.e" | wc -c); [ "$m" = "$n" ]; do n=$m; nap; done
+n= c=0; until [ $c = 4 ]; do m=$(cat "$t.o" "$t.e" | wc -c); c=$((c+1)); [ "$m" = "$n" ] || c=0; n=$m; nap; done
 f=0; {{ {_fill(_ROOM)} >"$t.x"; }} 2>/dev/null || f=1
 """
 
