@@ -116,8 +116,9 @@ def test_pauses_differ(monkeypatch: pytest.MonkeyPatch) -> None:
             super().sleep(seconds)
 
     def turned_away(_seconds: float) -> t.NoReturn:
-        cause: Exception = Error(38, RESET)
-        raise _errors.HypervisorUnreachable("x") from cause
+        error = _errors.HypervisorUnreachable("x")
+        error.__cause__ = Error(38, RESET)
+        raise error
 
     for _number in range(2):
         waited.append([])
