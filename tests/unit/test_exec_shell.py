@@ -178,6 +178,14 @@ def test_a_command_may_kill_its_group(guest: Watched, exact: bool) -> None:
     assert said[:3] == (143, 15, b"hello\n")
 
 
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_lot_on_one_stream_and_nothing_on_the_other(guest: Watched, stream: str) -> None:
+    """The file of the empty one is removed at once."""
+    for _again in range(3):
+        said = run(guest, "/bin/sh", "-c", f"head -c 400000 /dev/zero >&{stream}")
+        assert sorted((len(said.stdout), len(said.stderr))) == [0, 400_000]
+
+
 def test_there_is_no_such_program(guest: Watched) -> None:
     for program in ("/nonexistent/program", "nosuchprogram", ""):
         with pytest.raises(_errors.CommandFailed, match="no such program"):

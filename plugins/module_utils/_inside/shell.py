@@ -338,6 +338,10 @@ def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[str, str, Re
 def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result, sink: Sink | None) -> Result:
     try:
         sizes = _sizes(agent, nonce)
+        if any(
+            len(found) >= max(size + 1, login_shell.INLINE_OUTPUT) for found, size in zip((result.stdout, result.stderr), sizes)
+        ):
+            raise refusals.unreadable(agent, "the output of a command")
         stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0], sink)
         return result._replace(stdout=stdout, stderr=_whole(agent, lane, f"{place}.e", result.stderr, sizes[1]))
     finally:

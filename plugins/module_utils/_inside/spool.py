@@ -116,7 +116,7 @@ def find(nonce: str) -> str:
 look() {{
   t= j=
   for d in {" ".join(PLACES)}; do
-    {{ {_is_ours(f"$d/.virtops-{nonce}.o")} || {_is_ours(f"$d/.virtops-{nonce}.r")}; }} && t=$d/.virtops-{nonce}
+    for f in $d/.virtops-{nonce}.[oer]; do {_is_ours("$f")} && t=$d/.virtops-{nonce}; done
     {_is_ours(f"$d/.virtops-{nonce}.k")} && j=$d/.virtops-{nonce}
   done
 }}
