@@ -162,15 +162,18 @@ def test_many_guests_of_which_some_are_odd(lab: Lab, ansible: Ansible, options_f
             "guest-info": agent_info(["guest-info", "guest-get-host-name"]),
             "guest-get-host-name": lambda _request: doomed.destroy(),
         }
+        bare = write_inventory(options_file.with_name("bare.libvirt.yml"), uri=[lab.uri], states=["all"], gather=[])
+        floor = ansible.timed_inventory(bare)[1]
         with ScriptedAgent(lab.relay("it-doomed"), replies):
             listed, seconds = ansible.timed_inventory(options_file)
     finally:
         for guest in started:
             if guest.name in lab.names():
                 lab.destroy(guest.name)
-    print(f"{len(started)} guests, 3 hung: {seconds:.1f} s")  # noqa: T201 - the figure belongs into the log
+    print(f"{len(started)} guests, 3 hung: {seconds:.1f} s, without asking {floor:.1f} s")  # noqa: T201 - for the log
     found = hostvars(listed)
-    assert seconds <= AGENT_TIMEOUT + MARGIN
+    # Another lab may run beside this one: what Ansible itself takes on this machine, at this time, is not counted.
+    assert seconds - floor <= AGENT_TIMEOUT + MARGIN - 1
     for guest in normal:
         assert found[guest.name]["guest_agent"]["status"] == "connected"
         assert found[guest.name]["guest_hostname"] == guest.name
@@ -190,8 +193,10 @@ def test_overall_deadline(lab: Lab, start: Callable[..., str], ansible: Ansible,
     hung, last = start("it-hung", agent="stopped"), start("it-last")
     only = {"include": ["starts_with(libvirt.name, 'it-hung') || starts_with(libvirt.name, 'it-last')"]}
     write_inventory(options_file, uri=[lab.uri], concurrency=1, agent_timeout=30, timeout=3, **only)
+    bare = write_inventory(options_file.with_name("bare.libvirt.yml"), uri=[lab.uri], gather=[], **only)
+    floor = ansible.timed_inventory(bare)[1]
     listed, seconds = ansible.timed_inventory(options_file)
-    assert seconds < 3 + MARGIN
+    assert seconds - floor < 3 + MARGIN - 1
     found = hostvars(listed)
     assert found[hung]["guest_agent"]["status"] == "unknown"
     assert found[last]["guest_agent"]["status"] in ("connected", "unknown")
