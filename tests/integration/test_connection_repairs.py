@@ -19,6 +19,7 @@ from tests.lab.errors import LabError
 
 
 def test_a_guest_without_network_is_repaired(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
+    assert lab.ssh(debian, "true", timeout=120).returncode == 0  # the agent is there before the network is
     nic = lab.run(debian, "ip -c=never -o route show default | sed 's/.* dev //; s/ .*//'").output.strip()
     route = lab.run(debian, "ip -c=never route show default").output.strip()
     lab.run(debian, f"ip link set {nic} down")

@@ -137,7 +137,7 @@ def test_keys_of_a_user(lab: Lab, module: Module, debian: str) -> None:
         lab.run(debian, f"cp -a {file} /root/kept; printf '\n# of a test\n' >>{file}")
         added = module("authorized_keys", debian, user="ansible", keys=[key])
         assert (added["changed"], added["added"]) == (True, [key]), added
-        assert read(lab, debian, f"tail -n 3 {file}; stat -c '%a %U' {file}").split("\n") == ["", "# of a test", key, "600 ansible"]
+        assert read(lab, debian, f"tail -n 3 {file} | tr '\\n' '|'; stat -c '%a %U' {file}") == f"|# of a test|{key}|600 ansible"
         assert not module("authorized_keys", debian, user="ansible", keys=[key])["changed"]
         lab.run(debian, f"touch /root/keys; chmod 600 /root/keys; rm {file}; ln -s /root/keys {file}; chown -h ansible {file}")
         refused = module("authorized_keys", debian, user="ansible", keys=[key])
