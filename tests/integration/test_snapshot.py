@@ -111,18 +111,20 @@ def test_taken_and_merged(lab: Lab, group: Callable[..., dict[str, Any]]) -> Non
 
 def test_one_that_is_silent(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
     lab.run(B, "kill -STOP $(pidof qemu-ga)")
-    failed = group(name="none", agent_timeout=2)
-    assert failed["failed"]
-    assert failed["failure"]["domain"] == B
-    assert "no snapshot" in failed["msg"]
-    assert failed["failure"]["kind"] == "agent_timeout"
-    assert (snapshots(lab, A), snapshots(lab, B)) == ([], [])
-    ticking(lab, A, B)
-    done = ok(group(name="some", quiesce="preferred", agent_timeout=2))
-    assert [each["quiesced"] for each in done["domains"]] == [True, False]
-    assert "did not answer" in done["domains"][1]["reason"]
-    assert len(images(lab, B)) == len(images(lab, A)) == 3
-    lab.run(B, "kill -CONT $(pidof qemu-ga)")
+    try:
+        failed = group(name="none", agent_timeout=5)
+        assert failed["failed"]
+        assert failed["failure"]["domain"] == B
+        assert "no snapshot" in failed["msg"]
+        assert failed["failure"]["kind"] == "agent_timeout"
+        assert (snapshots(lab, A), snapshots(lab, B)) == ([], [])
+        ticking(lab, A, B)
+        done = ok(group(name="some", quiesce="preferred", agent_timeout=5))
+        assert [each["quiesced"] for each in done["domains"]] == [True, False], done["domains"]
+        assert "did not answer" in done["domains"][1]["reason"]
+        assert len(images(lab, B)) == len(images(lab, A)) == 3
+    finally:
+        lab.run(B, "kill -CONT $(pidof qemu-ga)")
     ok(group(name="some", state="absent"))
 
 
