@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, shell, spool
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
@@ -174,6 +174,18 @@ def test_a_shell_that_complains_has_seen_no_signal(guest: Watched) -> None:
 
 @EXACT
 def test_a_command_may_kill_its_group(guest: Watched, exact: bool) -> None:
+    said = sh(guest, "echo hello; kill -TERM 0; sleep 5", tells_signals=exact)
+    assert said[:3] == (143, 15, b"hello\n")
+
+
+@EXACT
+@pytest.mark.parametrize("late", ["exec <&$1", "if cat"])
+def test_a_command_may_kill_its_group_before_its_output_is_kept(
+    guest: Watched, exact: bool, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine with more to do than it can."""
+    assert late in spool._KEEP
+    monkeypatch.setattr(spool, "_KEEP", spool._KEEP.replace(late, f"sleep 0.5; {late}"))
     said = sh(guest, "echo hello; kill -TERM 0; sleep 5", tells_signals=exact)
     assert said[:3] == (143, 15, b"hello\n")
 

@@ -37,20 +37,20 @@ _WORDS: t.Final = {
     "closed": "takes no file (it is read-only, or has no inode left)",
     "full": "is full",
 }
-#: Signals to the group of the command do not end what keeps its output. By exec, for a shell keeps what it is to restore open. The
-#: files are opened before the command begins: what is removed then does not come again.
+#: Signals to the group of the command do not end what keeps its output, and the command does not begin before that is so. By exec,
+#: for a shell keeps what it is to restore open. The files are opened before the command begins: what is removed then does not come
+#: again.
 _KEEP: t.Final = """
 keep() {
   exec <&$1 >&$2 2>/dev/null 3>&- 4>&- 5>&- 7<&- 8<&- 9>&-
-  trap '' TERM HUP INT QUIT
   if cat; then echo whole >&6; else cat >/dev/null; echo cut >&6; fi
 }
 exec 4<>"$t.p" 5<>"$t.q" 6<>"$t.s" 3>>"$t.o" 9>>"$t.e"; exec 7<"$t.p" 8<"$t.q"; exec 4>"$t.p" 5>"$t.q"
-( ( keep 7 3 ) & ( keep 8 9 ) & )
+( trap '' TERM HUP INT QUIT; ( keep 7 3 ) & ( keep 8 9 ) & )
 exec 3>&- 7<&- 8<&- 9>&-
 """
-_KEPT: t.Final = """
-exec 4>&- 5>&-
+#: Waits until both have said it, or for a second.
+_ARE_KEPT: t.Final = """
 ( ( exec </dev/null >/dev/null 2>&1; sleep 1; echo late >&6 ) & )
 f=0 c=0
 while [ $c -lt 2 ] && read -r y <&6; do
@@ -58,6 +58,10 @@ while [ $c -lt 2 ] && read -r y <&6; do
   c=$((c+1))
 done
 exec 6<&-
+"""
+_KEPT: t.Final = f"""
+exec 4>&- 5>&-
+{_ARE_KEPT}
 [ -e "$t.o" ] && [ -e "$t.e" ] || f=2
 """
 
@@ -83,10 +87,12 @@ def kept() -> str:
 
 
 def look_for_space() -> str:
-    """The same, of a command that has taken with it what could tell: by what is there now."""
+    """The same, of a command that has taken the shell with it: what keeps its output may still be at it, or has ended unheard."""
     return f"""
-n= c=0; until [ $c = 4 ]; do m=$(cat "$t.o" "$t.e" | wc -c); c=$((c+1)); [ "$m" = "$n" ] || c=0; n=$m; nap; done
-f=0; {{ {_fill(_ROOM)} >"$t.x"; }} 2>/dev/null || f=1
+f=0; [ ! -p "$t.s" ] || {{ exec 6<>"$t.s"
+{_ARE_KEPT}
+}}
+{{ {_fill(_ROOM)} >"$t.x"; }} 2>/dev/null || f=1
 """
 
 
