@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.tests.faults import corpus
-from ansible_collections.virtops.guest_agent.tests.unit.liar import REPORT, TEXTS, honest
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.liar import REPORT, TEXTS, honest
 
 MAX_LENGTH = 8192
 DOMAIN = """<domain type='kvm' id='3'><name>web</name><uuid>5d3f0f1e-0000-4000-8000-00000000000a</uuid><title>The web server</title>

@@ -29,9 +29,9 @@ with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agen
     from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import images
 
 from ansible_collections.virtops.guest_agent.tests.unit import samples
-from ansible_collections.virtops.guest_agent.tests.unit.fake_clock import FakeClock
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.liar import Liar
 from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless, texts
-from ansible_collections.virtops.guest_agent.tests.unit.liar import Liar
 
 from . import mutation, seeds
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.tests.unit.fake_guest import VERSIONS
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "docsite" / "rst" / "commands.rst"
@@ -39,7 +39,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _commands(version: str) -> set[str]:
     """Those that a real agent of the version listed (record_replies.py)."""
-    replies = json.loads((Path(__file__).parent / "replies" / f"qemu-ga-{version}.json").read_text(encoding="utf-8"))["replies"]
+    replies = json.loads((Path(__file__).parent / "fakes" / "replies" / f"qemu-ga-{version}.json").read_text(encoding="utf-8"))[
+        "replies"
+    ]
     return {command["name"] for command in replies["guest-info"]["return"]["supported_commands"]}
 
 

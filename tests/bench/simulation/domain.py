@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-_REPLIES = Path(__file__).parents[2] / "unit" / "replies" / "qemu-ga-10.0.json"
+_REPLIES = Path(__file__).parents[2] / "unit" / "fakes" / "replies" / "qemu-ga-10.0.json"
 #: Recorded values that are each domain's own.
 _MAC, _ADDRESS, _HOSTNAME = "52:54:00:00:00:01", "10.0.2.15", "guest.example.com"
 _EXEC = {

@@ -1,0 +1,151 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Time that is over is over, and a call that hangs costs its time and its lane."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+import typing as t
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import SYSTEM_CLOCK, Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import threads as _threads
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.threads import LANES_PER_CONNECTION, Lanes, LaneTimeout
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
+
+
+def test_a_deadline_on_a_clock_of_ours() -> None:
+    clock = FakeClock()
+    deadline = Deadline(10, clock)
+    assert (deadline.elapsed(), deadline.remaining(), deadline.expired()) == (0, 10, False)
+    deadline.sleep(4)
+    assert (deadline.elapsed(), deadline.remaining(), deadline.expired()) == (4, 6, False)
+    deadline.sleep(60)  # never past the deadline
+    assert (deadline.elapsed(), deadline.remaining(), deadline.expired()) == (10, 0, True)
+    clock.sleep(5)
+    assert (deadline.elapsed(), deadline.remaining(), deadline.expired()) == (15, 0, True)
+    deadline.sleep(60)
+    assert clock.slept == [4, 6, 5, 0]
+
+
+def test_a_deadline_of_nothing_is_over() -> None:
+    assert Deadline(0, FakeClock()).expired()
+
+
+def test_the_systems_clock() -> None:
+    deadline = Deadline(0.01)
+    SYSTEM_CLOCK.sleep(0.02)
+    assert deadline.expired()
+
+
+@pytest.fixture
+def gate() -> t.Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_values_and_errors_pass() -> None:
+    lanes = Lanes(1)
+
+    def broken() -> t.NoReturn:
+        raise TimeoutError("the call's own")
+
+    for _time in range(3):
+        assert lanes.call(lambda: 5, 5) == 5
+        with pytest.raises(TimeoutError, match="own"):
+            lanes.call(broken, 5)
+        with pytest.raises(ZeroDivisionError):
+            lanes.call(lambda: 1 / 0, 5)
+    assert lanes.close()
+
+
+def test_a_hung_call_costs_its_time_and_holds_its_lane(gate: threading.Event) -> None:
+    lanes = Lanes(2)
+    started = time.monotonic()
+    with pytest.raises(LaneTimeout):
+        lanes.call(gate.wait, 0.05)
+    assert time.monotonic() - started < 1
+    assert lanes.call(lambda: "the other lane", 5) == "the other lane"
+    with pytest.raises(LaneTimeout):
+        lanes.call(gate.wait, 0.05)
+    ran = []
+    with pytest.raises(LaneTimeout):  # no lane is free: nothing is sent at all
+        lanes.call(lambda: ran.append(1), 0.05)
+    assert not lanes.close()
+    gate.set()
+    assert ran == []
+
+
+def test_a_lane_comes_back(gate: threading.Event) -> None:
+    lanes = Lanes(1)
+    with pytest.raises(LaneTimeout):
+        lanes.call(gate.wait, 0.01)
+    gate.set()
+    assert lanes.call(lambda: "again", 5) == "again"
+    assert lanes.close()
+
+
+def test_five_at_once_and_no_more(gate: threading.Event) -> None:
+    lanes = Lanes()
+    lock, running, most = threading.Lock(), [0], [0]
+    five = threading.Event()
+
+    def call() -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            if running[0] == LANES_PER_CONNECTION:
+                five.set()
+        gate.wait(5)
+        with lock:
+            running[0] -= 1
+
+    threads = [threading.Thread(target=lanes.call, args=(call, 10)) for _number in range(12)]
+    for thread in threads:
+        thread.start()
+    assert five.wait(5)
+    time.sleep(0.05)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert most == [LANES_PER_CONNECTION] == [5]
+    assert lanes.close()
+
+
+class _AtTheLastMoment(concurrent.futures.Future):  # type: ignore[type-arg]
+    """Is done just when nobody waits any longer."""
+
+    def __init__(self, outcome: t.Callable[[], int]) -> None:
+        super().__init__()
+        self._outcome = outcome
+
+    def result(self, timeout: float | None = None) -> t.Any:
+        if self.done():
+            return super().result(timeout)
+        try:
+            self.set_result(self._outcome())
+        except ValueError as error:
+            self.set_exception(error)
+        raise concurrent.futures.TimeoutError
+
+
+def test_a_call_that_ends_at_the_last_moment_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads._Lane, "start", lambda lane, function: _AtTheLastMoment(function))
+    assert Lanes(1).call(lambda: 5, 1) == 5
+    with pytest.raises(ValueError, match="ten"):
+        Lanes(1).call(lambda: int("ten"), 1)
+
+
+def test_closed_lanes_leave_no_thread() -> None:
+    before = set(threading.enumerate())
+    lanes = Lanes()
+    lanes.call(lambda: None, 5)
+    assert lanes.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    assert set(threading.enumerate()) <= before
