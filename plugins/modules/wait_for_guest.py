@@ -202,10 +202,10 @@ failure:
 
 import typing as t
 
-from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import InvalidInput
 from ..module_utils._inside.exec import Probe
+from ..module_utils._inside.small_files import BOOT_ID
 from ..module_utils._module.wait_for_guest import Readiness, Wanted
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._records.addresses import SOURCES, AddressPolicy, parse_cidrs
@@ -272,7 +272,7 @@ def _wanted(params: t.Mapping[str, t.Any]) -> Wanted:
     for option, spec in POLICY.items():
         if not params["address"] and params[option] != spec["default"]:
             raise InvalidInput(f"{option} says which address to wait for", hint="set address to true, or leave this out")
-    if params["boot_id"] is not None and not power.UUID.fullmatch(params["boot_id"]):
+    if params["boot_id"] is not None and not BOOT_ID.fullmatch(params["boot_id"]):
         hint = "give the boot_id of an earlier task; it is null where the agent neither reads files nor runs programs"
         raise InvalidInput("boot_id is not the id of a boot", hint=hint)
     wanted = Wanted(

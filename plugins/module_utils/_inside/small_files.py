@@ -12,14 +12,26 @@ import typing as t
 
 from .._agent import untrusted
 from .._agent.client import GuestAgent
-from .._errors import CommandBlocked, CommandFailed, CommandUnknown, GuestAgentError
+from .._errors import (
+    CommandBlocked,
+    CommandFailed,
+    CommandRefused,
+    CommandUnknown,
+    GuestAgentError,
+    ProtocolError,
+    WaitTimeout,
+)
 from . import exec as _exec
 from .lanes import decoded
+from .spool import BOOT
 
 READING: t.Final = ("guest-file-open", "guest-file-read", "guest-file-close")
 _EXECUTING: t.Final = ("guest-exec", "guest-exec-status")
 _MAX: t.Final = 64 * 1024
-_BOOT_ID: t.Final = "/proc/sys/kernel/random/boot_id"
+#: What ``boot_id`` gives.
+BOOT_ID: t.Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Why one file is not told, by an agent that answers.
+UNTOLD: t.Final = (CommandRefused, ProtocolError, WaitTimeout)
 #: strerror(ENOENT), which qemu-ga does not translate; and our own words.
 _MISSING: t.Final = re.compile(r"(No such file or directory|cannot be read in the guest)\W*$")
 T = t.TypeVar("T")
@@ -50,6 +62,14 @@ def read_if_there(agent: GuestAgent, path: str) -> str | None:
         raise
 
 
+def told(agent: GuestAgent, path: str) -> str | None:
+    """``read_text`` without the space around it; None where the agent or the guest does not give it."""
+    try:
+        return read_text(agent, path).strip()
+    except UNTOLD:
+        return None
+
+
 def ask_or_read(agent: GuestAgent, command: str, ask: t.Callable[[GuestAgent], T], read: t.Callable[[GuestAgent], T]) -> T:
     """By ``command`` where the agent has and accepts it, and otherwise from a file.
 
@@ -77,5 +97,13 @@ def _read(agent: GuestAgent, path: str) -> bytes:
 
 
 def boot_id(agent: GuestAgent) -> str:
-    """The random number that Linux gives to each of its boots: another one means that the guest has been restarted."""
-    return untrusted.clean(read_text(agent, _BOOT_ID).strip(), 64)
+    """The random number that Linux gives to each of its boots: another one means that the guest has been restarted.
+
+    :raise CommandFailed: the guest has none.
+    :raise CommandRefused: the agent neither reads files nor executes programs.
+    :raise ProtocolError: what it says is none.
+    """
+    found = read_text(agent, BOOT).strip()
+    if not BOOT_ID.fullmatch(found):
+        raise ProtocolError(f"{BOOT} does not hold the id of a boot", domain=agent.name)
+    return found

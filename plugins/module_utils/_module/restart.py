@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from .._commands import power
+from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import DomainNotFound, GuestAgentError, NotBack, NotRestarted
+from .._inside import small_files
 from .._libvirt import domain_xml
 from .._libvirt.events import LifecycleWatch
 from .._reach.guest import Guest
@@ -38,10 +39,18 @@ class Restarted(t.NamedTuple):
 
 
 def look(guest: Guest) -> Before:
-    """Nothing that is in the way of this is in the way of a restart."""
+    """A look that fails does not prevent the restart."""
     with contextlib.suppress(GuestAgentError):
-        return Before(power.boot_id(guest.require_agent()), listened=True)
+        return Before(_boot_id(guest.require_agent()), listened=True)
     return Before(None, domain_xml.parse(guest.domain.xml()).channel == "connected")
+
+
+def _boot_id(agent: GuestAgent) -> str | None:
+    """None where the guest or its agent does not tell."""
+    try:
+        return small_files.boot_id(agent)
+    except small_files.UNTOLD:
+        return None
 
 
 class Restart:
@@ -103,7 +112,7 @@ class Restart:
         agent.retry()
         try:
             agent.call("guest-ping")
-            boot_id = power.boot_id(agent)
+            boot_id = _boot_id(agent)
         except GuestAgentError as error:
             self._missing = error.detail
             return None

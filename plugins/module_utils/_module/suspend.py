@@ -13,6 +13,7 @@ from .._agent.client import GuestAgent
 from .._commands import power
 from .._deadline import Deadline
 from .._errors import CannotSuspend, DomainNotFound, GuestAgentError, LibvirtFailure, NotAwake, NotBack, NotSuspended
+from .._inside import small_files
 from .._libvirt import domain_xml
 from .._libvirt.events import LifecycleWatch
 from .._libvirt.hypervisor import Domain
@@ -41,9 +42,9 @@ def check(guest: Guest, agent: GuestAgent, mode: str) -> None:
     :raise CannotSuspend: it is known that this cannot work.
     """
     management = domain_xml.power_management(guest.domain.xml())
-    kernel = Kernel(power.small_file(agent, STATE))
+    kernel = Kernel(small_files.told(agent, STATE))
     if mode != "ram":
-        kernel = kernel._replace(disk=power.small_file(agent, DISK), swaps=power.small_file(agent, SWAPS))
+        kernel = kernel._replace(disk=small_files.told(agent, DISK), swaps=small_files.told(agent, SWAPS))
     found = obstacle(mode, management, kernel)
     if found:
         detail, hint = found

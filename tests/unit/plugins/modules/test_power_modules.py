@@ -17,7 +17,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt impor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import restart as _restart, shutdown, suspend as _suspend
 from ansible_collections.virtops.guest_agent.plugins.modules import restart, suspend
 from ansible_collections.virtops.guest_agent.tests.unit import samples
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     NOT_FOUND as _NOT_FOUND,
     Domain,
@@ -117,40 +117,6 @@ def test_restart(
     elif method:
         assert result["outcome"] == ("restarted" if proof else "requested")
     assert guest.open_handles == 0
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_the_boot_id_by_a_program_where_files_are_refused(version: str) -> None:
-    programs = {("cat", power.BOOT_ID): Program(0, f"{samples.uuid(5)}\n".encode())}
-    guest = FakeGuest(version, block=["guest-file-open"], programs=programs)
-    assert power.boot_id(guest.agent()) == samples.uuid(5)
-    guest.blocked.add("guest-exec-status")
-    agent = guest.agent()
-    agent.capabilities()
-    guest.sent.clear()
-    assert power.boot_id(agent) is None
-    assert "guest-exec" not in guest.sent
-
-
-def test_a_program_that_fails_to_read_tells_nothing() -> None:
-    programs = {("cat", power.BOOT_ID): Program(1)}
-    assert power.small_file(FakeGuest(block=["guest-file-open"], programs=programs).agent(), power.BOOT_ID) is None
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{{ 7 * 7 }}", b"\xff" * 36, b"x" * 5000, samples.uuid(1).upper().replace("0", "O").encode()]
-)
-def test_a_boot_id_is_one_or_is_none(content: bytes) -> None:
-    assert power.boot_id(FakeGuest(files={power.BOOT_ID: content}).agent()) is None
-
-
-@pytest.mark.parametrize(
-    "reply", [7, [], {"count": -1}, {"count": 1, "buf-b64": "%", "eof": True}, {"count": 3, "buf-b64": 5, "eof": 1}]
-)
-def test_a_boot_id_that_is_a_lie_is_none(reply: t.Any) -> None:
-    guest = FakeGuest(files={power.BOOT_ID: b"x"})
-    guest.replies["guest-file-read"] = reply
-    assert power.boot_id(guest.agent()) is None
 
 
 def test_a_frozen_guest_is_not_restarted(domain: Domain, guest: FakeGuest, run: Run) -> None:

@@ -241,6 +241,15 @@ def test_an_event_ends_the_wait(
     assert result["seconds"] < 5
 
 
+@pytest.mark.parametrize("content", [b"", b"not the id of a boot\n", b"\x1b[31m" * 20])
+def test_what_is_returned_as_a_boot_id_is_taken_as_one(guest: FakeGuest, run: Run, content: bytes) -> None:
+    guest.add_file(BOOT_ID, content)
+    assert run()["boot_id"] is None
+    result = run(boot_id=OLD)
+    assert "does not hold the id of a boot" in result["missing"]["boot_id"]
+    assert result["failure"]["kind"] == "not_ready"
+
+
 @pytest.mark.parametrize("what", ["file", "command", "boot"])
 def test_without_an_event_it_looks_again(what: str, guest: FakeGuest, run: Run) -> None:
     files = dict(guest._files)
