@@ -10,7 +10,7 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
-  gather:
+  gather_subset:
     description:
       - What to ask the agents for. Most entries cost one command for each guest.
       - One that a guest refuses or cannot answer is missing in what is returned, with the reason in C(agent). The others are not

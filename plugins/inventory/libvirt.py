@@ -69,12 +69,12 @@ options:
     type: list
     elements: str
     default: []
-  gather:
+  gather_subset:
     description:
       - What to ask the agents for. Most entries cost one command for each guest. An empty list, without O(probes), asks no agent
         at all.
-      - The names are those of O(virtops.guest_agent.guest_info#module:gather). What one gives is in a variable by its name, such as
-        C(guest_memory).
+      - The names are those of O(virtops.guest_agent.guest_info#module:gather_subset). What one gives is in a variable by its
+        name, such as C(guest_memory).
     type: list
     elements: str
     choices:
@@ -237,7 +237,7 @@ keyed_groups:
 ---
 # quick.libvirt.yml: what libvirt knows, no agent is asked
 plugin: virtops.guest_agent.libvirt
-gather: []
+gather_subset: []
 states: [all]
 
 ---

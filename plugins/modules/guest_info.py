@@ -53,7 +53,7 @@ options:
 requirements:
   - jmespath on the host that executes the module, for O(query)
 notes:
-  - An empty list for O(gather), without O(probes), asks no agent at all.
+  - An empty list for O(gather_subset), without O(probes), asks no agent at all.
 extends_documentation_fragment:
   - virtops.guest_agent._subsets
   - virtops.guest_agent._guest.hypervisor
@@ -68,19 +68,19 @@ EXAMPLES = r"""
 - name: Gather the addresses and the name of one guest
   virtops.guest_agent.guest_info:
     domain: web1
-    gather: [hostname, interfaces]
+    gather_subset: [hostname, interfaces]
   register: web1
 
 - name: Find the guests whose agent needs attention
   virtops.guest_agent.guest_info:
-    gather: [os]
+    gather_subset: [os]
     query: "[?agent.status != 'connected'].{name: libvirt.name, why: agent.reason, remedy: agent.hint}"
   register: troubled
 
 - name: List the packages of the web servers, and how many updates wait there
   virtops.guest_agent.guest_info:
     domains: [web1, web2]
-    gather: [os, packages]
+    gather_subset: [os, packages]
     probes:
       updates:
         command: apt list --upgradable 2>/dev/null | grep -c /
@@ -90,13 +90,13 @@ EXAMPLES = r"""
 
 - name: Find the guests that are short of memory
   virtops.guest_agent.guest_info:
-    gather: [memory]
+    gather_subset: [memory]
     query: "[?memory.available_bytes < `104857600`].libvirt.name"
   register: short_of_memory
 
 - name: Find the filesystems that are more than nine tenths full
   virtops.guest_agent.guest_info:
-    gather: [filesystems]
+    gather_subset: [filesystems]
     max_items: 0
   register: usage
 
@@ -374,7 +374,7 @@ SPEC = spec.Spec(
         **spec.AGENT_TIMEOUT,
         "domains": {"type": "list", "elements": "str", "aliases": ["domain"]},
         "states": {"type": "list", "elements": "str", "choices": STATES},
-        "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
+        "gather_subset": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
         "probes": {"type": "dict", "default": {}},
         "max_items": {"type": "int", "default": 10},
         "query": {"type": "str"},
@@ -390,7 +390,7 @@ def gather(task: Task) -> Outcome:
     named = tuple(dict.fromkeys(params["domains"] or ()))
     uri = params["uri"] or ""
     plan = Plan(
-        subsets=tuple(params["gather"]),
+        subsets=tuple(params["gather_subset"]),
         states=tuple(params["states"] if params["states"] is not None else () if named else ("running",)),
         domains=named,
         probes=probes(params["probes"]),

@@ -35,7 +35,7 @@ WORKS: Mapping[str, Work] = {
     PULL: Work("pull_file", {"src": LARGE, "dest": "BACK"}, f"ls -l /proc/$(pidof qemu-ga)/fd | grep -q {LARGE}"),
     FREEZE: Work("fsfreeze", {"state": "frozen", "max_seconds": 10, "timeout": 15}, "! timeout 1 sh -c ': > /data/probe; sync'"),
     SNAPSHOT: Work("snapshot", {"name": "NAME", "max_seconds": 25, "timeout": 15}, slow=0.4),
-    LOOK: Work("guest_info", {"gather": ["os", "hostname"], "timeout": 20}),
+    LOOK: Work("guest_info", {"gather_subset": ["os", "hostname"], "timeout": 20}),
 }
 #: A task that succeeds all the same; one that never ends on its own account, since its process is gone.
 FINE, GONE = "", "gone"

@@ -107,7 +107,7 @@ def test_whatever_it_answers(
         over = plays.play({"ansible.builtin.raw": "echo hello"}, hosts="guest", ignore_unreachable=True, ignore_errors=True)[0]
         if (over.get("failed") or over.get("unreachable")) and UNPRINTABLE.search(over["msg"].replace("\n", " ")):
             problems.append(f"raw: what cannot be printed: {over}")
-        options = {"include": [f"libvirt.name == '{guest}'"], "hostnames": ["guest_hostname", "name"], "gather": GATHER}
+        options = {"include": [f"libvirt.name == '{guest}'"], "hostnames": ["guest_hostname", "name"], "gather_subset": GATHER}
         write_inventory(options_file, uri=[lab.uri], agent_timeout=2, **options)
         hosts = ansible.inventory(options_file)["_meta"]["hostvars"]
         assert agent.requests

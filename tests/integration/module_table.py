@@ -46,8 +46,8 @@ _TELLS: dict[str, Any] = {"frozen": "", "silent": "", "stopped": ""}
 
 CASES = (
     Case("agent_info", **_TELLS),
-    Case("facts", {"gather": ["os", "hostname"]}, **_TELLS),
-    Case("guest_info", {"gather": ["os", "hostname", "timezone"]}, **_TELLS),
+    Case("guest_facts", {"gather_subset": ["os", "hostname"]}, **_TELLS),
+    Case("guest_info", {"gather_subset": ["os", "hostname", "timezone"]}, **_TELLS),
     Case("agent_command", {"command": "guest-get-host-name"}, blocked="guest-get-host-name"),
     Case("fsfreeze", {"state": "thawed"}, blocked="guest-fsfreeze-status", frozen=""),
     Case("fsfreeze", {"state": "frozen"}, changes=True, really=False, blocked="guest-fsfreeze-status"),

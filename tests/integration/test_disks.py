@@ -64,7 +64,7 @@ def snapshot(lab: Lab, ansible: Ansible, place: Path) -> Callable[..., dict[str,
 
 def test_each_disk_has_its_own_name(lab: Lab, ansible: Ansible, place: Path) -> None:
     """The agent calls a virtio disk 0:0:0, which is the CD-ROM's address too."""
-    found = ok(ansible.module("guest_info", domains=[NAME], uri=lab.uri, gather=["filesystems"]))["guests"][0]
+    found = ok(ansible.module("guest_info", domains=[NAME], uri=lab.uri, gather_subset=["filesystems"]))["guests"][0]
     assert [disk["target"] for each in found["filesystems"] for disk in each["disks"]] == ["vda"]
 
 

@@ -60,7 +60,7 @@ def setup_facts(lab: Lab, ansible: Ansible, name: str, tmp_path: Path) -> dict[s
 
 
 def test_facts_are_those_of_setup(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
-    ours = ansible.module("facts", domain=debian, uri=lab.uri)["ansible_facts"]
+    ours = ansible.module("guest_facts", domain=debian, uri=lab.uri)["ansible_facts"]
     theirs = setup_facts(lab, ansible, debian, tmp_path)
     assert {name: ours[name] for name in SAME_FACTS} == {name: theirs[name] for name in SAME_FACTS}
     for part in ("address", "interface", "macaddress", "gateway", "netmask", "network", "prefix"):
@@ -80,7 +80,7 @@ def test_facts_need_no_python_in_the_guest(lab: Lab, ansible: Ansible, debian: s
     lab.run(debian, "for p in /usr/bin/python3*; do chmod -x $p; done")
     try:
         assert lab.run(debian, "python3 -V").returncode != 0
-        ours = ansible.module("facts", domain=debian, uri=lab.uri)["ansible_facts"]
+        ours = ansible.module("guest_facts", domain=debian, uri=lab.uri)["ansible_facts"]
     finally:
         lab.run(debian, "for p in /usr/bin/python3*; do chmod +x $p; done")
     assert ours["ansible_distribution"] == "Debian"
@@ -90,7 +90,7 @@ def test_facts_need_no_python_in_the_guest(lab: Lab, ansible: Ansible, debian: s
 
 def test_facts_of_a_guest_without_agent_are_a_warning(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
     name = start(agent="absent")
-    result = ansible.module("facts", domain=name, uri=lab.uri)
+    result = ansible.module("guest_facts", domain=name, uri=lab.uri)
     assert "failed" not in result
     assert result["ansible_facts"].keys() == {"guest_agent"}
     assert result["ansible_facts"]["guest_agent"]["status"] == "disconnected"
@@ -172,7 +172,7 @@ def test_guest_info_of_several_with_a_query(lab: Lab, ansible: Ansible, start: C
     one, two, off = start("it-one"), start("it-two", agent="absent"), start("it-three", channel=False)
     query = "[].{name: libvirt.name, status: agent.status, host: hostname}"
     uuid = lab.domain(two).UUIDString()
-    result = ansible.module("guest_info", domains=[one, uuid, off], uri=lab.uri, gather=["hostname"], query=query)
+    result = ansible.module("guest_info", domains=[one, uuid, off], uri=lab.uri, gather_subset=["hostname"], query=query)
     assert not result["changed"]
     assert sorted(result["query_result"], key=lambda row: row["name"]) == [
         {"name": one, "status": "connected", "host": one},
@@ -213,10 +213,10 @@ def test_agent_info_on_the_lists_of_el(lab: Lab, ansible: Ansible, start: Callab
     assert result["agent"]["status"] == "connected"
     assert not result["agent"]["can_exec"]
     assert "guest-file-open" in result["agent"]["blocked_commands"]
-    facts = ansible.module("facts", domain=name, uri=lab.uri)["ansible_facts"]
+    facts = ansible.module("guest_facts", domain=name, uri=lab.uri)["ansible_facts"]
     assert facts["ansible_hostname"] == name
     # The probe of the inventory needs what is blocked: the guest says so, with the remedy, and is there all the same.
-    info = ansible.module("guest_info", domain=name, uri=lab.uri, gather=["os"])["guests"][0]
+    info = ansible.module("guest_info", domain=name, uri=lab.uri, gather_subset=["os"])["guests"][0]
     assert info["os"]["id"] == "tiny"
 
 
@@ -249,11 +249,11 @@ def test_ten_of_many_filesystems(lab: Lab, ansible: Ansible, start: Callable[...
         "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do mkdir -p /m/$i && mount -o bind /data /m/$i || exit 1; done; echo made",
     )
     assert "made" in made.output
-    (guest,) = ansible.module("guest_info", domain=name, uri=lab.uri, gather=["filesystems"])["guests"]
+    (guest,) = ansible.module("guest_info", domain=name, uri=lab.uri, gather_subset=["filesystems"])["guests"]
     if guest["filesystems_total"] == 1:
         pytest.fail("the agent counts bind mounts as one: this test proves nothing")
     assert (len(guest["filesystems"]), guest["filesystems_total"]) == (10, 13)
-    (whole,) = ansible.module("guest_info", domain=name, uri=lab.uri, gather=["filesystems"], max_items=0)["guests"]
+    (whole,) = ansible.module("guest_info", domain=name, uri=lab.uri, gather_subset=["filesystems"], max_items=0)["guests"]
     assert len(whole["filesystems"]) == 13
 
 

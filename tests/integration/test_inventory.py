@@ -78,7 +78,7 @@ def test_host_variables(lab: Lab, start: Callable[..., str], ansible: Ansible, o
     write_inventory(
         options_file,
         uri=[lab.uri],
-        gather=["os", "hostname", "interfaces", "filesystems", "timezone", "users"],
+        gather_subset=["os", "hostname", "interfaces", "filesystems", "timezone", "users"],
         include=[f"libvirt.name == '{name}'"],
         probes={"answer": "echo '[4, 2]'", "words": ["echo", "two words"], "fails": {"command": "exit 3", "timeout": 2}},
         keyed_groups=[{"key": "libvirt_metadata.role.name", "prefix": "role"}],
@@ -113,7 +113,7 @@ def test_host_variables(lab: Lab, start: Callable[..., str], ansible: Ansible, o
 
 def test_prefix_and_nothing_asked(lab: Lab, start: Callable[..., str], ansible: Ansible, options_file: Path) -> None:
     name = start(agent="stopped")
-    options = {"include": [f"libvirt.name == '{name}'"], "gather": [], "hostvars_prefix": "kvm_", "connection": "none"}
+    options = {"include": [f"libvirt.name == '{name}'"], "gather_subset": [], "hostvars_prefix": "kvm_", "connection": "none"}
     write_inventory(options_file, uri=[lab.uri], group_by=["state"], **options)
     listed, seconds = ansible.timed_inventory(options_file)
     assert seconds < AGENT_TIMEOUT
@@ -162,7 +162,7 @@ def test_many_guests_of_which_some_are_odd(lab: Lab, ansible: Ansible, options_f
             "guest-info": agent_info(["guest-info", "guest-get-host-name"]),
             "guest-get-host-name": lambda _request: doomed.destroy(),
         }
-        bare = write_inventory(options_file.with_name("bare.libvirt.yml"), uri=[lab.uri], states=["all"], gather=[])
+        bare = write_inventory(options_file.with_name("bare.libvirt.yml"), uri=[lab.uri], states=["all"], gather_subset=[])
         floor = ansible.timed_inventory(bare)[1]
         with ScriptedAgent(lab.relay("it-doomed"), replies):
             listed, seconds = ansible.timed_inventory(options_file)
@@ -193,7 +193,7 @@ def test_overall_deadline(lab: Lab, start: Callable[..., str], ansible: Ansible,
     hung, last = start("it-hung", agent="stopped"), start("it-last")
     only = {"include": ["starts_with(libvirt.name, 'it-hung') || starts_with(libvirt.name, 'it-last')"]}
     write_inventory(options_file, uri=[lab.uri], concurrency=1, agent_timeout=30, timeout=3, **only)
-    bare = write_inventory(options_file.with_name("bare.libvirt.yml"), uri=[lab.uri], gather=[], **only)
+    bare = write_inventory(options_file.with_name("bare.libvirt.yml"), uri=[lab.uri], gather_subset=[], **only)
     floor = ansible.timed_inventory(bare)[1]
     listed, seconds = ansible.timed_inventory(options_file)
     assert seconds - floor < 3 + MARGIN - 1
@@ -352,7 +352,7 @@ def test_hostile_guest(lab: Lab, start: Callable[..., str], core: str, bin_dir: 
     options = {
         "uri": [lab.uri],
         "include": [f"libvirt.name == '{victim}' || libvirt.name == '{hostile}'"],
-        "gather": ["os", "hostname", "interfaces", "filesystems", "timezone", "users"],
+        "gather_subset": ["os", "hostname", "interfaces", "filesystems", "timezone", "users"],
         "hostnames": ["guest_hostname", "name"],
         "compose": {"composed": "guest_os.pretty_name", "nested": "[guest_hostname, guest_users]"},
         "keyed_groups": [{"key": "guest_os.id", "prefix": "k"}],
@@ -407,7 +407,7 @@ def test_nothing_in_flight_beyond_the_limits(lab: Lab, start: Callable[..., str]
         "guest-get-timezone": slowly({"zone": "UTC", "offset": 0}),
     }
     with ScriptedAgent(lab.relay(name), replies) as agent:
-        write_inventory(options_file, uri=[lab.uri], include=[f"libvirt.name == '{name}'"], gather=["hostname", "timezone"])
+        write_inventory(options_file, uri=[lab.uri], include=[f"libvirt.name == '{name}'"], gather_subset=["hostname", "timezone"])
         ansible.inventory(options_file)
         asked = [command for command in agent.commands() if command != "guest-sync"]
     assert all(most)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Older versions of qemu-ga, and those of other systems, through libvirt: inventory, guest_info, facts, run_command, connection."""
+"""Older versions of qemu-ga, and those of other systems, through libvirt: inventory, facts, run_command, connection."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_inventory_and_guest_info(lab: Lab, ansible: Ansible, options_file: Path
 def test_facts_commands_and_the_connection(lab: Lab, ansible: Ansible, tmp_path: Path) -> None:
     plays = Plays(ansible, tmp_path, {guest: variables(lab, guest) for guest in GUESTS.values()})
     told = plays.play(
-        {"name": "facts", "virtops.guest_agent.facts": {}},
+        {"name": "guest_facts", "virtops.guest_agent.guest_facts": {}},
         {"name": "run_command", "virtops.guest_agent.run_command": {"cmd": "echo hello"}},
         {"name": "raw", "ansible.builtin.raw": "echo hello", "ignore_unreachable": True},
         ignore_errors=True,
@@ -97,7 +97,7 @@ def test_facts_commands_and_the_connection(lab: Lab, ansible: Ansible, tmp_path:
     results: dict[tuple[str, str], Any] = {(result["host"], result["task"]): result for result in told}
     for name, guest in GUESTS.items():
         expected = EXPECTED[name]
-        facts = results[guest, "facts"]["ansible_facts"]
+        facts = results[guest, "guest_facts"]["ansible_facts"]
         assert facts.get("ansible_distribution") == expected.distribution, name
         assert expected.address in facts["ansible_all_ipv4_addresses"], name
         for task in ("run_command", "raw"):

@@ -26,7 +26,7 @@ INVENTORY = """\
 plugin: virtops.guest_agent.libvirt
 uri: {uri}
 include: ["starts_with(libvirt.name, 'demo-')"]
-gather: [os, hostname, interfaces, filesystems, timezone, users]
+gather_subset: [os, hostname, interfaces, filesystems, timezone, users]
 """
 QUIET = ("ANSIBLE_LOCALHOST_WARNING", "ANSIBLE_INVENTORY_UNPARSED_WARNING", "ANSIBLE_DEPRECATION_WARNINGS")
 

@@ -21,7 +21,7 @@ CACHED_OPTIONS: t.Final = (
     "states",
     "include",
     "exclude",
-    "gather",
+    "gather_subset",
     "probes",
     "max_items",
     "address_sources",
@@ -45,7 +45,7 @@ def plan(get_option: GetOption, selection: Selection) -> Plan:
         raise InvalidInput("max_items must be at least 0")
     states = get_option("states")
     return Plan(
-        subsets=tuple(get_option("gather")),
+        subsets=tuple(get_option("gather_subset")),
         states=() if "all" in states else tuple(states),
         select=selection.before_agent,
         policy=address_policy(get_option),

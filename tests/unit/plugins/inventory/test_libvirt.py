@@ -493,7 +493,7 @@ def test_the_cache_saves_asking_and_not_grouping(world: World) -> None:
 def test_other_options_are_another_cache(world: World) -> None:
     options = world.cache()
     world.parse(**options)
-    for other in ({"states": ["all"]}, {"gather": []}, {"uri": "test:///x"}, {"max_items": 3}, {"exclude": ["os.id=='x'"]}):
+    for other in ({"states": ["all"]}, {"gather_subset": []}, {"uri": "test:///x"}, {"max_items": 3}, {"exclude": ["os.id=='x'"]}):
         before = len(world.asked)
         world.again(**options, **other)
         assert len(world.asked) == before + 1

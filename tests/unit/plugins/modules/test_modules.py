@@ -19,8 +19,8 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._module import
 from ansible_collections.virtops.guest_agent.plugins.modules import (
     agent_command,
     agent_info,
-    facts,
     fsfreeze,
+    guest_facts,
     guest_info,
     push_file,
     restart,
@@ -99,7 +99,7 @@ def test_agent_info_of_a_silent_agent(guest: FakeGuest, run: Run) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "kind"), [({"domain": "none"}, "domain_not_found"), ({"agent_timeout": 0}, "invalid_input")])
-@pytest.mark.parametrize("module", [agent_info, facts, fsfreeze, restart])
+@pytest.mark.parametrize("module", [agent_info, guest_facts, fsfreeze, restart])
 def test_wrong_arguments(host: Hypervisor, run: Run, module: t.Any, arguments: dict, kind: str) -> None:
     extra = {"state": "thawed"} if module is fsfreeze else {}
     assert run(module, **extra, **arguments)["failure"]["kind"] == kind
@@ -114,7 +114,7 @@ def test_facts(version: str, host: Hypervisor, run: Run) -> None:
     files = {"/etc/debian_version": b"12.5\n", "/proc/net/route": ROUTE}
     guest = FakeGuest(version, files=files, programs={STAT: Program(0, b"4096 1000 /\n")})
     host.domains[0].guest = guest
-    result = run(facts)
+    result = run(guest_facts)
     found = result["ansible_facts"]
     assert (found["ansible_distribution"], found["ansible_distribution_version"]) == ("Debian", "12.5")
     assert (found["ansible_hostname"], found["ansible_domain"]) == ("guest", "example.com")
@@ -131,7 +131,7 @@ def test_facts(version: str, host: Hypervisor, run: Run) -> None:
 def test_facts_of_a_guest_that_refuses_the_extras(host: Hypervisor, run: Run) -> None:
     guest = FakeGuest("7.2", block=["guest-exec", "guest-file-open"])
     host.domains[0].guest = guest
-    found = run(facts)["ansible_facts"]
+    found = run(guest_facts)["ansible_facts"]
     assert found["ansible_distribution_version"] == "12"
     assert found["ansible_mounts"][0]["size_total"]
     assert "gateway" not in found["ansible_default_ipv4"]
@@ -140,20 +140,20 @@ def test_facts_of_a_guest_that_refuses_the_extras(host: Hypervisor, run: Run) ->
 @pytest.mark.parametrize("error", [_errors.DomainNotRunning, _errors.HypervisorUnreachable, _errors.ProtocolError])
 def test_facts_of_a_guest_that_goes_away_meanwhile(guest: FakeGuest, run: Run, error: type[_errors.GuestAgentError]) -> None:
     guest.raises["guest-network-get-route"] = error("it is gone")
-    found = run(facts, gather=["interfaces", "hostname"])
+    found = run(guest_facts, gather_subset=["interfaces", "hostname"])
     assert not found.get("failed")
     assert found["ansible_facts"]["ansible_hostname"]
 
 
 def test_facts_of_some_subsets(guest: FakeGuest, run: Run) -> None:
-    found = run(facts, gather=["hostname"])["ansible_facts"]
+    found = run(guest_facts, gather_subset=["hostname"])["ansible_facts"]
     assert set(found) == {"ansible_hostname", "ansible_nodename", "ansible_fqdn", "ansible_domain", "guest_agent"}
     assert guest.sent == ["guest-info", "guest-get-host-name"]
 
 
 def test_facts_without_an_agent(host: Hypervisor, run: Run) -> None:
     host.domains = [Domain(channel="disconnected")]
-    result = run(facts)
+    result = run(guest_facts)
     assert set(result["ansible_facts"]) == {"guest_agent"}
     assert "nobody in the guest listens" in result["warned"]
 

@@ -17,7 +17,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
-from ansible_collections.virtops.guest_agent.plugins.module_utils._module import facts as _facts
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import guest_facts as _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice, diagnosis
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import ask, record as _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import DEFAULTS, SUBSETS

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, virtops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""wait_for_guest, and what guest_info and facts gather on demand, over libvirt and guests in memory."""
+"""wait_for_guest, and what guest_info and guest_facts gather on demand, over libvirt and guests in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import wait_for_guest as _wait_for_guest
-from ansible_collections.virtops.guest_agent.plugins.modules import facts, guest_info, wait_for_guest
+from ansible_collections.virtops.guest_agent.plugins.modules import guest_facts, guest_info, wait_for_guest
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import NOT_FOUND, Domain, Error, Hypervisor, install, let_go
@@ -351,30 +351,30 @@ def test_files_of_a_hostile_agent(reply: t.Any, guest: FakeGuest, run: Run) -> N
 
 def test_guest_info_gathers_on_demand(host: Hypervisor, guest: FakeGuest, run: Run) -> None:
     probes = {"x": ["/bin/good"]}
-    record = run(guest_info, gather=["memory", "vcpus", "disks", "load"], probes=probes)["guests"][0]
+    record = run(guest_info, gather_subset=["memory", "vcpus", "disks", "load"], probes=probes)["guests"][0]
     assert record["load"] == {"1m": 3.42, "5m": 1.13, "15m": 0.4}
     assert (record["memory"]["total_bytes"], record["memory"]["balloon_bytes"]) == (1024000, 524288 * 1024)
     assert (record["vcpus_total"], record["disks_total"]) == (1, 1)
     assert record["probes"]["x"]["output"] == "yes"
     assert not {"hostname", "os", "routes"} & set(record)
-    assert run(guest_info, gather=[], probes={"x": 5})["failure"]["kind"] == "invalid_input"
+    assert run(guest_info, gather_subset=[], probes={"x": 5})["failure"]["kind"] == "invalid_input"
 
 
 def test_the_balloon_is_not_worth_a_failure(host: Hypervisor, guest: FakeGuest, run: Run) -> None:
     host.domains[0].raises["memoryStats"] = Error(68, "cannot acquire state change lock")
-    record = run(guest_info, gather=["memory"])["guests"][0]
+    record = run(guest_info, gather_subset=["memory"])["guests"][0]
     assert (record["memory"]["total_bytes"], record["memory"]["balloon_bytes"]) == (1024000, None)
     assert record["agent"]["status"] == "connected"
 
 
 def test_libvirt_is_not_asked_for_memory_that_nobody_wants(host: Hypervisor, run: Run) -> None:
     run(guest_info)
-    run(facts)
+    run(guest_facts)
     assert "memoryStats" not in host.domains[0].did
 
 
 def test_facts_gathers_on_demand(host: Hypervisor, guest: FakeGuest, run: Run) -> None:
-    found = run(facts, gather=["memory", "load", "vcpus", "disks"], probes={"x": ["/bin/good"]})["ansible_facts"]
+    found = run(guest_facts, gather_subset=["memory", "load", "vcpus", "disks"], probes={"x": ["/bin/good"]})["ansible_facts"]
     assert (found["ansible_memtotal_mb"], found["guest_memory"]["balloon_bytes"]) == (0, 524288 * 1024)
     assert found["ansible_loadavg"] == found["guest_load"] == {"1m": 3.42, "5m": 1.13, "15m": 0.4}
     assert (found["ansible_processor_vcpus"], len(found["guest_vcpus"])) == (1, 1)
@@ -383,7 +383,7 @@ def test_facts_gathers_on_demand(host: Hypervisor, guest: FakeGuest, run: Run) -
 
 
 def test_facts_by_default_are_what_they_were(guest: FakeGuest, run: Run) -> None:
-    found = run(facts)["ansible_facts"]
+    found = run(guest_facts)["ansible_facts"]
     assert {name for name in found if name.startswith("guest_")} == {"guest_agent", "guest_timezone", "guest_users"}
 
 

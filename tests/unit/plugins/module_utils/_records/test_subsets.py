@@ -30,7 +30,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands impo
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import small_files
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import Disk, parse
-from ansible_collections.virtops.guest_agent.plugins.module_utils._module import facts as _facts
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import guest_facts as _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import (
     ask,
     probes,
@@ -38,7 +38,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._records impor
     subsets as _subsets,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import DEFAULTS, SUBSETS
-from ansible_collections.virtops.guest_agent.plugins.modules import facts, guest_info
+from ansible_collections.virtops.guest_agent.plugins.modules import guest_facts, guest_info
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
 
@@ -107,7 +107,11 @@ def guest(request: pytest.FixtureRequest) -> t.Iterator[FakeGuest]:
 def test_what_is_gathered_when_nobody_says_what() -> None:
     """New subsets are for those who ask for them: they cost commands, and in guests time."""
     assert DEFAULTS == ("os", "hostname", "interfaces", "filesystems", "timezone", "users")
-    assert guest_info.SPEC.options["gather"]["default"] == facts.SPEC.options["gather"]["default"] == list(DEFAULTS)
+    assert (
+        guest_info.SPEC.options["gather_subset"]["default"]
+        == guest_facts.SPEC.options["gather_subset"]["default"]
+        == list(DEFAULTS)
+    )
     assert set(DEFAULTS) < set(SUBSETS)
 
 
@@ -643,7 +647,7 @@ def test_what_cloud_init_says_is_bounded() -> None:
 
 
 def test_the_documented_choices_are_the_subsets() -> None:
-    documented = yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]["gather"]
+    documented = yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]["gather_subset"]
     assert list(documented["choices"]) == list(_subsets.SUBSETS)
     assert documented["default"] == list(DEFAULTS)
-    assert yaml.safe_load(libvirt.DOCUMENTATION)["options"]["gather"]["choices"] == list(_subsets.SUBSETS)
+    assert yaml.safe_load(libvirt.DOCUMENTATION)["options"]["gather_subset"]["choices"] == list(_subsets.SUBSETS)

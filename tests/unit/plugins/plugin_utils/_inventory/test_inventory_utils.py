@@ -315,7 +315,7 @@ DEFAULTS: dict[str, t.Any] = {
     "concurrency": 10,
     "max_items": 10,
     "states": ["running"],
-    "gather": ["os"],
+    "gather_subset": ["os"],
     "probes": {},
     "address_families": ["ipv6"],
     "address_cidrs": ["10.0.0.0/8"],

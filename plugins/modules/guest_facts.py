@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: facts
+module: guest_facts
 short_description: Gather a guest's facts through its agent, without Python or SSH in the guest
 version_added: 0.1.0
 author: virtops contributors (@virtops)
@@ -36,7 +36,7 @@ EXAMPLES = r"""
   gather_facts: false
   tasks:
     - name: Gather their facts on the hypervisor
-      virtops.guest_agent.facts:
+      virtops.guest_agent.guest_facts:
         domain: "{{ libvirt_name }}"
         uri: "{{ libvirt_uri }}"
       delegate_to: localhost
@@ -84,21 +84,21 @@ ansible_facts:
       sample: [{mount: /, device: /dev/vda1, fstype: ext4, size_total: 10403692544, size_available: 8123396096}]
     ansible_memtotal_mb:
       description:
-        - The memory in MiB, with V(memory) in O(gather). Also C(ansible_memfree_mb), C(ansible_memory_mb), C(ansible_swaptotal_mb)
-          and C(ansible_swapfree_mb).
+        - The memory in MiB, with V(memory) in O(gather_subset). Also C(ansible_memfree_mb), C(ansible_memory_mb),
+          C(ansible_swaptotal_mb) and C(ansible_swapfree_mb).
       type: int
       sample: 1971
     ansible_loadavg:
-      description: The load averages, with V(load) in O(gather).
+      description: The load averages, with V(load) in O(gather_subset).
       type: dict
       sample: {1m: 0.17, 5m: 0.58, 15m: 0.44}
     ansible_processor_vcpus:
-      description: How many processors are online, with V(vcpus) in O(gather). Also C(ansible_processor_nproc).
+      description: How many processors are online, with V(vcpus) in O(gather_subset). Also C(ansible_processor_nproc).
       type: int
       sample: 2
     ansible_ssh_host_key_ed25519_public:
       description:
-        - The SSH server's public host key of this type in base64, with V(ssh_host_keys) in O(gather). Also
+        - The SSH server's public host key of this type in base64, with V(ssh_host_keys) in O(gather_subset). Also
           C(ansible_ssh_host_key_ed25519_public_keytype), and the same for C(ecdsa) and C(rsa).
       type: str
       sample: AAAAC3NzaC1lZDI1NTE5AAAAIJ3wHlE2mYhGUvKVyyEsVEPRnGtBiy1n4nCl9OJoc1Qa
@@ -117,10 +117,10 @@ ansible_facts:
       sample: {updates: {rc: 0, output: "3", json: 3, error: null}}
     guest_memory:
       description:
-        - What V(memory) in O(gather) gives. In the same way C(guest_sessions), C(guest_load), C(guest_vcpus), C(guest_cpu_stats),
-          C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages), C(guest_devices) and
-          C(guest_ssh_host_keys) are what the other entries give, all as RV(virtops.guest_agent.guest_info#module:guests), and
-          whole.
+        - What V(memory) in O(gather_subset) gives. In the same way C(guest_sessions), C(guest_load), C(guest_vcpus),
+          C(guest_cpu_stats), C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages),
+          C(guest_devices) and C(guest_ssh_host_keys) are what the other entries give, all as
+          RV(virtops.guest_agent.guest_info#module:guests), and whole.
       type: dict
       sample: {total_bytes: 2067468288, available_bytes: 1733251072, balloon_bytes: 2147483648}
 failure:
@@ -138,7 +138,7 @@ from ..module_utils._commands import filesystems, network
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
-from ..module_utils._module.facts import (
+from ..module_utils._module.guest_facts import (
     host_key_facts,
     hostname_facts,
     interface_facts,
@@ -159,7 +159,7 @@ from ..module_utils._task.run import Outcome, Task, run
 SPEC = spec.Spec(
     {
         **spec.GUEST,
-        "gather": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
+        "gather_subset": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
         "probes": {"type": "dict", "default": {}},
     }
 )
@@ -172,9 +172,9 @@ TRANSLATIONS: dict = {"memory": memory_facts, "load": load_facts, "vcpus": vcpu_
 def gather(task: Task) -> Outcome:
     wanted = probes(task.params["probes"])
     with open_guest(task.params) as guest:
-        agent, parts = _ask(guest, task.params["gather"], wanted)
+        agent, parts = _ask(guest, task.params["gather_subset"], wanted)
         facts = {f"ansible_{name}": value for name, value in _setup_facts(guest.agent, parts).items()}
-    unanswered = {*task.params["gather"], *(["probes"] if wanted else [])} - {*parts}
+    unanswered = {*task.params["gather_subset"], *(["probes"] if wanted else [])} - {*parts}
     # An agent may be restricted in what was not asked for.
     if agent["reason"] and (agent["status"] != "restricted" or unanswered or guest.agent.left_out()):
         task.warn(f"Domain {guest.domain.name}: {agent['reason']}; {agent['hint'] or 'some facts are missing'}.")

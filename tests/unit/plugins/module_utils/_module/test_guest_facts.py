@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.network import DefaultRoute
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.system import _OS_KEYS
-from ansible_collections.virtops.guest_agent.plugins.module_utils._module import facts as _facts
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import guest_facts as _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice
 
 
