@@ -31,7 +31,7 @@ attributes:
 options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode), where it does the same as otherwise since it changes nothing.
+    description: Can run in C(check_mode). It does the same there as otherwise, because it changes nothing.
     support: full
   diff_mode:
     description: Returns details of what has changed or would change.

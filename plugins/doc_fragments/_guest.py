@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   domain:
     description:
-      - Name or UUID of the libvirt domain. Where the host is a guest of the inventory, it is that guest's if not given.
+      - Name or UUID of the libvirt domain. On a guest of the inventory the default is that guest's domain.
     type: str
     required: true
 """
@@ -21,10 +21,10 @@ options:
 options:
   uri:
     description:
-      - libvirt connection URI of the hypervisor, seen from where the module runs, such as V(qemu:///system) or
+      - libvirt connection URI of the hypervisor, as seen from the host where the module runs, such as V(qemu:///system) or
         V(qemu+ssh://root@kvm1/system).
-      - Without it libvirt's own default is used, which is the environment variable E(LIBVIRT_DEFAULT_URI), the
-        configuration of libvirt's client, or V(qemu:///system) for root and V(qemu:///session) for anybody else.
+      - Without it libvirt's own default is used. That is the environment variable E(LIBVIRT_DEFAULT_URI) or the configuration of
+        libvirt's client. Otherwise it is V(qemu:///system) for root and V(qemu:///session) for other users.
       - Agent commands need a read-write connection.
     type: str
   agent_timeout:
@@ -35,14 +35,14 @@ options:
 requirements:
   - libvirt-python on the host that executes the module
 notes:
-  - The module talks to libvirt, not to the guest's network. On a guest of the inventory P(virtops.guest_agent.libvirt#inventory) it
-    runs in the controller's process and takes O(uri) and the domain from the guest's variables
-    (C(ansible_guest_agent_uri), C(ansible_guest_agent_domain)), or else from the environment and C(ansible.cfg), as
-    P(virtops.guest_agent.agent#connection) does.
-  - With C(delegate_to) it runs on that host, still for the guest; on a host other than the controller's own O(uri) is then left to
-    the task and to libvirt's default there. On any other host say which O(uri) and which domain.
+  - The module talks to libvirt, not to the guest's network.
+  - On a guest of the inventory P(virtops.guest_agent.libvirt#inventory) it runs in the controller's process. It takes O(uri) and
+    the domain from the guest's variables C(ansible_guest_agent_uri) and C(ansible_guest_agent_domain). Otherwise they come from the
+    environment and C(ansible.cfg), as for P(virtops.guest_agent.agent#connection).
+  - With C(delegate_to) the module runs on that host, and still acts on the guest. On a host other than the controller's own, set
+    O(uri) in the task, or libvirt's default there is used. On a host that is no guest of the inventory set O(uri) and the domain.
   - An agent that does not answer fails the task and does not make the host unreachable, wherever the module runs.
-  - The first agent command of a domain's run makes libvirt note C(custom-ga-command) as a taint of the domain, which has no effect.
+  - After the first agent command libvirt marks the running domain with the taint C(custom-ga-command), which has no effect.
 seealso:
   - plugin: virtops.guest_agent.libvirt
     plugin_type: inventory

@@ -12,17 +12,17 @@ class ModuleDocFragment:
 options:
   domain:
     description:
-      - Name or UUID of the libvirt domain. Where the host is a guest of the inventory, it is that guest's if not given.
-      - Required but for O(transport=unix), where it is only what messages call the guest.
+      - Name or UUID of the libvirt domain. On a guest of the inventory the default is that guest's domain.
+      - Required, except with O(transport=unix), where messages use it as the guest's name.
     type: str
   transport:
     description: How to reach the agent.
     type: str
     default: libvirt
     choices:
-      libvirt: By libvirt's own link to the agent on the channel C(org.qemu.guest_agent.0).
-      channel: Through libvirt to an agent on another virtio channel, which libvirt itself leaves alone.
-      unix: By a unix socket of the host where the module runs, without libvirt.
+      libvirt: Through libvirt's own connection to the agent on the channel C(org.qemu.guest_agent.0).
+      channel: Through libvirt to an agent on another virtio channel, which libvirt itself does not use.
+      unix: Through a unix socket of the host where the module runs, without libvirt.
   channel:
     description: The name of the virtio channel for O(transport=channel).
     type: str
@@ -32,18 +32,18 @@ options:
     type: path
   data_lane:
     description:
-      - Whether files go as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0), which is several times as
-        fast. Where that fails, the agent's commands are used.
+      - Whether files are transferred as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0). That is several
+        times as fast. When it fails, the agent's commands are used.
     type: str
     default: auto
     choices:
-      auto: Where the domain has the port.
-      attach: Also where it does not; the port is plugged into the running domain, and stays until that is shut off.
-      never: No.
+      auto: The port is used where the domain has it.
+      attach: A domain without the port gets it while it runs, and keeps it until it is shut off.
+      never: Files always go through agent commands.
 requirements:
-  - guest-exec and guest-exec-status allowed by the agent; guest-file-* too for files, input and output of more than a few hundred
-    KiB
+  - the agent must allow guest-exec and guest-exec-status, and guest-file-* for files and for input and output of more than a few
+    hundred KiB
 notes:
-  - A guest's POSIX C(/bin/sh), and programs such as C(setsid), C(head), C(wc), C(rm), C(cat) and C(stat) are used around each
-    command. Windows guests are not supported.
+  - The guest needs a POSIX C(/bin/sh), and programs such as C(setsid), C(head), C(wc), C(rm), C(cat) and C(stat). Windows guests
+    are not supported.
 """

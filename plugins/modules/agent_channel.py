@@ -7,34 +7,34 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: agent_channel
-short_description: Give a domain the channel of the guest agent, or take it away
+short_description: Add the guest agent's channel to a domain, or remove it
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Adds the virtio channel on which the guest agent (qemu-ga) listens to a domain, or removes it, both in the running domain and in
-    its definition. It asks libvirt only, and needs no agent.
-  - The guest needs the agent itself too, which most distributions package as C(qemu-guest-agent). Where that is installed it
-    usually starts by itself as soon as the channel is there.
+  - Adds the virtio channel of the guest agent (qemu-ga) to a domain, or removes it, both in the running domain and in its
+    definition.
+  - The module asks libvirt only, and needs no agent.
+  - The guest also needs the agent itself, which most distributions package as C(qemu-guest-agent). Once it is installed, it usually
+    starts by itself as soon as the channel is there.
 options:
   state:
     description:
-      - Whether the channel is there, V(present) or V(absent).
-      - A domain that is off has it in its definition only, a transient one only while it runs.
-      - A channel of this name that is of another type than C(unix), such as C(pty), is replaced, since libvirt does not talk over
-        it.
+      - Whether the channel is V(present) or V(absent).
+      - For a domain that is off only the definition is changed. For a transient domain only the running domain is changed.
+      - A channel of this name with another type than C(unix), such as C(pty), is replaced, because libvirt cannot use it.
     type: str
     choices: [present, absent]
     default: present
   name:
     description:
-      - The name of the channel, by which the guest knows it.
-      - V(org.qemu.guest_agent.0) is the only one that libvirt takes for its agent. V(org.virtops.guest_agent.0) is the port on
-        which this collection moves the content of files.
+      - The name of the channel, by which the guest finds it.
+      - libvirt uses only V(org.qemu.guest_agent.0) for its agent. This collection transfers files over
+        V(org.virtops.guest_agent.0).
     type: str
     default: org.qemu.guest_agent.0
   timeout:
     description:
-      - How long the guest may take to let a channel go that is removed from the running domain, in seconds.
+      - How long the guest may take to release a channel that is removed from the running domain, in seconds.
     type: int
     default: 30
 extends_documentation_fragment:
@@ -43,23 +43,23 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - libvirt plugs no virtio-serial controller into a running domain. Where there is none, the channel goes with its controller into
-    the definition only, and RV(restart_required) is true until the domain has been shut off and started. A restart inside the guest
-    is not enough.
+  - libvirt cannot plug a virtio-serial controller into a running domain. When there is none, the channel and its controller are
+    added to the definition only. RV(restart_required) is then true until the domain has been shut off and started. A restart inside
+    the guest is not enough.
   - The controller stays when the channel is removed.
-  - O(agent_timeout) has no meaning here.
+  - O(agent_timeout) is ignored.
 """
 
 EXAMPLES = r"""
-- name: Give web1 the channel of its agent
+- name: Add the agent's channel to web1
   virtops.guest_agent.agent_channel:
     domain: web1
   register: channel
 
-- name: Start web1 anew where it could not get the channel while it runs
+- name: Start web1 again when its running domain could not get the channel
   when: channel.restart_required
   block:
-    - name: Shut it down by its power button, since no agent can be asked
+    - name: Shut it down by its power button, because no agent can be asked
       virtops.guest_agent.shutdown:
         domain: web1
         mode: acpi
@@ -68,12 +68,12 @@ EXAMPLES = r"""
       ansible.builtin.command: virsh start web1
       changed_when: true
 
-- name: Give web1 the port for files, which makes transfers several times as fast
+- name: Add the port for files, which makes transfers several times as fast
   virtops.guest_agent.agent_channel:
     domain: web1
     name: org.virtops.guest_agent.0
 
-- name: Take it away again
+- name: Remove the port again
   virtops.guest_agent.agent_channel:
     domain: web1
     name: org.virtops.guest_agent.0
@@ -83,18 +83,18 @@ EXAMPLES = r"""
 RETURN = r"""
 running:
   description:
-    - Whether the running domain has the channel now, V(present) or V(absent); null when it is off. In check mode, whether it would
-      have it.
+    - Whether the running domain has the channel now, V(present) or V(absent). Null when the domain is off. In check mode, the
+      predicted state.
   returned: success
   type: str
   sample: absent
 definition:
-  description: Whether its definition has it, likewise; null for a transient domain.
+  description: Whether the definition has the channel. Null for a transient domain.
   returned: success
   type: str
   sample: present
 restart_required:
-  description: Whether the running domain gets the channel only when it has been shut off and started.
+  description: Whether the domain must be shut off and started before it has the channel.
   returned: success
   type: bool
   sample: true

@@ -11,28 +11,29 @@ short_description: Send any command to a guest's agent
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Sends one command to the guest agent (qemu-ga) of a domain, just as it is given, and returns the agent's answer as data.
-  - It is meant for commands that no other module of this collection has, of newer agents or of agents of your own. The other
-    modules do more than to send a command; they wait, verify, and clean up.
+  - Sends one command to the guest agent (qemu-ga) of a domain as it is given, and returns the agent's answer as data.
+  - Use it for commands that no other module of this collection covers, of newer agents or of your own agent. The other modules do
+    more than send a command. They wait, verify and clean up.
 options:
   command:
     description:
       - Name of the command, such as V(guest-get-osinfo).
-      - V(guest-sync) and V(guest-sync-delimited) are refused, since they are libvirt's own and would put the channel out of step.
+      - V(guest-sync) and V(guest-sync-delimited) are refused, because libvirt uses them itself, and they would put the channel out
+        of step.
     type: str
     required: true
   arguments:
     description:
       - Arguments of the command. They appear in no log.
-      - Numbers must stay numbers. Before ansible-core 2.19 a number that comes out of a template is a text, unless the template
-        gives the whole dictionary, as in the examples.
+      - Numbers must stay numbers. Before ansible-core 2.19 a template turns a number into text, unless it renders the whole
+        dictionary, as in the examples.
     type: dict
     default: {}
   changed:
     description:
       - Whether the command changes the guest.
-      - Without it, V(guest-ping), V(guest-info), V(guest-get-*), V(guest-network-get-*), V(guest-ssh-get-*),
-        V(guest-fsfreeze-status) and V(guest-exec-status) do not, and all others do.
+      - By default V(guest-ping), V(guest-info), V(guest-get-*), V(guest-network-get-*), V(guest-ssh-get-*),
+        V(guest-fsfreeze-status) and V(guest-exec-status) do not. All other commands do.
     type: bool
 extends_documentation_fragment:
   - virtops.guest_agent._guest
@@ -43,16 +44,16 @@ attributes:
     support: partial
     description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
     details:
-      - Commands that are known to change nothing are sent. Of others the agent is asked whether it would accept them, and
-        RV(request) says what would be sent.
+      - Commands that are known to change nothing are sent. For others the agent is asked whether it would accept them, and
+        RV(request) shows what would be sent.
   diff_mode:
     support: none
     description: Returns details of what has changed or would change.
 notes:
-  - The request may have 128 KiB. A reply over 4 MiB never arrives, and one over 10 MiB makes libvirt give up the channel until the
-    agent is restarted. Use M(virtops.guest_agent.run_command) for programs whose output could be large.
-  - V(guest-shutdown) and V(guest-suspend-*) give no reply when they succeed. That there was none is then no error.
-  - A freeze by this module has no watchdog that would end it. Use M(virtops.guest_agent.fsfreeze).
+  - A request may have 128 KiB. A reply over 4 MiB never arrives. After one over 10 MiB libvirt does not use the channel until the
+    agent is restarted. Use M(virtops.guest_agent.run_command) for programs whose output may be large.
+  - V(guest-shutdown) and V(guest-suspend-*) give no reply when they succeed. A missing reply is not an error for them.
+  - This module arms no watchdog for a freeze. Use M(virtops.guest_agent.fsfreeze).
 seealso:
   - name: QEMU Guest Agent Protocol Reference
     description: All commands of qemu-ga with their arguments.
@@ -61,13 +62,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask for the CPU statistics of a guest
+- name: Read the CPU statistics of a guest
   virtops.guest_agent.agent_command:
     domain: web1
     command: guest-get-cpustats
   register: cpus
 
-- name: Open a file of the guest, and get a handle, which is a number
+- name: Open a file of the guest, which returns a handle, a number
   virtops.guest_agent.agent_command:
     domain: web1
     command: guest-file-open
@@ -82,7 +83,7 @@ EXAMPLES = r"""
     command: guest-file-write
     arguments: "{{ {'handle': opened.response, 'buf-b64': 'Hello\n' | b64encode} }}"
 
-- name: Close it again
+- name: Close the file again
   virtops.guest_agent.agent_command:
     domain: web1
     command: guest-file-close
@@ -93,21 +94,24 @@ EXAMPLES = r"""
 RETURN = r"""
 response:
   description:
-    - What the agent returned, as data. Control characters in texts are replaced. Null when nothing was sent, and for commands that
-      give no reply.
+    - What the agent returned, as data. Control characters in texts are replaced. Null when nothing was sent, and for commands
+      without a reply.
   returned: success
   type: raw
   sample: {timezone: UTC}
 request:
-  description: What would have been sent. Passwords, environments and contents are withheld.
+  description: What would be sent. Passwords, environments and contents are hidden.
   returned: in check mode, of a command that may change the guest
   type: dict
   sample: {execute: guest-file-open, arguments: {path: /run/motd.dynamic, mode: w}}
 failure:
   description:
-    - What went wrong. C(kind) is V(command_unknown) (C(hint) names similar ones), V(command_blocked), V(command_failed) for what
-      the agent itself says, V(guest_frozen), V(agent_timeout) when it is not known whether the command ran, or another stable
-      word such as V(agent_not_configured), V(domain_not_running) or V(invalid_input).
+    - What went wrong. C(kind) is one of the words below, or another stable word such as V(agent_not_configured),
+      V(domain_not_running) or V(invalid_input).
+    - V(command_unknown) means that the agent does not know the command; C(hint) names similar ones. V(command_blocked) means that
+      its configuration blocks the command.
+    - V(command_failed) means that the agent returned an error. V(guest_frozen) means that the guest's filesystems are frozen.
+      V(agent_timeout) means that it is not known whether the command ran.
   returned: failure
   type: dict
   sample:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: agent_info
-short_description: Tell how a guest's agent is, and why it does not work
+short_description: Report the state of a guest's agent, and why it does not work
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Asks libvirt and the guest agent (qemu-ga) of one domain for the agent's status, its version and its commands, and says
-    what is wrong and what to do about it.
-  - An agent that is missing, blocked, frozen or hung is a result of this module and not an error.
+  - Asks libvirt and the guest agent (qemu-ga) of one domain for the agent's status, its version and its commands. Reports what is
+    wrong and how to fix it.
+  - A missing, blocked, frozen or hung agent is a result of this module and not an error.
 extends_documentation_fragment:
   - virtops.guest_agent._guest
   - virtops.guest_agent._guest.hypervisor
@@ -21,16 +21,16 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Ask why the agent of web1 does not work
+- name: Find out why the agent of web1 does not work
   virtops.guest_agent.agent_info:
     domain: web1
   register: result
 
-- name: Say it
+- name: Show the status, the reason and the remedy
   ansible.builtin.debug:
     msg: "{{ result.agent.status }}: {{ result.agent.reason }} {{ result.agent.hint }}"
 
-- name: Go on only where commands can be executed in the guest
+- name: Continue only when commands can be executed in the guest
   ansible.builtin.assert:
     that: result.agent.can_exec
     fail_msg: "The agent does not accept {{ result.agent.blocked_commands | join(', ') }}"
@@ -39,60 +39,62 @@ EXAMPLES = r"""
 
 RETURN = r"""
 agent:
-  description: How the agent is.
+  description: The state of the agent.
   returned: success
   type: dict
   contains:
     status:
       description:
-        - V(connected), V(disconnected) (the channel is there, nobody listens), V(not_configured) (the domain has no channel),
-          V(unresponsive) (no answer in time), V(frozen), V(restricted) (it blocks or does not know a command for what
-          M(virtops.guest_agent.guest_info) gathers by default), V(broken) (libvirt gave the channel up, or no reply makes sense),
-          V(not_running) or V(unknown).
-        - It is the same whatever else is asked of the guest.
+        - V(connected), or why the agent does not work or not for everything.
+        - V(disconnected) means that the channel is there and no agent listens on it. V(not_configured) means that the domain has no
+          channel. V(unresponsive) means that no answer came in time. V(frozen) means that the guest's filesystems are frozen.
+        - V(restricted) means that the agent blocks or does not know a command for what M(virtops.guest_agent.guest_info) gathers by
+          default. V(broken) means that libvirt stopped using the channel, or that no reply can be understood. The others are
+          V(not_running) and V(unknown).
+        - It does not depend on what else is asked of the guest.
       type: str
       sample: disconnected
     reason:
       description:
-        - Why the status is what it is, and what is missing or was left out of the answers; empty when all is well.
-        - Of an agent that is V(connected) it names the commands for programs and files that this agent does not accept.
+        - Why the status is what it is, and what is missing or was left out of the answers. Empty when there is nothing to report.
+        - For an agent that is V(connected) it names the commands for programs and files that this agent does not accept.
       type: str
-      sample: the channel is there, and nobody in the guest listens on it
+      sample: the channel is there, and no agent in the guest listens on it
     hint:
-      description: What to do about it; of commands that are blocked the file and the line that does it on the guest's system.
+      description: How to fix it. For blocked commands, the file and the line to change on the guest's system.
       type: str
       sample: in the guest install and start qemu-guest-agent
     connected:
       description: Whether a process in the guest has the channel open.
       type: bool
     version:
-      description: Version of qemu-ga, null when it did not say.
+      description: Version of qemu-ga, null when the agent did not report it.
       type: str
       sample: 10.0.13
     last_probe_time:
-      description: When the agent was asked (ISO 8601, UTC), null when there was nobody to ask.
+      description: When the agent was asked (ISO 8601, UTC), null when there was no agent to ask.
       type: str
       sample: "2026-01-31T08:00:00Z"
     stale:
-      description: Always false here; the inventory uses it for answers from its cache.
+      description: Always false here. The inventory sets it for answers from its cache.
       type: bool
     can_exec:
       description: Whether the agent accepts the commands that execute programs.
       type: bool
     blocked_commands:
       description:
-        - Commands that the agent knows and does not accept, since its configuration blocks them or (before qemu-ga 9.1) its
-          platform cannot do them.
+        - Commands that the agent knows and does not accept. Its configuration blocks them, or, before qemu-ga 9.1, its platform
+          does not support them.
       type: list
       elements: str
       sample: [guest-exec]
 commands:
-  description: Every command that the agent knows, and whether it accepts it now. Empty when the agent did not say.
+  description: Every command that the agent knows, and whether it accepts it now. Empty when the agent did not report them.
   returned: success
   type: dict
   sample: {guest-ping: true, guest-exec: false}
 latency_ms:
-  description: How long the agent took to answer guest-ping, in milliseconds; null when it did not.
+  description: How long the agent took to answer guest-ping, in milliseconds. Null when it did not answer.
   returned: success
   type: float
   sample: 1.7

@@ -7,42 +7,42 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: authorized_keys
-short_description: Say which SSH keys let a guest's user in
+short_description: Manage the authorized SSH keys of a guest's user
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Adds public keys to the file C(.ssh/authorized_keys) in the home of a guest's user, or takes keys out of it, through its
-    agent. Neither SSH nor a network is needed.
-  - Where the agent runs programs, the file is changed with the rights of the user, and keeps its comments and empty lines.
-    Elsewhere the agent's own commands do it (qemu-ga 5.2). These work as C(root) in the user's directory and follow the links
-    there, and they take out empty lines where a key is added.
-  - A key is known by its type and its data. The comment behind it does not matter, and a line that is there with another comment
-    stays as it is. The options in front of it do, for they say what the key allows.
+  - Adds public keys to C(.ssh/authorized_keys) in the home of a guest's user, or removes keys from it, through the guest's agent.
+    Neither SSH nor a network is needed.
+  - When the agent may run programs, the file is changed with the rights of the user, and keeps its comments and empty lines.
+  - Otherwise the agent's own commands are used (qemu-ga 5.2). They work as C(root) in the user's directory, follow links there, and
+    remove empty lines when a key is added.
+  - A key is identified by its type and its data. The comment after it is ignored, so a line with another comment stays as it is.
+    The options before it are compared, because they say what the key allows.
 options:
   user:
     description:
-      - Name of the user, who must exist in the guest.
+      - Name of the user, which must exist in the guest.
     type: str
     required: true
   keys:
     description:
       - Public keys as lines of C(authorized_keys), such as V(ssh-ed25519 AAAA... comment), with or without options in front. An
-        entry may have several lines, as a file of public keys has. Empty lines and comment lines in it are ignored.
-      - Each is checked for what sshd demands, before anything is changed.
+        entry may have several lines, like a file of public keys. Empty lines and comment lines in it are ignored.
+      - Each key is checked by the rules of sshd before anything is changed.
     type: list
     elements: str
     required: true
   state:
     description:
       - V(present) adds the keys that are missing. A line with the same key and other options than in O(keys) is replaced.
-      - V(absent) takes out every line with one of the keys, whatever its options.
+      - V(absent) removes every line with one of the keys, whatever its options.
     type: str
     choices: [present, absent]
     default: present
   exclusive:
     description:
-      - Whether to take out all other keys. With an empty list in O(keys) nobody gets in with a key.
-      - The new file takes the place of the old one in one step. Comment lines are lost when something changes.
+      - Whether to remove all other keys. With an empty list in O(keys) no key can log in.
+      - The file is replaced in one step. Comment lines are lost when something changes.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -51,9 +51,9 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - Only C(.ssh/authorized_keys) of the user's home is known. Where sshd is configured to look elsewhere (C(AuthorizedKeysFile)),
-    this module does not help.
-  - Windows guests have these commands since qemu-ga 9.1.
+  - Only C(.ssh/authorized_keys) in the user's home is changed. The module does not help where sshd is configured to use another
+    file (C(AuthorizedKeysFile)).
+  - On Windows the agent has these commands since qemu-ga 9.1.
 seealso:
   - module: ansible.posix.authorized_key
   - module: virtops.guest_agent.user_password
@@ -61,7 +61,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Let two people in as deploy
+- name: Allow two people to log in as deploy
   virtops.guest_agent.authorized_keys:
     domain: web1
     user: deploy
@@ -69,7 +69,7 @@ EXAMPLES = r"""
       - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx anna@example.com
       - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAy ben@example.com
 
-- name: Let a backup host run one command only
+- name: Allow a backup host to run one command only
   virtops.guest_agent.authorized_keys:
     domain: web1
     user: root
@@ -78,14 +78,14 @@ EXAMPLES = r"""
         restrict,command="rrsync -ro /srv" ssh-ed25519
         AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx backup
 
-- name: Let in who is named in files here, and nobody else
+- name: Allow exactly the keys of these files
   virtops.guest_agent.authorized_keys:
     domain: web1
     user: deploy
     keys: "{{ query('ansible.builtin.file', 'keys/anna.pub', 'keys/ben.pub') }}"
     exclusive: true
 
-- name: Shut somebody out who has left
+- name: Remove the key of a person who has left
   virtops.guest_agent.authorized_keys:
     domain: web1
     user: deploy
@@ -100,27 +100,28 @@ user:
   type: str
   sample: deploy
 authorized_keys:
-  description: The lines that the file has in the end, or would have in check mode, without comment lines and empty ones.
+  description: The lines of the file, without comments and empty lines. In check mode, the predicted lines.
   returned: success
   type: list
   elements: str
   sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx anna@example.com]
 added:
-  description: Those that were added.
+  description: The lines that were added.
   returned: success
   type: list
   elements: str
   sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx anna@example.com]
 removed:
-  description: Those that were taken out.
+  description: The lines that were removed.
   returned: success
   type: list
   elements: str
   sample: []
 failure:
   description:
-    - What went wrong. Its C(kind) is V(invalid_input) for a line that sshd would not take, V(user_not_found), V(command_failed)
-      when the guest's file system was in the way, or another stable word such as V(command_blocked) or V(domain_not_running).
+    - What went wrong. C(kind) is V(invalid_input) for a line that sshd would not accept, V(user_not_found), or V(command_failed)
+      when the guest's filesystem prevented the change. It may be another stable word such as V(command_blocked) or
+      V(domain_not_running).
   returned: failure
   type: dict
   sample:

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: fsfreeze
-short_description: Freeze and thaw the filesystems of a guest, never for longer than agreed
+short_description: Freeze and thaw the filesystems of a guest, within a time limit
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Freezes or thaws the filesystems of a guest through its agent (qemu-ga), so that what is on its disks is consistent while a
-    backup or a storage snapshot is taken. The agent runs its freeze hooks, if it has any.
-  - A freeze is always guarded by a watchdog, a process of its own where the module runs. Once it has proved that it reaches the
-    agent, it freezes the guest. It thaws it after O(max_seconds) even if the playbook or the connection were killed meanwhile, and
-    at once when the task is killed.
-  - The watchdog thaws no freeze but its own. It ends within a second when another client thaws the guest, and at once when this
-    module thaws the guest on the same host. A guest that others thaw and freeze again within half a second looks as if it had
-    stayed frozen, and is thawed after O(max_seconds).
-  - The watchdog lives on the host that executes the module. Run the module on the hypervisor (with C(delegate_to)) where the
-    guest must be thawed even when the controller itself is lost.
-  - Where the end of a login session ends all its processes (C(KillUserProcesses=yes) of systemd-logind) it thaws the guest at once
-    and ends with them. A container that is removed takes it along, so do not freeze from one.
-  - A freeze whose outcome is unknown, since the agent did not answer in time, is thawed again and the task fails.
+  - Freezes or thaws the filesystems of a guest through its agent (qemu-ga), so that its disks are consistent while a backup or a
+    storage snapshot is taken. The agent runs its freeze hooks, if it has any.
+  - A watchdog guards every freeze. It is a process of its own on the host where the module runs. It first proves that it reaches
+    the agent, and then freezes the guest. It thaws the guest after O(max_seconds), even when the playbook or the connection was
+    killed, and at once when the task is killed.
+  - The watchdog thaws only its own freeze. It ends within a second when another client thaws the guest, and at once when this
+    module thaws the guest on the same host.
+  - When other clients thaw the guest and freeze it again within half a second, the watchdog does not notice, and thaws it after
+    O(max_seconds).
+  - The watchdog runs on the host that executes the module. Run the module on the hypervisor (with C(delegate_to)) when the guest
+    must be thawed even if the controller is lost.
+  - When the end of a login session ends all its processes (C(KillUserProcesses=yes) of systemd-logind), the watchdog thaws the
+    guest at once and ends. When a container is removed, a watchdog in it is killed, so do not freeze from a container.
+  - When the agent does not answer a freeze in time, the outcome is unknown. The guest is then thawed, and the task fails.
 options:
   state:
     description:
@@ -33,18 +34,17 @@ options:
     required: true
   mountpoints:
     description:
-      - Mount points of the filesystems to freeze. Without it all are frozen.
-      - The task fails, with nothing left frozen, when one of them is not a mounted filesystem of the guest, or cannot be frozen.
-        Without O(mountpoints) it fails so when a filesystem that keeps data, such as one of ZFS, cannot be frozen.
+      - Mount points of the filesystems to freeze. By default all are frozen.
+      - The task fails, and leaves nothing frozen, when one of them is not a mounted filesystem of the guest or cannot be frozen.
+        Without O(mountpoints) it fails when a filesystem with data, such as ZFS, cannot be frozen.
       - Several mount points of one device count as one.
-      - Thawing always thaws all.
+      - A thaw always applies to all filesystems.
     type: list
     elements: str
   max_seconds:
     description:
       - After how many seconds the watchdog thaws the guest, counted from before the freeze.
-      - V(0) lets the guest stay frozen until it is thawed by a task or another client. The watchdog then guards the freeze itself
-        only.
+      - With V(0) the guest stays frozen until a task or another client thaws it. The watchdog then guards only the freeze itself.
     type: int
     default: 60
   timeout:
@@ -55,9 +55,9 @@ options:
     default: 30
   force:
     description:
-      - With O(state=frozen), takes over a freeze that another client made. Nothing is frozen anew, and the watchdog is armed over
-        what is frozen. Without it a guest that is frozen already is an error, because it is not known when it will be thawed.
-      - With O(state=thawed), sends the thaw also to a guest that says it is thawed, which runs its thaw hooks.
+      - With O(state=frozen), whether to take over the freeze of another client. No freeze is sent, and the watchdog is armed for
+        the existing one. Without it a guest that is already frozen is an error, because it is not known when it will be thawed.
+      - With O(state=thawed), whether to send the thaw also to a guest that reports to be thawed, which runs its thaw hooks.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -66,15 +66,15 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - V(thawed) thaws whatever is frozen, also by another client. Do not thaw in the C(always) of a block that has the freeze in it,
-    because a freeze that failed may have failed for another client's freeze. A freeze that fails leaves nothing to thaw.
-  - An agent whose thaw hook fails has thawed all the same. This is a warning.
+  - V(thawed) ends every freeze, also that of another client. Do not thaw in the C(always) section of the block that contains the
+    freeze, because the freeze may have failed on another client's freeze. A freeze that fails leaves nothing to thaw.
+  - When a thaw hook of the agent fails, the guest is thawed all the same. The module warns.
   - Windows thaws by itself after 10 seconds, and the thaw then reports an error.
-  - While a guest is frozen its agent accepts no command but ping, info, freeze status and thaw.
+  - The agent of a frozen guest accepts no command but ping, info, freeze status and thaw.
 """
 
 EXAMPLES = r"""
-- name: Freeze the guest, for no longer than 20 seconds whatever happens
+- name: Freeze the guest, for at most 20 seconds
   virtops.guest_agent.fsfreeze:
     domain: db1
     state: frozen
@@ -107,13 +107,13 @@ status:
   type: str
   sample: frozen
 filesystems:
-  description: How many filesystems the agent froze or thawed; null in check mode and when there was nothing to do.
+  description: How many filesystems the agent froze or thawed. Null in check mode and when there was nothing to do.
   returned: success
   type: int
   sample: 3
 unfrozen:
   description:
-    - Filesystems that cannot be frozen and are hardly ever written to, with their type. These are the firmware's own.
+    - The firmware's own filesystems, with their type. They cannot be frozen and are hardly ever written to.
   returned: success
   type: list
   elements: str

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: fstrim
-short_description: Give back what the filesystems of a guest do not use
+short_description: Discard the unused blocks of a guest's filesystems
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Has the agent (qemu-ga) of a guest discard the unused blocks of all its mounted filesystems, so that images of disks shrink and
-    thin volumes get their space back.
-  - This frees space only where the domain's disk passes it on, with C(discard='unmap') in its driver.
+  - Discards the unused blocks of all mounted filesystems of a guest through its agent (qemu-ga). Disk images shrink, and thin
+    volumes get their space back.
+  - Space is freed only when the domain's disk passes the request on, with C(discard='unmap') in its driver.
 options:
   minimum:
     description:
-      - Runs of unused bytes that are shorter than this are left alone, which makes a trim faster. A number of bytes, or one with a
+      - Ranges of unused bytes that are shorter than this are ignored, which makes a trim faster. A number of bytes, or one with a
         unit such as V(1M).
       - With V(0) the filesystem decides.
     type: bytes
     default: "0"
   timeout:
     description:
-      - How long the trim may take in the guest, in seconds. The agent answers nothing else until the trim has ended, also where
-        that is later.
+      - How long the trim may take in the guest, in seconds. The agent answers nothing else until the trim has ended, even if that
+        is later.
     type: int
     default: 600
 extends_documentation_fragment:
@@ -37,23 +37,23 @@ attributes:
     support: partial
     description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
     details:
-      - How much a trim would discard nobody knows. The agent is asked whether it would accept one, and the task is reported as
-        changed.
+      - How much a trim would discard cannot be known before. The agent is asked whether it would accept a trim, and the task is
+        reported as changed.
   diff_mode:
     support: none
     description: Returns details of what has changed or would change.
 notes:
   - Some filesystems, such as ext4, remember what they have trimmed, and discard nothing the second time. Others, such as xfs,
-    discard all that is unused each time, and the task is changed each time.
-  - A trim whose outcome is unknown, since the agent did not answer in time, goes on in the guest. To trim again does no harm.
+    discard all unused blocks each time, so the task is changed each time.
+  - When the agent does not answer in time, the outcome is unknown, and the trim continues in the guest. Another trim does no harm.
 """
 
 EXAMPLES = r"""
-- name: Shrink a guest's disks on the hypervisor
+- name: Shrink the disk images of a guest on the hypervisor
   virtops.guest_agent.fstrim:
     domain: web1
 
-- name: Trim a slow guest, and mind every filesystem that cannot be trimmed
+- name: Trim a slow guest, and fail when a filesystem cannot be trimmed
   virtops.guest_agent.fstrim:
     domain: db1
     minimum: 1M
@@ -65,8 +65,8 @@ EXAMPLES = r"""
 RETURN = r"""
 paths:
   description:
-    - Every filesystem that was looked at. Empty in check mode, and with qemu-ga before 2.4, which does not tell.
-    - The task fails when all of them have an error. One that has one does not keep the others from being trimmed.
+    - Every filesystem that the agent tried to trim. Empty in check mode, and with qemu-ga before 2.4, which does not report them.
+    - The task fails when all of them have an error. An error of one filesystem does not prevent the others from being trimmed.
   returned: success, or when no filesystem could be trimmed
   type: list
   elements: dict
@@ -80,7 +80,7 @@ paths:
       type: int
       sample: 14396416
     minimum:
-      description: The minimum in bytes that the filesystem really used.
+      description: The minimum in bytes that the filesystem used.
       type: int
       sample: 0
     error:
@@ -93,15 +93,15 @@ trimmed:
   type: int
   sample: 14396416
 failed_paths:
-  description: The mount points of those that have an error.
+  description: The mount points of the filesystems with an error.
   returned: as RV(paths)
   type: list
   elements: str
   sample: []
 failure:
   description:
-    - What went wrong. C(kind) is V(command_failed) when no filesystem could be trimmed, V(guest_frozen), V(agent_timeout) when the
-      trim took longer than O(timeout), or another stable word such as V(command_blocked), V(domain_not_running) or
+    - What went wrong. C(kind) is V(command_failed) when no filesystem could be trimmed, V(guest_frozen), or V(agent_timeout) when
+      the trim took longer than O(timeout). It may be another stable word such as V(command_blocked), V(domain_not_running) or
       V(invalid_input).
   returned: failure
   type: dict

@@ -143,7 +143,7 @@ class _SocketLink:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            raise AgentDisconnected(f"nobody listens on the socket ({error.strerror or error})", domain=name) from error
+            raise AgentDisconnected(f"no agent listens on the socket ({error.strerror or error})", domain=name) from error
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         self._wait_until(deadline)

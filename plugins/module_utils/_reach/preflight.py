@@ -38,5 +38,5 @@ def preflight(state: str, domain: domain_xml.DomainXml) -> GuestAgentError | Non
     if state not in ("running", "blocked"):
         return DomainNotRunning(f"the domain is {state}", hint=_HINTS.get(state, ""))
     if domain.channel == "disconnected":
-        return AgentDisconnected("the channel is there, and nobody in the guest listens on it", hint=advice.install_agent())
+        return AgentDisconnected("the channel is there, and no agent in the guest listens on it", hint=advice.install_agent())
     return None

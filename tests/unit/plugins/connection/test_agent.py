@@ -151,7 +151,7 @@ def test_times_that_cannot_be(reached: t.Any, option: str, value: int) -> None:
 
 
 def test_nobody_there_is_an_unreachable_host(tmp_path: Path) -> None:
-    with pytest.raises(AnsibleConnectionFailure, match=r"web1: .*nobody listens.*agent status: disconnected"):
+    with pytest.raises(AnsibleConnectionFailure, match=r"web1: .*no agent listens.*agent status: disconnected"):
         connection(socket=str(tmp_path / "none")).exec_command("true")
 
 

@@ -155,7 +155,7 @@ def test_facts_without_an_agent(host: Hypervisor, run: Run) -> None:
     host.domains = [Domain(channel="disconnected")]
     result = run(guest_facts)
     assert set(result["ansible_facts"]) == {"guest_agent"}
-    assert "nobody in the guest listens" in result["warned"]
+    assert "no agent in the guest listens" in result["warned"]
 
 
 def test_guest_info(host: Hypervisor, run: Run) -> None:
