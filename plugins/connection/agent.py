@@ -208,17 +208,20 @@ plugin: virtops.guest_agent.libvirt
 uri: qemu:///system
 connection: agent
 
-# Or by hand, in any inventory:
+---
+# hosts.yml: or by hand, in any inventory
 all:
   hosts:
     web1:
       ansible_connection: virtops.guest_agent.agent
-      ansible_guest_agent_uri: qemu+ssh://root@kvm1/system
+      ansible_guest_agent_uri: qemu+ssh://root@kvm1.example.com/system
       ansible_guest_agent_domain: web1-production
 
-# An agent without libvirt:
-#   ansible_guest_agent_transport: unix
-#   ansible_guest_agent_socket: /run/web1/qga.sock
+    # An agent without libvirt
+    web2:
+      ansible_connection: virtops.guest_agent.agent
+      ansible_guest_agent_transport: unix
+      ansible_guest_agent_socket: /run/web2/qga.sock
 """
 
 import contextlib

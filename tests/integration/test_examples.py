@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The files of examples/, as they stand: what a throw-away guest can show is run, of the rest syntax and options are checked."""
+"""The files of examples/ on guests, as they stand; tests/unit/test_example_blocks.py reads the others."""
 
 from __future__ import annotations
 
@@ -21,36 +21,6 @@ from tests.lab.daemons import SYSTEM_URI
 EXAMPLES = ROOT / "examples"
 INVENTORIES = sorted(EXAMPLES.glob("*.libvirt.yml"))
 PLAYBOOKS = sorted(set(EXAMPLES.glob("*.yml")) - set(INVENTORIES))
-
-
-def test_the_readme_names_every_example() -> None:
-    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert [path.name for path in (*INVENTORIES, *PLAYBOOKS) if f"]({path.name})" not in text] == []
-    assert len(INVENTORIES) + len(PLAYBOOKS) >= 10
-
-
-def test_syntax(ansible: Ansible) -> None:
-    ansible.run("ansible-playbook", "--syntax-check", *map(str, PLAYBOOKS))
-
-
-def test_arguments(ansible: Ansible) -> None:
-    """Each task's options are known to its module."""
-    tasks = [(path.name, task) for path in PLAYBOOKS for task in _tasks(yaml.safe_load(path.read_text(encoding="utf-8")))]
-    used = [(file, name, set(args or {})) for file, task in tasks for name, args in task.items() if name.startswith("virtops.")]
-    told = json.loads(ansible.run("ansible-doc", "--json", *sorted({name for _file, name, _args in used})).stdout)
-    unknown = [(file, name, args - set(told[name]["doc"]["options"])) for file, name, args in used]
-    assert [found for found in unknown if found[2]] == []
-
-
-def _tasks(tasks: Any) -> list[dict[str, Any]]:
-    """Those of the collection's modules, wherever they stand."""
-    found = []
-    for task in tasks or ():
-        if any(key.startswith("virtops.") for key in task):
-            found.append(task)
-        for block in ("tasks", "handlers", "block", "rescue", "always"):
-            found += _tasks(task.get(block))
-    return found
 
 
 @pytest.fixture
