@@ -148,10 +148,10 @@ class GuestAgent:
 
     def each_part(self, value: object, what: str, read: t.Callable[[dict[str, t.Any]], _T], limit: int = 4096) -> list[_T]:
         """The same for a list within a member, which is something without it too."""
-        members = untrusted.members(value, what, limit, read)
-        if members.left_out:
-            self._left_out.setdefault((self._asked, what), []).extend(members.left_out)
-        return members.found
+        found, left_out = untrusted.members(value, what, limit, read)
+        if left_out:
+            self._left_out.setdefault((self._asked, what), []).extend(left_out)
+        return found
 
     def left_out(self) -> list[str]:
         """A sentence for each list in this agent's answers of which a part made no sense."""

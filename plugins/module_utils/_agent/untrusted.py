@@ -40,20 +40,14 @@ def mapping(value: object, what: str = "the reply") -> dict[str, t.Any]:
 T = t.TypeVar("T")
 
 
-class Read(t.NamedTuple, t.Generic[T]):
-    """What ``members`` found, and what is wrong with those that are left out."""
-
-    found: list[T]
-    left_out: list[ProtocolError]
-
-
-def members(value: object, what: str, limit: int, read: t.Callable[[dict[str, t.Any]], T]) -> Read[T]:
-    """``read`` of the first ``limit`` members of a list of objects. One that makes no sense costs itself; null has no members.
+def members(value: object, what: str, limit: int, read: t.Callable[[dict[str, t.Any]], T]) -> tuple[list[T], list[ProtocolError]]:
+    """``read`` of the first ``limit`` members of a list of objects, and what is wrong with those that are left out: one that makes
+    no sense costs itself. Null has no members.
 
     :raise ProtocolError: ``value`` is no list.
     """
     if value is None:
-        return Read([], [_wrong(what, "a list", value)])
+        return [], [_wrong(what, "a list", value)]
     if not isinstance(value, list):
         raise _wrong(what, "a list", value)
     found: list[T] = []
@@ -63,7 +57,7 @@ def members(value: object, what: str, limit: int, read: t.Callable[[dict[str, t.
             found.append(read(mapping(member, f"a member of {what}")))
         except ProtocolError as error:
             left_out.append(error)
-    return Read(found, left_out)
+    return found, left_out
 
 
 def text(value: object, what: str = "a text", limit: int = TEXT_MAX) -> str:
