@@ -56,7 +56,7 @@ NOT_INTEGERS: list[t.Any] = [None, 1.0, True, "1", [], {}]
 
 
 def _members(value: object) -> list[dict[str, t.Any]]:
-    return untrusted.members(value, "a list", 9, dict).found
+    return untrusted.members(value, "a list", 9, dict)[0]
 
 
 READERS: list[tuple[t.Callable[..., t.Any], list[t.Any], list[tuple[t.Any, t.Any]]]] = [
