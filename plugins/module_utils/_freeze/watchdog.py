@@ -46,7 +46,6 @@ from .._errors import (
     WatchdogFailed,
 )
 from .._libvirt.hypervisor import Connection, Domain, connect
-from .._libvirt.transport import LibvirtTransport
 from . import registry
 from .guarded import LATE_SECONDS, GuardedFreeze, Sent, Wish
 
@@ -307,7 +306,7 @@ class _GuestLink:
             return Sent(reply, lambda: False)
         connection, domain = self._connection, t.cast(Domain, self._domain)
         # An agent of its own: others are asked meanwhile, and one at a time waits for its reply.
-        agent = GuestAgent(LibvirtTransport(domain, LATE_SECONDS), self._order.agent_timeout)
+        agent = GuestAgent(domain.patient(LATE_SECONDS), self._order.agent_timeout)
 
         def wait() -> None:
             try:
@@ -329,7 +328,7 @@ class _GuestLink:
             if state not in ("running", "blocked"):
                 raise DomainNotRunning(f"the domain is {state}", domain=domain.name)
             self.name, self._domain = domain.name, domain
-            self._agent = GuestAgent(LibvirtTransport(domain), self._order.agent_timeout)
+            self._agent = GuestAgent(domain, self._order.agent_timeout)
         return self._agent
 
     def _drop_if_dead(self) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import typing as t
 
 #: virDomainEventID
@@ -63,3 +64,20 @@ class LifecycleWatch:
 
     def _agent(self, _connection: object, _domain: object, state: int, _reason: int, _opaque: object) -> None:
         self._events.put(_AGENT_WORDS.get(state, "unknown"))
+
+
+_serving: threading.Thread | None = None
+
+
+def serve_events(libvirt: t.Any) -> None:
+    """Let a thread of this process serve libvirt's events, from before the first connection on."""
+    global _serving
+    if _serving is None:
+        libvirt.virEventRegisterDefaultImpl()
+        _serving = threading.Thread(target=_serve, args=(libvirt.virEventRunDefaultImpl,), name="virtops-events", daemon=True)
+        _serving.start()
+
+
+def _serve(run_once: t.Callable[[], object]) -> t.NoReturn:
+    while True:
+        run_once()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import sys
 import threading
@@ -27,9 +28,12 @@ from .._errors import (
 )
 from . import errors, stream
 from .crowded import patiently
-from .events import LifecycleWatch
+from .events import LifecycleWatch, serve_events
 from .storage import Storage
 from .threads import Lanes, LaneTimeout, NoFreeLane
+
+if t.TYPE_CHECKING:
+    from .._agent.protocol import Request
 
 try:
     import libvirt
@@ -87,16 +91,17 @@ class DomainSummary(t.NamedTuple):
 
 
 class Domain:
-    """One libvirt domain on one connection. Every method is one request and ends within its time.
+    """One libvirt domain on one connection, and the way to its agent. Every method is one request and ends within its time.
 
     All raise a subclass of GuestAgentError: DomainNotFound when the domain is gone, HypervisorUnreachable when libvirt did not
-    answer in time, and what ``_libvirt_errors.translate`` says for the rest.
+    answer in time, and what ``errors.translate`` says for the rest.
     """
 
     def __init__(self, connection: Connection, handle: t.Any) -> None:
         self._connection = connection
         self._handle = handle
         self._deaf = False
+        self._patience = 0.0
         self.name: str = handle.name()
         self.uuid: str = handle.UUIDString()
 
@@ -115,20 +120,27 @@ class Domain:
     def persistent(self) -> bool:
         return bool(self._call(self._handle.isPersistent))
 
-    def agent_command(self, command: str, request: str, seconds: int, patience: float = 0.0) -> str:
+    def patient(self, seconds: float) -> Domain:
+        """The same domain, whose agent's replies are waited for so much longer: where it must be known what became of a command."""
+        patient = copy.copy(self)
+        patient._patience = seconds
+        return patient
+
+    def exchange(self, request: Request, seconds: int) -> str:
         """The agent's reply line (virDomainQemuAgentCommand, libvirt 0.10.0), which libvirt waits ``seconds`` for. First it may
-        wait 30 s for another command and, until 10.2, 5 s for its own synchronisation: that is waited for with ``patience`` only.
+        wait 30 s for another command and, until 10.2, 5 s for its own synchronisation: a ``patient`` domain waits for that too.
+        The domain is tainted ``custom-ga-command`` once a run.
         """
 
         def send() -> str:
             try:
-                return t.cast(str, libvirt_qemu.qemuAgentCommand(self._handle, request, seconds, 0))
+                return t.cast(str, libvirt_qemu.qemuAgentCommand(self._handle, request.text, seconds, 0))
             except (SystemError, UnicodeDecodeError):
                 # What libvirt-python makes of an error's text that is not UTF-8: the guest's own.
                 hint = "a name in the guest is not UTF-8, which libvirt's Python binding cannot take"
-                raise ProtocolError("the reply is not UTF-8", domain=self.name, command=command, hint=hint) from None
+                raise ProtocolError("the reply is not UTF-8", domain=self.name, command=request.command, hint=hint) from None
 
-        return self._call(send, seconds + _GRACE_SECONDS + patience, command)
+        return self._call(send, seconds + _GRACE_SECONDS + self._patience, request.command)
 
     def addresses(self, source: str) -> dict[str, list[Address]]:
         """MAC -> addresses as the hypervisor knows them: ``lease`` or ``arp`` (virDomainInterfaceAddresses, 1.2.14)."""
@@ -236,7 +248,7 @@ class Connection:
         self._lanes = Lanes()
         self._renewing = threading.Lock()
         if events:
-            _start_event_loop()
+            serve_events(libvirt)
         self.handle: t.Any = self._opened(uri, timeout)
         if not uri:
             self.uri = t.cast(str, self.call(self.handle.getURI))
@@ -358,22 +370,6 @@ def _open(uri: str) -> t.Any:
     # libvirt prints every error to stderr unless told otherwise; ours are raised.
     libvirt.registerErrorHandler(lambda *_details: None, None)
     return libvirt.open(uri or None)
-
-
-_event_loop: threading.Thread | None = None
-
-
-def _start_event_loop() -> None:
-    global _event_loop
-    if _event_loop is None:
-        libvirt.virEventRegisterDefaultImpl()
-        _event_loop = threading.Thread(target=_serve_events, name="virtops-events", daemon=True)
-        _event_loop.start()
-
-
-def _serve_events() -> t.NoReturn:
-    while True:
-        libvirt.virEventRunDefaultImpl()
 
 
 def _is_uuid(text: str) -> bool:

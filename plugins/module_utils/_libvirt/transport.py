@@ -2,38 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ways to an agent that libvirt lends: its own link on the agent's channel, and other channels as streams."""
+"""An agent on another channel than libvirt's own, through a stream."""
 
 from __future__ import annotations
 
 import typing as t
 
-from .._agent.protocol import Request
 from .._agent.transport import Link, LinkTransport
 from .._errors import AgentDisconnected, InvalidInput
 from . import domain_xml
 
 if t.TYPE_CHECKING:
     from .hypervisor import Domain
-
-
-class LibvirtTransport:
-    """libvirt's own link to the agent (virDomainQemuAgentCommand); it taints the domain ``custom-ga-command`` once a run."""
-
-    def __init__(self, domain: Domain, patience: float = 0.0) -> None:
-        """``patience``: how much longer than its time a reply is waited for, where it must be known what became of a command."""
-        self._domain = domain
-        self._patience = patience
-
-    @property
-    def name(self) -> str:
-        return self._domain.name
-
-    def exchange(self, request: Request, seconds: int) -> str:
-        return self._domain.agent_command(request.command, request.text, seconds, self._patience)
-
-    def renew(self, seconds: float) -> None:
-        self._domain.renew(seconds)
 
 
 class ChannelTransport(LinkTransport):

@@ -13,7 +13,6 @@ from .._agent.client import GuestAgent
 from .._errors import CommandBlocked, CommandUnknown
 from .._libvirt import domain_xml
 from .._libvirt.hypervisor import Connection, Domain, connect
-from .._libvirt.transport import LibvirtTransport
 from . import preflight
 
 #: What a connection to a hypervisor, and each request that needs no agent, may take.
@@ -42,7 +41,7 @@ class Guest(t.NamedTuple):
 
 
 def guest_of(connection: Connection, domain: Domain, agent_timeout: int) -> Guest:
-    return Guest(connection, domain, GuestAgent(LibvirtTransport(domain), agent_timeout))
+    return Guest(connection, domain, GuestAgent(domain, agent_timeout))
 
 
 @contextlib.contextmanager

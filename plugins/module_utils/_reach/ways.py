@@ -17,7 +17,7 @@ from .._errors import CommandRefused, GuestAgentError, InvalidInput
 from .._inside.lanes import AgentLane, Lane, Preferred
 from .._libvirt import domain_xml
 from .._libvirt.hypervisor import Domain, connect
-from .._libvirt.transport import ChannelTransport, LibvirtTransport
+from .._libvirt.transport import ChannelTransport
 from . import preflight
 from .guest import LIBVIRT_SECONDS
 
@@ -61,15 +61,15 @@ def _by_libvirt(target: Target) -> t.Iterator[Reached]:
     try:
         domain = connection.domain(target.domain)
         xml = domain.xml()
-        transport: LibvirtTransport | ChannelTransport
+        transport: Domain | ChannelTransport
         if target.transport == "channel":
             transport = ChannelTransport(domain, target.channel)
         else:
             _check(domain, xml)
-            transport = LibvirtTransport(domain)
+            transport = domain
         agent = GuestAgent(transport, target.agent_timeout)
         try:
-            if isinstance(transport, LibvirtTransport):
+            if isinstance(transport, Domain):
                 _check_awake(agent)
             with agent.named():
                 yield Reached(agent, _lane(target, domain, xml, agent), domain)

@@ -22,7 +22,6 @@ from .._errors import DomainNotFound, DomainNotRunning, GuestAgentError, Hypervi
 from .._libvirt import domain_xml, parallel
 from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
 from .._libvirt.threads import LANES_PER_CONNECTION
-from .._libvirt.transport import LibvirtTransport
 from .._reach import preflight
 from . import ask, leases, record as _record
 from .addresses import AddressPolicy, contested, usable
@@ -242,7 +241,7 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: Own
     yield _record.build(libvirt, domain, agent, {}, plan.max_items)
     parts: _record.GuestParts = {}
     if problem is None and plan.asks_agent():
-        client = GuestAgent(LibvirtTransport(summary.domain), plan.agent_timeout)
+        client = GuestAgent(summary.domain, plan.agent_timeout)
         now = datetime.datetime.now(datetime.timezone.utc)
         agent, parts = ask.ask(client, plan.subsets, plan.probes, now)
         ask.complete(parts, summary.domain)

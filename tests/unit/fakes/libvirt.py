@@ -417,7 +417,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **hypervisors: Hypervisor) -> None:
 
     monkeypatch.setattr(_hypervisor, "libvirt_qemu", Qemu)
     monkeypatch.setattr(_hypervisor, "_open", opened)
-    monkeypatch.setattr(_hypervisor, "_start_event_loop", lambda: None)
+    monkeypatch.setattr(_hypervisor, "serve_events", lambda _libvirt: None)
 
 
 def let_go(*hypervisors: Hypervisor) -> None:

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor as _hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -29,7 +30,7 @@ from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     let_go,
 )
 
-REQUEST = '{"execute": "guest-ping", "id": 5}'
+REQUEST = Request("guest-ping", 5, '{"execute": "guest-ping", "id": 5}')
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_domain(host: Hypervisor) -> None:
     assert domain.xml() == samples.domain_xml()
     assert domain.state() == "running"
     assert domain.persistent() is True
-    assert '"id": 5' in domain.agent_command("guest-ping", REQUEST, 1)
+    assert '"id": 5' in domain.exchange(REQUEST, 1)
     domain.press_power_button()
     domain.destroy()
     assert host.domains[0].did[-2:] == ["shutdownFlags 1", "destroy"]
@@ -84,7 +85,7 @@ def test_a_reply_that_is_no_text(host: Hypervisor, monkeypatch: pytest.MonkeyPat
     domain = _connect().domain("web")
     monkeypatch.setattr(_hypervisor, "libvirt_qemu", Qemu)
     with pytest.raises(_errors.ProtocolError, match="not UTF-8"):
-        domain.agent_command("guest-ping", REQUEST, 1)
+        domain.exchange(REQUEST, 1)
 
 
 @pytest.mark.parametrize("uri", [None, "", samples.URI])
@@ -168,7 +169,7 @@ def test_an_agent_that_hangs_costs_its_time(host: Hypervisor) -> None:
     domain = connection.domain("web")
     started = time.monotonic()
     with pytest.raises(_errors.AgentTimeout, match="Domain web: guest-ping: the agent did not answer in time"):
-        domain.agent_command("guest-ping", REQUEST, 1)
+        domain.exchange(REQUEST, 1)
     assert time.monotonic() - started < 1
     assert domain.state() == "running"  # another lane
     connection.close()
@@ -225,7 +226,7 @@ def test_an_agent_command_has_its_own_time_and_no_deadline(host: Hypervisor) -> 
     with pytest.raises(_errors.HypervisorUnreachable, match="within 0 s"):
         domain.state()
     host.domains[0].pause = 0.02
-    assert '"id": 5' in domain.agent_command("guest-ping", REQUEST, 5)
+    assert '"id": 5' in domain.exchange(REQUEST, 5)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_errors_are_translated(host: Hypervisor, error: Exception, alive: bool, 
     domain = _connect().domain("web")
     host.domains[0].raises = {"agent": error, "state": error}
     host.alive = alive
-    for kind, ask in ((agent, lambda: domain.agent_command("guest-ping", REQUEST, 1)), (other, domain.state)):
+    for kind, ask in ((agent, lambda: domain.exchange(REQUEST, 1)), (other, domain.state)):
         with pytest.raises(_errors.GuestAgentError) as caught:
             ask()
         assert caught.value.__class__ is kind
