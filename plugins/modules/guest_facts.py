@@ -11,14 +11,14 @@ short_description: Gather a guest's facts through its agent, without Python or S
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Returns the facts of a guest by the names that M(ansible.builtin.setup) gives them, so that roles work before the guest has a
-    network, SSH or Python.
-  - What the agent (qemu-ga) cannot tell is absent. Where it accepts commands that read files or execute programs they are used
-    for the few facts that it has no command for (what of the distribution is in C(/etc/os-release) and other files only, such as
-    Debian's point release; the default route before qemu-ga 9.1, and the size of filesystems with the part reserved for root before
-    qemu-ga 9.1).
-  - A guest without an agent, or with one that does not answer, gives no facts but C(ansible_facts.guest_agent) and a warning,
-    and is not an error.
+  - Returns the facts of a guest by the names of M(ansible.builtin.setup), so that roles work before the guest has a network, SSH or
+    Python.
+  - Facts that the agent (qemu-ga) cannot report are absent. A few facts are read from files of the guest or by programs, when the
+    agent allows that.
+  - These are the details of the distribution in C(/etc/os-release) and other files, such as Debian's point release. Before qemu-ga
+    9.1 they are also the default route, and the size of filesystems with the part reserved for root.
+  - A guest without an agent, or with one that does not answer, is not an error. It gets only C(ansible_facts.guest_agent), and a
+    warning.
 extends_documentation_fragment:
   - virtops.guest_agent._subsets
   - virtops.guest_agent._guest
@@ -31,17 +31,17 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Work on guests that have neither SSH nor Python yet
+- name: Use facts of guests without SSH and Python
   hosts: agent_connected
   gather_facts: false
   tasks:
-    - name: Gather their facts on the hypervisor
+    - name: Gather the facts on the hypervisor
       virtops.guest_agent.guest_facts:
         domain: "{{ libvirt_name }}"
         uri: "{{ libvirt_uri }}"
       delegate_to: localhost
 
-    - name: Use them as ever
+    - name: Show the distribution
       ansible.builtin.debug:
         msg: "{{ ansible_facts.hostname }} runs {{ ansible_facts.distribution }}"
       when: ansible_facts.guest_agent.status == 'connected'
@@ -49,17 +49,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: The facts, by the names that M(ansible.builtin.setup) uses.
+  description: The facts, by the names of M(ansible.builtin.setup).
   returned: success
   type: dict
   contains:
     guest_agent:
-      description: How the agent is, as RV(virtops.guest_agent.agent_info#module:agent).
+      description: The state of the agent, as RV(virtops.guest_agent.agent_info#module:agent).
       type: dict
     ansible_distribution:
       description:
-        - The distribution. Also C(ansible_distribution_version), C(_major_version), C(_release) and C(ansible_os_family), which is
-          as the ansible-core that runs the module has it.
+        - The distribution. Also C(ansible_distribution_version), C(_major_version), C(_release) and C(ansible_os_family). The
+          family is that of the ansible-core which runs the module.
       type: str
       sample: Debian
     ansible_kernel:
@@ -72,7 +72,7 @@ ansible_facts:
       sample: web1
     ansible_interfaces:
       description:
-        - The names of the interfaces; each has a fact of its own, such as C(ansible_eth0). Also C(ansible_default_ipv4),
+        - The names of the interfaces. Each has a fact of its own, such as C(ansible_eth0). Also C(ansible_default_ipv4),
           C(ansible_default_ipv6), C(ansible_all_ipv4_addresses) and C(ansible_all_ipv6_addresses).
       type: list
       elements: str
@@ -103,7 +103,7 @@ ansible_facts:
       type: str
       sample: AAAAC3NzaC1lZDI1NTE5AAAAIJ3wHlE2mYhGUvKVyyEsVEPRnGtBiy1n4nCl9OJoc1Qa
     guest_timezone:
-      description: The time zone, its offset in seconds.
+      description: The time zone, with its offset in seconds.
       type: dict
       sample: {name: UTC, offset_seconds: 0, text: "UTC, 0"}
     guest_users:
@@ -112,15 +112,15 @@ ansible_facts:
       elements: dict
       sample: [{user_name: root, domain: null, login_time: 1735689600.25}]
     guest_probes:
-      description: What each of the O(probes) gave, as RV(virtops.guest_agent.guest_info#module:guests[].probes).
+      description: The result of each of the O(probes), as RV(virtops.guest_agent.guest_info#module:guests[].probes).
       type: dict
       sample: {updates: {rc: 0, output: "3", json: 3, error: null}}
     guest_memory:
       description:
-        - What V(memory) in O(gather_subset) gives. In the same way C(guest_sessions), C(guest_load), C(guest_vcpus),
-          C(guest_cpu_stats), C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages),
-          C(guest_devices) and C(guest_ssh_host_keys) are what the other entries give, all as
-          RV(virtops.guest_agent.guest_info#module:guests), and whole.
+        - The result of V(memory) in O(gather_subset).
+        - The other entries are returned in the same way as C(guest_sessions), C(guest_load), C(guest_vcpus), C(guest_cpu_stats),
+          C(guest_disk_stats), C(guest_disks), C(guest_routes), C(guest_memory_blocks), C(guest_packages), C(guest_devices) and
+          C(guest_ssh_host_keys). They have the form of RV(virtops.guest_agent.guest_info#module:guests), and are not cut off.
       type: dict
       sample: {total_bytes: 2067468288, available_bytes: 1733251072, balloon_bytes: 2147483648}
 failure:

@@ -11,38 +11,40 @@ short_description: Gather what libvirt and the guest agents know of one, several
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Returns one record for each domain with what libvirt knows of it and what its guest agent (qemu-ga) says of the guest.
+  - Returns one record for each domain, with what libvirt knows of it and what its guest agent (qemu-ga) reports of the guest.
     Guests are asked in parallel.
   - A guest without an agent, or with one that is blocked, frozen or hung, is not an error. Its record has what is known, and
-    RV(guests[].agent) says why there is not more.
+    RV(guests[].agent) says why it is not complete.
 options:
   domains:
     description:
-      - Names or UUIDs of the domains to ask. Without it all domains in one of O(states) are asked, with an empty list none.
-      - Where the host is a guest of the inventory, it is that guest alone if not given.
+      - Names or UUIDs of the domains to ask. Without it all domains in one of O(states) are asked. With an empty list none is
+        asked.
+      - On a guest of the inventory the default is that guest's domain alone.
     type: list
     elements: str
     aliases: [domain]
   states:
     description:
-      - Which states a domain may be in, as libvirt names them. An empty list allows all.
-      - The default is V(running) without O(domains), and all states with it.
+      - Which states a domain may be in, by libvirt's names. An empty list allows all.
+      - The default is V(running) without O(domains), and all states with O(domains).
     type: list
     elements: str
     choices: [running, blocked, paused, shutdown, shutoff, crashed, pmsuspended, nostate]
   max_items:
     description:
-      - How many users, filesystems, packages and so on a record lists. The true numbers stand beside the lists. V(0) lists all.
-      - Interfaces are always listed all.
+      - How many users, filesystems, packages and so on a record lists. The totals are returned beside the lists. V(0) lists all.
+      - Interfaces are never cut off.
     type: int
     default: 10
   query:
     description:
-      - A JMESPath expression that is applied to the list of records; what it finds is returned as RV(query_result).
+      - A JMESPath expression that is applied to the list of records. Its result is returned as RV(query_result).
     type: str
   timeout:
     description:
-      - How long all may take together, in seconds. Guests that have not answered by then are returned with the status V(unknown).
+      - The time limit for all guests together, in seconds. Guests that have not answered by then are returned with the status
+        V(unknown).
     type: float
     default: 30
   concurrency:
@@ -100,7 +102,7 @@ EXAMPLES = r"""
     max_items: 0
   register: usage
 
-- name: Show them
+- name: Show these filesystems
   ansible.builtin.debug:
     msg: "{{ item.0.libvirt.name }} {{ item.1.mount_point }}"
   loop: "{{ usage.guests | subelements('filesystems', skip_missing=True) }}"
@@ -123,8 +125,8 @@ guests:
     libvirt:
       description:
         - What libvirt knows of the domain. C(channels) has its virtio channels, such as Spice's C(com.redhat.spice.0), with their
-          states; null where libvirt does not know.
-        - C(title), C(description), C(vcpus) and C(memory_mib) are null, with a warning, where libvirt does not give the domain's
+          states. A state is null where libvirt does not know it.
+        - C(title), C(description), C(vcpus) and C(memory_mib) are null, with a warning, when libvirt does not return the domain's
           XML.
       type: dict
       sample:
@@ -135,7 +137,7 @@ guests:
         memory_mib: 2048
         channels: {org.qemu.guest_agent.0: connected, com.redhat.spice.0: disconnected}
     agent:
-      description: How the agent is, as RV(virtops.guest_agent.agent_info#module:agent).
+      description: The state of the agent, as RV(virtops.guest_agent.agent_info#module:agent).
       type: dict
       sample: {status: connected, reason: "", hint: "", version: 10.0.13}
     hostname:
@@ -152,45 +154,47 @@ guests:
       sample: {name: UTC, offset_seconds: 0, text: "UTC, 0"}
     interfaces:
       description:
-        - The network interfaces, joined by MAC from the domain's view and the guest's. RV(guests[].interfaces[].info_source)
-          says which of the two knows of it.
+        - The network interfaces of the domain and of the guest, joined by MAC. RV(guests[].interfaces[].info_source) says which of
+          the two knows an interface.
       type: list
       elements: dict
       contains:
         name:
-          description: The libvirt network or bridge that the interface is plugged into, null where only the guest knows it.
+          description: The libvirt network or bridge that the interface is plugged into. Null where only the guest knows the
+            interface.
           type: str
         interface_name:
-          description: Its name in the guest.
+          description: The interface's name in the guest.
           type: str
         mac:
-          description: Its MAC.
+          description: The interface's MAC address.
           type: str
         ip_address:
-          description: Its first address.
+          description: The interface's first address.
           type: str
         ip_addresses:
-          description: All its addresses, with prefix length.
+          description: All addresses of the interface, with prefix length.
           type: list
           elements: str
         info_source:
           description: V(domain), V(guest-agent), or both.
           type: str
         target_dev:
-          description: The hypervisor's end of it.
+          description: The name of the interface on the hypervisor.
           type: str
         user_mode:
-          description: Whether it is in user-mode networking (slirp, passt), where no address leads to the guest.
+          description: Whether the interface is in user-mode networking (slirp, passt), where no address leads to the guest.
           type: bool
         port_forwards:
           description:
-            - Which TCP ports of the hypervisor passt forwards. So many C(ports) from C(port) on lead to the guest's from C(to) on.
-          returned: where there are such
+            - The TCP ports of the hypervisor that passt forwards. The range of C(ports) ports from C(port) on leads to the guest's
+              ports from C(to) on.
+          returned: where ports are forwarded
           type: list
           elements: dict
           sample: [{address: null, port: 2022, to: 22, ports: 1}]
         statistics:
-          description: Its counters, where the agent tells them.
+          description: The interface's counters, where the agent reports them.
           type: dict
       sample:
         - name: default
@@ -203,13 +207,13 @@ guests:
           user_mode: false
     addresses:
       description:
-        - Every address that is known, with where it is known from (V(agent), V(lease), V(arp) or V(agent_unverified)). V(own) is an
-          address of the hypervisor or of the host that executes the module, whatever the guest says of it.
+        - Every known address with its source, which is V(agent), V(lease), V(arp) or V(agent_unverified). V(own) is an address of
+          the hypervisor or of the host that executes the module, whatever the guest says of it.
       type: list
       elements: dict
       sample: [{address: 192.168.122.10, prefix: 24, mac: "52:54:00:12:34:56", network: default, source: agent}]
     filesystems:
-      description: Mounted filesystems, at most O(max_items) of them, with the disks of the domain that they are on.
+      description: Mounted filesystems, at most O(max_items) of them, with the domain's disks that hold them.
       type: list
       elements: dict
       sample: [{disk_name: vda1, mount_point: /, file_system_type: ext4, total_bytes: 4096, disks: [{target: vda}]}]
@@ -244,8 +248,8 @@ guests:
       type: int
     memory:
       description:
-        - The guest's memory in bytes, null where its kernel does not count it. C(available_bytes) is what programs can still have
-          without swapping, C(balloon_bytes) what the hypervisor leaves to the domain now.
+        - The guest's memory in bytes. A value is null where the guest's kernel does not count it. C(available_bytes) is what
+          programs can still get without swapping. C(balloon_bytes) is what the hypervisor leaves to the domain now.
       type: dict
       sample:
         total_bytes: 2067468288
@@ -269,27 +273,27 @@ guests:
       description: How many processors the guest knows.
       type: int
     cpu_stats:
-      description: The milliseconds that each processor has spent with what, at most O(max_items) of them.
+      description: The milliseconds that each processor has spent in each mode, at most O(max_items) processors.
       type: list
       elements: dict
       sample: [{cpu: 0, user: 37440, nice: 0, system: 52660, idle: 341820, iowait: 750, steal: 0}]
     cpu_stats_total:
-      description: Of how many processors there are times.
+      description: How many processors have counters.
       type: int
     disk_stats:
       description:
-        - The counters of the kernel's C(/proc/diskstats), at most O(max_items) disks and those that are used first. Sectors are of
-          512 bytes, ticks are milliseconds.
+        - The counters of the kernel's C(/proc/diskstats), at most O(max_items) disks, and those in use first. A sector has 512
+          bytes, and a tick is a millisecond.
       type: list
       elements: dict
       sample: [{name: vda, major: 254, minor: 0, statistics: {read_ios: 1161, read_sectors: 94938, write_ios: 503}}]
     disk_stats_total:
-      description: Of how many disks and partitions there are counters.
+      description: How many disks and partitions have counters.
       type: int
     disks:
       description:
-        - The disks and partitions, at most O(max_items) of them. C(target) is the domain's disk, C(dependencies) are what one lies
-          on.
+        - The disks and partitions, at most O(max_items) of them. C(target) is the domain's disk. C(dependencies) are the devices
+          below it.
       type: list
       elements: dict
       sample: [{name: /dev/vda, partition: false, dependencies: [], target: vda, serial: root, device: /dev/vda, bus: virtio}]
@@ -305,7 +309,8 @@ guests:
       description: How many routes there are.
       type: int
     memory_blocks:
-      description: The blocks that memory can be plugged by, at most O(max_items) of them, their size and how much of it is online.
+      description: The blocks in which memory can be plugged, at most O(max_items) of them, with their size and how much of it is
+        online.
       type: dict
       sample:
         block_bytes: 134217728
@@ -342,12 +347,12 @@ guests:
           path: /etc/ssh/ssh_host_ed25519_key.pub
     probes:
       description:
-        - What each of the O(probes) gave, its exit code, its output (one line of at most 64 KiB), that as data where it is JSON,
-          and what stood in its way.
+        - The result of each of the O(probes). It has the exit code, the output (one line of at most 64 KiB), the output as data
+          where it is JSON, and what went wrong.
       type: dict
       sample: {updates: {rc: 0, output: "3", json: 3, error: null}}
 query_result:
-  description: What O(query) found in RV(guests).
+  description: The result of O(query) on RV(guests).
   returned: when O(query) is given
   type: raw
 failure:
@@ -401,8 +406,8 @@ def gather(task: Task) -> Outcome:
     )
     if plan.concurrency < 1 or plan.max_items < 0:
         raise InvalidInput("concurrency must be at least 1, and max_items at least 0")
-    nobody = params["domains"] is not None and not named
-    gathered = gather_records([] if nobody else [uri], plan)
+    asks_none = params["domains"] is not None and not named
+    gathered = gather_records([] if asks_none else [uri], plan)
     for error in gathered.failures.values():
         raise error
     for error in gathered.troubles:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: guest_memory_blocks
-short_description: Bring memory of a guest online, and take it offline
+short_description: Bring memory of a guest online, or take it offline
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Has the Linux of a guest use more or less of the memory that its domain has, block by block, through the guest's agent
-    (qemu-ga).
-  - The domain keeps its memory. This is for the guest's half of plugging it; bring blocks online that were plugged in, and take
-    those offline that are to be unplugged.
+  - Brings memory blocks of a Linux guest online, or takes them offline, through the guest's agent (qemu-ga). The guest uses more or
+    less of its domain's memory.
+  - The domain keeps its memory. This is the guest's half of plugging memory. Bring blocks online after they were plugged in, and
+    take blocks offline before they are unplugged.
   - Without O(online_bytes), O(online) and O(offline) the blocks are only listed.
 options:
   online_bytes:
@@ -33,8 +33,8 @@ options:
     elements: int
   timeout:
     description:
-      - How long the guest may take to switch them, in seconds. What is in a block has to be moved before it goes offline, and the
-        agent answers nothing else meanwhile.
+      - How long the guest may take to switch them, in seconds. The content of a block has to be moved before it goes offline, and
+        the agent answers nothing else meanwhile.
     type: int
     default: 120
 extends_documentation_fragment:
@@ -46,12 +46,12 @@ attributes:
   check_mode:
     support: full
     description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
-    details: Whether the guest can really give a block up turns out only when it is tried.
+    details: Whether the guest can give up a block is known only when it is tried.
 notes:
-  - The guest cannot give up a block that holds memory of its kernel, or that has holes, as the first and the last one often have.
-    What was plugged in as movable (C(online_movable)) can go offline again.
-  - A guest without the memory that it needs ends programs. Nothing keeps you from taking too much.
-  - What was switched does not outlast the guest's next boot.
+  - The guest cannot give up a block that holds memory of its kernel or has holes, as the first and the last block often do. Memory
+    that was plugged in as movable (C(online_movable)) can go offline again.
+  - A guest that runs out of memory kills programs. The module does not prevent you from taking too much.
+  - The change does not outlast the guest's next boot.
 """
 
 EXAMPLES = r"""
@@ -65,7 +65,7 @@ EXAMPLES = r"""
     domain: web1
     offline: [40]
 
-- name: Look which there are
+- name: List the blocks
   virtops.guest_agent.guest_memory_blocks:
     domain: web1
   register: result
@@ -73,13 +73,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 blocks:
-  description: All blocks as they are now; in check mode as they would be.
+  description: All blocks as they are now. In check mode, as predicted.
   returned: success, or when some could not be switched
   type: list
   elements: dict
   contains:
     id:
-      description: The guest's number for it.
+      description: The number of the block in the guest.
       type: int
       sample: 40
     online:
@@ -87,11 +87,11 @@ blocks:
       type: bool
       sample: true
     can_offline:
-      description: Whether the guest believes that it can do without it.
+      description: Whether the guest says that the block can go offline.
       type: bool
       sample: true
 block_size:
-  description: How many bytes each block has.
+  description: The size of each block in bytes.
   returned: as RV(blocks)
   type: int
   sample: 134217728
@@ -107,8 +107,8 @@ total_bytes:
   sample: 4294967296
 errors:
   description:
-    - Those that could not be switched, each with its C(id) and the C(error), V(not-found), V(operation-not-supported) or
-      V(operation-failed) with what Linux says. All others have been.
+    - Blocks that could not be switched, each with its C(id) and the C(error). That is V(not-found), V(operation-not-supported), or
+      V(operation-failed) with Linux's own words. All other blocks were switched.
     - With O(online_bytes) this is no failure as long as other blocks could be switched instead.
   returned: as RV(blocks)
   type: list
@@ -116,9 +116,9 @@ errors:
   sample: [{id: 0, error: operation-failed (Invalid argument)}]
 failure:
   description:
-    - What went wrong. C(kind) is V(command_failed) when blocks are not as they should be afterwards, V(wait_timeout) when
-      O(timeout) was over, V(invalid_input) for blocks that are not there or cannot go offline, or another stable word such as
-      V(command_blocked), V(guest_frozen), V(agent_timeout) or V(domain_not_running).
+    - What went wrong. C(kind) is V(command_failed) when blocks are not in the requested state afterwards, and V(wait_timeout) when
+      O(timeout) has passed. It is V(invalid_input) for blocks that do not exist or cannot go offline.
+    - It may be another stable word such as V(command_blocked), V(guest_frozen), V(agent_timeout) or V(domain_not_running).
   returned: failure
   type: dict
   sample:

@@ -11,22 +11,23 @@ short_description: Lock, unlock, end or start login sessions of a guest
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Finds login sessions in the guest by their id, user, seat or terminal, and locks, unlocks or ends them, or starts one.
-  - systemd-logind in the guest is asked, with C(loginctl) run by the guest's agent (qemu-ga). What has been done is read back.
+  - Finds login sessions in the guest by their id, user, seat or terminal, and locks, unlocks or ends them. It can also start a
+    session.
+  - Asks systemd-logind in the guest, with C(loginctl) run by the guest's agent (qemu-ga), and reads the result back.
 options:
   state:
     description:
       - V(locked) and V(unlocked) ask the sessions' screen lockers, and fail when there is no such session.
       - V(absent) ends the sessions with all their processes.
-      - V(present) starts a session of O(user) on O(tty) or O(seat) where that user has none there. No password is asked. It runs
-        the user's login shell on that terminal.
+      - V(present) starts a session of O(user) on O(tty) or O(seat) when that user has none there. No password is asked. The session
+        runs the user's login shell on that terminal.
     type: str
     choices: [locked, unlocked, absent, present]
     required: true
   session:
     description:
-      - The id of a session, as C(loginctl) shows it. With it login screens and the like can be meant too, without it only the
-        logins of users.
+      - The id of a session, as C(loginctl) shows it. It can also name a login screen or the like. Without it only the logins of
+        users are considered.
     type: str
   user:
     description:
@@ -34,8 +35,8 @@ options:
     type: str
   seat:
     description:
-      - The sessions' seat, such as V(seat0). With O(state=present) and no O(tty), the first of tty2 to tty12 without a session is
-        taken.
+      - The sessions' seat, such as V(seat0). With O(state=present) and without O(tty), the first of tty2 to tty12 without a session
+        is used.
     type: str
   tty:
     description:
@@ -52,28 +53,28 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - All of O(session), O(user), O(seat) and O(tty) that are given must match. At least one is needed.
-  - A session is locked when its screen locker tells logind so. A login on a text terminal has no screen locker, and the task then
-    fails when O(timeout) is over.
+  - A session must match all of O(session), O(user), O(seat) and O(tty) that are given. At least one of them is required.
+  - A session is locked when its screen locker reports that to logind. A login on a text terminal has no screen locker, so the task
+    fails after O(timeout).
   - A session is started as a transient systemd service C(virtops-session-TTY.service) with the PAM service C(login). A login prompt
-    (getty) on the terminal makes room for it, and comes back when the session has ended.
-  - Only guests with systemd-logind have such sessions. Another guest is a failure with C(failure.kind) V(no_logind).
+    (getty) on the terminal is stopped, and comes back when the session has ended.
+  - The guest requires systemd-logind. Otherwise the task fails with C(failure.kind) V(no_logind).
 """
 
 EXAMPLES = r"""
-- name: Lock the screens of all of Ann's sessions
+- name: Lock the screens of all sessions of ann
   virtops.guest_agent.guest_session:
     domain: desktop1
     user: ann
     state: locked
 
-- name: Log everybody out who sits at the guest's own screen
+- name: End all sessions at the guest's own screen
   virtops.guest_agent.guest_session:
     domain: desktop1
     seat: seat0
     state: absent
 
-- name: Start a session for the kiosk's user on the second terminal
+- name: Start a session of the user kiosk on the second terminal
   virtops.guest_agent.guest_session:
     domain: kiosk1
     user: kiosk
@@ -84,7 +85,7 @@ EXAMPLES = r"""
 RETURN = r"""
 sessions:
   description:
-    - The sessions that are meant, as they are now; in check mode as they were. C(locked) is null where logind does not tell.
+    - The sessions that match, as they are now. In check mode, as they were. C(locked) is null where logind does not report it.
   returned: success
   type: list
   elements: dict

@@ -11,29 +11,29 @@ short_description: Measure and set the clock of a guest
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Tells how far the clock of a guest is off, and sets it where that is more than O(tolerance), through the guest's agent
-    (qemu-ga). Clocks go wrong when a domain was paused, suspended, saved or migrated, or was restored from a snapshot.
-  - How long the agent takes to answer is taken into account, so a tolerance of some milliseconds is possible.
-  - The guest's hardware clock is set as well, where the guest has C(/sbin/hwclock). Where it has not, that is a warning.
+  - Measures how far the clock of a guest is off, and sets it when that is more than O(tolerance), through the guest's agent
+    (qemu-ga). A clock goes wrong when a domain was paused, suspended, saved, migrated or restored from a snapshot.
+  - The time that the agent takes to answer is taken into account, so a tolerance of some milliseconds is possible.
+  - The guest's hardware clock is set as well, when the guest has C(/sbin/hwclock). Otherwise the module warns.
 options:
   source:
-    description: What the guest's clock should say.
+    description: The reference for the guest's clock.
     type: str
     default: host
     choices:
-      host: The time of the host that executes the module, be it the controller or the hypervisor.
-      rtc: The time of the guest's own hardware clock, which QEMU keeps going while the guest stands still. Not on Windows.
-      none: Whatever it says. The clock is only measured, against the host that executes the module.
+      host: The time of the host that executes the module, which is the controller or the hypervisor.
+      rtc: The time of the guest's own hardware clock, which continues while the guest is paused. Not on Windows.
+      none: The clock is not set. It is only measured, against the host that executes the module.
   time:
     description:
-      - A time for the guest's clock, instead of O(source), as it is when the task starts. Either in ISO 8601 with its offset from
-        UTC, such as V(2026-03-01T10:00:00Z), or as seconds since the epoch. The agent takes no year before 1970 or after 2069.
-      - Since that time is another one when the playbook runs again, the task is changed again.
+      - A time for the guest's clock at the start of the task, instead of O(source). Either in ISO 8601 with its offset from UTC,
+        such as V(2026-03-01T10:00:00Z), or in seconds since the epoch. The agent accepts the years 1970 to 2069.
+      - The task is changed again on each run, because the clock has moved on.
     type: str
   tolerance:
     description:
       - How far the clock may be off, in seconds, before it is set.
-      - What the agent's answer leaves uncertain (RV(uncertainty)) is added to it.
+      - RV(uncertainty) is added to it.
     type: float
     default: 1.0
 extends_documentation_fragment:
@@ -45,19 +45,19 @@ attributes:
   check_mode:
     support: full
     description: Can run in C(check_mode) and return changed status prediction without modifying the guest.
-    details: With O(source=rtc) the task is reported as changed, since no agent tells the hardware clock's time.
+    details: With O(source=rtc) the task is reported as changed, because no agent command reads the hardware clock.
 notes:
-  - The clock jumps, also backwards, which databases and timers in the guest may not like. Let a time service such as chrony keep it
-    right from then on. A service that disagrees sets it back.
+  - The clock jumps, possibly backwards, which may disturb databases and timers in the guest. Let a time service such as chrony keep
+    it right from then on. A service with another opinion sets it back.
 """
 
 EXAMPLES = r"""
-- name: Bring the clock of a guest in line with the hypervisor's after it was resumed
+- name: Set the clock of a guest by the hypervisor's after it was resumed
   virtops.guest_agent.guest_time:
     domain: web1
     tolerance: 0.5
 
-- name: Only look how far it is off
+- name: Fail when the clock is off by more than a minute, and do not set it
   virtops.guest_agent.guest_time:
     domain: web1
     source: none
@@ -69,7 +69,7 @@ EXAMPLES = r"""
     domain: web2
     source: rtc
 
-- name: Send a test guest to the last day of the year
+- name: Set the clock of a test guest to the last day of the year
   virtops.guest_agent.guest_time:
     domain: test1
     time: "2027-12-31T23:59:00Z"
@@ -78,31 +78,32 @@ EXAMPLES = r"""
 RETURN = r"""
 offset:
   description:
-    - How many seconds the guest's clock is ahead now, negative when it is behind. It is held against the clock of the host that
-      executes the module, or against O(time).
-    - In check mode that of before.
+    - How many seconds the guest's clock is ahead now, negative when it is behind. It is compared with the clock of the host that
+      executes the module, or with O(time).
+    - In check mode, the same as RV(offset_before).
   returned: success
   type: float
   sample: 0.000214
 offset_before:
-  description: The same from before the clock was set.
+  description: The offset before the clock was set.
   returned: success
   type: float
   sample: -3605.271344
 uncertainty:
-  description: By how many seconds the offset may be wrong to either side, which is half of what the agent took to answer.
+  description: By how many seconds the offset may be wrong in either direction. That is half of the time that the agent took to
+    answer.
   returned: success
   type: float
   sample: 0.000712
 time:
-  description: What the guest's clock says now (ISO 8601, UTC).
+  description: The guest's time now (ISO 8601, UTC).
   returned: success
   type: str
   sample: "2026-03-01T10:00:00.251046Z"
 failure:
   description:
-    - What went wrong. C(kind) is V(command_failed) when the guest's clock is not what it should be after it was set, or another
-      stable word such as V(command_blocked), V(guest_frozen), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+    - What went wrong. C(kind) is V(command_failed) when the guest's clock is still wrong after it was set. It may be another stable
+      word such as V(command_blocked), V(guest_frozen), V(agent_timeout), V(domain_not_running) or V(invalid_input).
   returned: failure
   type: dict
   sample:

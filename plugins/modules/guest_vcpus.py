@@ -7,20 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: guest_vcpus
-short_description: Bring vCPUs of a guest online, and take them offline
+short_description: Bring vCPUs of a guest online, or take them offline
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Has the operating system of a guest use more or fewer of the vCPUs that its domain has, through the guest's agent (qemu-ga).
-  - The domain keeps its vCPUs. This is for the guest's half of plugging them; bring those online that were plugged in, and take
-    those offline that are to be unplugged.
+  - Brings vCPUs of a guest online, or takes them offline, through the guest's agent (qemu-ga). The guest uses more or fewer of its
+    domain's vCPUs.
+  - The domain keeps its vCPUs. This is the guest's half of plugging vCPUs. Bring vCPUs online after they were plugged in, and take
+    vCPUs offline before they are unplugged.
   - Without O(count), O(online) and O(offline) the vCPUs are only listed.
 options:
   count:
     description:
-      - How many vCPUs shall be online. Those with the lowest numbers are brought online first, those with the highest numbers are
-        taken offline first, and those that the guest cannot do without are left alone. When the guest refuses one, the next one is
-        tried.
+      - How many vCPUs shall be online. Those with the lowest numbers are brought online first, and those with the highest numbers
+        are taken offline first. Those that must stay online are left alone. When the guest refuses one, the next one is tried.
     type: int
   online:
     description: Numbers of vCPUs that shall be online, as the guest counts them.
@@ -40,8 +40,8 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - Windows tells of its vCPUs and cannot switch them.
-  - What was switched does not outlast the guest's next boot.
+  - The agent on Windows lists vCPUs and cannot switch them.
+  - The change does not outlast the guest's next boot.
 """
 
 EXAMPLES = r"""
@@ -55,7 +55,7 @@ EXAMPLES = r"""
     domain: web1
     offline: [2, 3]
 
-- name: Look which there are
+- name: List the vCPUs
   virtops.guest_agent.guest_vcpus:
     domain: web1
   register: result
@@ -63,13 +63,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vcpus:
-  description: All vCPUs as they are now; in check mode as they would be.
+  description: All vCPUs as they are now. In check mode, as predicted.
   returned: success, or when some could not be switched
   type: list
   elements: dict
   contains:
     id:
-      description: The guest's number for it.
+      description: The number of the vCPU in the guest.
       type: int
       sample: 0
     online:
@@ -77,7 +77,7 @@ vcpus:
       type: bool
       sample: true
     can_offline:
-      description: Whether the guest can do without it.
+      description: Whether the vCPU can go offline.
       type: bool
       sample: false
 count:
@@ -87,7 +87,7 @@ count:
   sample: 4
 errors:
   description:
-    - Those that could not be switched, each with its C(id) and the C(error). All others have been.
+    - vCPUs that could not be switched, each with its C(id) and the C(error). All other vCPUs were switched.
     - With O(count) this is no failure as long as other vCPUs could be switched instead.
   returned: as RV(vcpus)
   type: list
@@ -95,9 +95,9 @@ errors:
   sample: []
 failure:
   description:
-    - What went wrong. C(kind) is V(command_failed) when vCPUs are not as they should be afterwards, V(wait_timeout) when O(timeout)
-      was over, V(invalid_input) for vCPUs that are not there or cannot go offline, or another stable word such as
-      V(command_blocked), V(guest_frozen), V(agent_timeout) or V(domain_not_running).
+    - What went wrong. C(kind) is V(command_failed) when vCPUs are not in the requested state afterwards, and V(wait_timeout) when
+      O(timeout) has passed. It is V(invalid_input) for vCPUs that do not exist or cannot go offline.
+    - It may be another stable word such as V(command_blocked), V(guest_frozen), V(agent_timeout) or V(domain_not_running).
   returned: failure
   type: dict
   sample:
