@@ -12,7 +12,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, NoSpace, OutputCut, ProgramMissing, ProtocolError
-from . import login_shell, spool
+from . import login_shell, report, spool
 
 PACKER: t.Final = "gzip"
 _PROGRAM: t.Final = re.compile("[a-z]{1,16}")
@@ -27,17 +27,18 @@ def no_space(agent: GuestAgent, places: t.Iterable[str]) -> NoSpace:
     return NoSpace(detail, domain=agent.name, command="guest-exec")
 
 
-def refusal(agent: GuestAgent, words: t.Sequence[str]) -> CommandFailed:
+def refusal(agent: GuestAgent, refused: report.Refused) -> CommandFailed:
     """Why the command was not run."""
-    word, *rest = words or [""]
+    word, more = refused
     if word == "space":
-        return no_space(agent, rest)
-    if word == "missing" and len(rest) == 1 and _PROGRAM.fullmatch(rest[0]):
-        agent.missing.add(rest[0])
-        kind = Unpackable if rest[0] == PACKER else ProgramMissing
+        return no_space(agent, more)
+    if word == "missing" and len(more) == 1 and _PROGRAM.fullmatch(more[0]):
+        (program,) = more
+        agent.missing.add(program)
+        kind = Unpackable if program == PACKER else ProgramMissing
         hint = f"install it, or link it into a directory of {login_shell.PATH}"
-        return kind(f"the guest has no {rest[0]}, which commands need", domain=agent.name, command="guest-exec", hint=hint)
-    reason = login_shell.REFUSALS.get(" ".join(words), "no reason given")
+        return kind(f"the guest has no {program}, which commands need", domain=agent.name, command="guest-exec", hint=hint)
+    reason = "no reason given" if more else login_shell.REFUSALS.get(word, "no reason given")
     return CommandFailed(reason, domain=agent.name, command="guest-exec")
 
 

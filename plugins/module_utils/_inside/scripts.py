@@ -13,7 +13,7 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import CommandFailed, GuestAgentError, NoSpace, WaitTimeout
-from . import exec as _exec, login_shell, refusals, spool
+from . import exec as _exec, login_shell, refusals, report, spool
 from .lanes import Lane, Progress
 
 #: For those that have nothing to wait for.
@@ -63,10 +63,10 @@ def stored(agent: GuestAgent, lane: Lane, nonce: str, source: t.BinaryIO, size: 
         progress(written)
 
     while True:
-        stored = run(agent, spool.store(nonce, size, full)).stdout.decode("utf-8", "replace").strip()
-        if stored.startswith(f"{nonce} refused space"):
-            raise refusals.no_space(agent, [*(f"{place}:full" for place in full), *stored.split(" ")[3:]])
-        path = spooled(agent, nonce, stored[:-2] if stored.endswith(".i") else "") + ".i"
+        said = report.stored(nonce, run(agent, spool.store(nonce, size, full)).stdout)
+        if isinstance(said, report.Refused) and said.word == "space":
+            raise refusals.no_space(agent, [*(f"{place}:full" for place in full), *said.more])
+        path = spooled(agent, nonce, said.stem if isinstance(said, report.Stored) else "") + ".i"
         try:
             lane.write(path, source, size, count)
             return path

@@ -55,7 +55,6 @@ _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
 #: How long it is tried to end what cannot be reached: the user who asks for that waits.
 _KILL_SECONDS: t.Final = 5.0
 _NAME: t.Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RC: t.Final = re.compile("[0-9]{1,3}")
 _UMASK: t.Final = re.compile("[0-7]{3,4}")
 
 
@@ -133,7 +132,7 @@ def _execute(agent: GuestAgent, run: _Run, deadline: Deadline, lane: Lane, pace:
             agent.await_return(error, run.clock)
             run.kill()  # costs nothing where it is the agent that went silent
         raise
-    return _result(agent, lane, run.nonce, ended, command.tells_signals and command.answer is None, sink)
+    return _result(agent, lane, run, ended, sink)
 
 
 def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress: Progress) -> Staged:
@@ -155,7 +154,8 @@ class _Run:
         self.command = command
         self._staged = staged
         self.nonce = staged.nonce if staged else secrets.token_hex(16)
-        self._exact = command.tells_signals and command.answer is None
+        #: whether an end by a signal is told from an exit code
+        self.exact = command.tells_signals and command.answer is None
         self._feeder: int | None = None
         #: the process of the shell around the command, and that which is asked for its end
         self._group = 0
@@ -176,7 +176,7 @@ class _Run:
         room = min(_UNREAD_MAX, _room(longest))
         if len(data) <= room:
             self._begin(Input(inline=bool(data)), data)
-        elif self._exact or PACKER in self._agent.missing:
+        elif self.exact or PACKER in self._agent.missing:
             self._stage(data, lane)
             self._begin(Input(staged=True))
         else:
@@ -205,9 +205,9 @@ class _Run:
         fed = None
         with contextlib.suppress(GuestAgentError):
             fed = _exec.status(self._agent, self._feeder or 0)
-        said = fed.stdout.decode("utf-8", "replace").split() if fed is not None else []
-        if said[:3] == [self.nonce, "refused", "space"]:
-            raise refusals.no_space(self._agent, said[3:])
+        said = report.stored(self.nonce, fed.stdout) if fed is not None else None
+        if isinstance(said, report.Refused) and said.word == "space":
+            raise refusals.no_space(self._agent, said.more)
 
     def kill(self) -> None:
         """End the command's processes, remove its files, and let the agent forget it."""
@@ -226,7 +226,7 @@ class _Run:
         except GuestAgentError:
             self.goes_on = not deadline.expired()
             raise
-        if ended is None or report.read(self.nonce, ended.stderr)[0] != "lost":
+        if ended is None or not isinstance(report.read(self.nonce, ended.stderr), report.Lost):
             return ended
         if self._unheard is not None:
             raise self._unheard
@@ -290,49 +290,49 @@ def _room(script: str) -> int:
     return left if left >= _ROOM_MIN else 0
 
 
-def _result(
-    agent: GuestAgent, lane: Lane, nonce: str, ended: _exec.ExecResult, tells_signals: bool, sink: Sink | None = None
-) -> Result:
-    """What the scripts of ``_login_shell`` say of the command that they ran."""
-    word, rest, said, stderr = report.read(nonce, ended.stderr)
-    kept = "0"
-    if word == "refused":
-        raise refusals.refusal(agent, rest)
-    if word == "ended" and len(rest) == 6 and _RC.fullmatch(rest[0]):
-        code, place, before, after, whole, kept = rest
-        signal = int(code) - 128 if tells_signals and int(code) > 128 and report.tells_a_signal(said) else None
-        result = Result(int(code), signal, ended.stdout, stderr, report.seconds(before, after))
-    elif not word and ended.signal is not None:  # it has taken the shell with it
-        place, whole, result = _collected(agent, nonce, ended.signal)
-    else:
-        detail = f"the shell that starts commands failed: {untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
-        raise CommandFailed(detail, domain=agent.name, command="guest-exec")
-    if whole != "0":
-        scripts.remove(agent, login_shell.clean_up(nonce))
-        raise refusals.cut(agent, place, result.rc)
-    if max(len(result.stdout), len(result.stderr)) >= login_shell.INLINE_OUTPUT:
-        return _completed(agent, lane, nonce, scripts.spooled(agent, nonce, place), result, sink)
-    if kept == "1":
-        scripts.remove(agent, login_shell.clean_up(nonce))
-    if sink is not None:
-        sink(result.stdout)
-        return result._replace(stdout=b"")
-    return result
+def _result(agent: GuestAgent, lane: Lane, run: _Run, ended: _exec.ExecResult, sink: Sink | None) -> Result:
+    """What the scripts of ``login_shell`` say of the command that they ran."""
+    said = report.read(run.nonce, ended.stderr)
+    if isinstance(said, report.Ended):
+        signal = said.signal if run.exact else None
+        result = Result(said.rc, signal, ended.stdout, said.stderr, said.seconds)
+        return _delivered(agent, lane, run.nonce, said.files, result, sink)
+    if said is None and ended.signal is not None:  # it has taken the shell with it
+        return _delivered(agent, lane, run.nonce, *_collected(agent, run.nonce, ended.signal), sink)
+    if isinstance(said, report.Refused):
+        raise refusals.refusal(agent, said)
+    detail = f"the shell that starts commands failed: {untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
+    raise CommandFailed(detail, domain=agent.name, command="guest-exec")
 
 
-def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[str, str, Result]:
-    """The place of the files, whether they have all, and what is there."""
+def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[report.Files, Result]:
+    """The files of a command that ``signal`` has ended with the shell around it, and what is in them."""
     try:
         found = scripts.run(agent, login_shell.collect(nonce))
     except BaseException:
         scripts.remove(agent, login_shell.clean_up(nonce))
         raise
-    last, collected, _said, stderr = report.read(nonce, found.stderr)
-    if last != "collected" or len(collected) != 3:
+    said = report.read(nonce, found.stderr)
+    if not isinstance(said, report.Collected):
         raise refusals.unreadable(agent, "the output of a command")
-    if signal > 127:
+    if signal >= report.SIGNALLED:
         raise refusals.unreadable(agent, "the end of a command")
-    return collected[0], collected[2], Result(128 + signal, signal, found.stdout, stderr)
+    return said.files, Result(report.SIGNALLED + signal, signal, found.stdout, said.stderr)
+
+
+def _delivered(agent: GuestAgent, lane: Lane, nonce: str, files: report.Files, result: Result, sink: Sink | None) -> Result:
+    """``result`` with all that the command printed; nothing of it stays in the guest."""
+    if not files.whole:
+        scripts.remove(agent, login_shell.clean_up(nonce))
+        raise refusals.cut(agent, files.stem, result.rc)
+    if max(len(result.stdout), len(result.stderr)) >= login_shell.INLINE_OUTPUT:
+        return _completed(agent, lane, nonce, scripts.spooled(agent, nonce, files.stem), result, sink)
+    if files.kept:
+        scripts.remove(agent, login_shell.clean_up(nonce))
+    if sink is not None:
+        sink(result.stdout)
+        return result._replace(stdout=b"")
+    return result
 
 
 def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result, sink: Sink | None) -> Result:
@@ -348,12 +348,12 @@ def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Re
         scripts.remove(agent, login_shell.clean_up(nonce))
 
 
-def _sizes(agent: GuestAgent, nonce: str) -> list[int]:
+def _sizes(agent: GuestAgent, nonce: str) -> tuple[int, int]:
     found = passing.through(agent, lambda: scripts.run(agent, login_shell.sizes(nonce)), Deadline(passing.PATIENCE))
-    words = found.stdout.split()
-    if len(words) != 2 or not all(re.fullmatch(b"[0-9]{1,15}", word) for word in words):
+    sizes = report.sizes(found.stdout)
+    if sizes is None:
         raise refusals.unreadable(agent, "the size of a command's output")
-    return [int(word) for word in words]
+    return sizes
 
 
 def _whole(agent: GuestAgent, lane: Lane, path: str, beginning: bytes, size: int, sink: Sink | None = None) -> bytes:
