@@ -243,6 +243,21 @@ class Attributes(t.NamedTuple):
     group: str = ""
 
 
+class Content(t.NamedTuple):
+    """What is to be in a file. ``nonce`` is in the name of what is there meanwhile; ``sha256`` is "" for any content."""
+
+    nonce: str
+    size: int
+    sha256: str
+
+
+class Goal(t.NamedTuple):
+    """What else is to be so in the end. ``backup`` is in the name of what keeps the old content, "" for nothing."""
+
+    attributes: Attributes
+    backup: str = ""
+
+
 class Where(t.NamedTuple):
     """A place in the guest, for a user. ``own`` demands a directory in which no other user can exchange what is there."""
 
@@ -268,38 +283,34 @@ def read(where: Where) -> str:
     return f"{where.reach()}{_READ}"
 
 
-def install(nonce: str, where: Where, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
+def install(where: Where, content: Content, goal: Goal) -> str:
     """Puts stdin to its place: beside it first, checked, with its attributes, and then by a rename."""
-    given = _given(nonce, size, sha256, attributes, backup)
     write = 'W=$n; cat >"./$W" 2>/dev/null || fail space\n'
-    return f"{given}{where.reach()}{_REPLACEABLE}{_INSIDE}{_CREATE}{write}{_FINISH}"
+    return f"{_given(content, goal)}{where.reach()}{_REPLACEABLE}{_INSIDE}{_CREATE}{write}{_FINISH}"
 
 
-def prepare(nonce: str, where: Where) -> str:
+def prepare(where: Where, nonce: str) -> str:
     """An empty file in a private directory beside the place; prints its name."""
     write = f'( : >./{PREPARED} ) 2>/dev/null || {{ W={PREPARED}; fail create; }}\nsay "ready $PWD/{PREPARED}"'
     return f"N={nonce} B=\n{where.reach()}{_REPLACEABLE}{_INSIDE}{_CREATE}{write}"
 
 
-def finish(nonce: str, where: Where, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
+def finish(where: Where, content: Content, goal: Goal) -> str:
     """Checks that file and puts it to its place."""
-    given = _given(nonce, size, sha256, attributes, backup)
     enter = f"m=$(umask); W={PREPARED}; inside || say create\n"
-    return f"{given}{where.reach()}{_REPLACEABLE}{_INSIDE}{enter}{_FINISH}"
+    return f"{_given(content, goal)}{where.reach()}{_REPLACEABLE}{_INSIDE}{enter}{_FINISH}"
 
 
-def abandon(nonce: str, where: Where) -> str:
+def abandon(where: Where, nonce: str) -> str:
     """Removes it."""
     return f"N={nonce} B= W={PREPARED}\n{where.reach()}split_directory\n{_INSIDE}inside && fail abandoned"
 
 
-def attributes(nonce: str, where: Where, wanted: Attributes, sha256: str) -> str:
-    """Sets mode, owner and group of a file that has its content already; ``sha256`` says which, "" for any."""
-    return f"{_given(nonce, 0, sha256, wanted, '')}W={PREPARED}\n{where.reach()}{_ATTRIBUTES}"
+def attributes(where: Where, content: Content, goal: Goal) -> str:
+    """Sets mode, owner and group of a file that has its content already."""
+    return f"{_given(content, goal)}W={PREPARED}\n{where.reach()}{_ATTRIBUTES}"
 
 
-def _given(nonce: str, size: int, sha256: str, attributes: Attributes, backup: str) -> str:
-    return (
-        f"N={nonce} S={size} H={sha256} B={shlex.quote(backup)}"
-        f" M={shlex.quote(attributes.mode)} O={shlex.quote(attributes.owner)} G={shlex.quote(attributes.group)}\n"
-    )
+def _given(content: Content, goal: Goal) -> str:
+    mode, owner, group = map(shlex.quote, goal.attributes)
+    return f"N={content.nonce} S={content.size} H={content.sha256} B={shlex.quote(goal.backup)} M={mode} O={owner} G={group}\n"

@@ -24,7 +24,7 @@ from .._agent.client import GuestAgent
 from .._errors import FileFailed, FileMissing, GuestAgentError, ProtocolError
 from . import file_scripts, shell
 from .file_scripts import HINTS, PROBLEMS, Attributes, Links, Where
-from .lanes import READ_MAX, AgentLane, Lane, Progress, Sink, ignore, read_beginning
+from .lanes import READ_MAX, AgentLane, Lane, Sink, ignore, read_beginning
 
 __all__ = (
     "Attributes",
@@ -167,38 +167,27 @@ def push(
     attributes: Attributes = _AS_IT_IS,
     lane: Lane | None = None,
     backup: str = "",
-    progress: Progress = ignore,
 ) -> Installed:
     """Put the content of ``source``, a file that can be read twice, to its place: whole and verified, or not at all.
 
     :param backup: where a file is replaced, the old one is kept beside it with this in its name
     :raise FileFailed: the guest's file system or the user's rights are in the way.
     """
-    content = _Content(source, *_measure(source), secrets.token_hex(16))
-    lane = lane or AgentLane(agent)
-    install = file_scripts.install(content.nonce, where, content.size, content.sha256, attributes, backup)
-    command = _script(install, where.user)
-    shell.check(command)
-    if content.size <= _WITH_COMMAND:
-        answer = shell.execute(agent, command._replace(stdin=source.read()), content.seconds, lane).stdout
-        progress(content.size)
-        return _installed(agent, answer, where.path)
-    packs = lane.name == "agent" and shell.PACKER not in agent.missing and _shrinks(source)
-    if where.user == "root" and not packs:
+    content = file_scripts.Content(secrets.token_hex(16), *_measure(source))
+    transfer = _Push(agent, source, where, content, file_scripts.Goal(attributes, backup), lane or AgentLane(agent))
+    shell.check(transfer.install)
+    *ways, last = transfer.ways()
+    start = source.tell()
+    for way in ways:
         try:
-            return _push_in_place(agent, content, where._replace(own=True), attributes, backup, lane, progress)
+            return way()
+        except shell.Unpackable:
+            pass
         except FileFailed as error:
             if error.reason != "shared" or where.own:
                 raise
-    start = source.tell()
-    staged = _stage(agent, lane, content, packs, progress)
-    try:
-        answer = shell.execute(agent, command, content.seconds, staged=staged).stdout
-    except shell.Unpackable:
         source.seek(start)
-        staged = _stage(agent, lane, content, False, ignore)
-        answer = shell.execute(agent, command, content.seconds, staged=staged).stdout
-    return _installed(agent, answer, where.path)
+    return last()
 
 
 def set_attributes(agent: GuestAgent, where: Where, attributes: Attributes, sha256: str = "") -> FileState:
@@ -206,55 +195,79 @@ def set_attributes(agent: GuestAgent, where: Where, attributes: Attributes, sha2
 
     :raise FileFailed: there is no such owner or group, or the user may not do it.
     """
-    script = file_scripts.attributes(secrets.token_hex(16), where, attributes, sha256)
+    content = file_scripts.Content(secrets.token_hex(16), 0, sha256)
+    script = file_scripts.attributes(where, content, file_scripts.Goal(attributes))
     answer = shell.execute(agent, _script(script, where.user), _SECONDS * 60).stdout
     return _installed(agent, answer, where.path).state
 
 
-class _Content(t.NamedTuple):
+class _Push(t.NamedTuple):
+    """One file on its way to a guest, and the ways that there are."""
+
+    agent: GuestAgent
     source: t.BinaryIO
-    size: int
-    sha256: str
-    nonce: str
+    where: Where
+    content: file_scripts.Content
+    goal: file_scripts.Goal
+    lane: Lane
+
+    def ways(self) -> list[t.Callable[[], Installed]]:
+        """The best one first. All but the last may turn out not to be possible, before anything has changed in the guest."""
+        if self.content.size <= _WITH_COMMAND:
+            return [self.with_the_command]
+        if self.lane.name == "agent" and shell.PACKER not in self.agent.missing and _shrinks(self.source):
+            return [self.packed, self.staged]
+        return [self.in_place, self.staged] if self.where.user == "root" else [self.staged]
 
     @property
-    def seconds(self) -> float:
-        return _SECONDS + self.size / _BYTES_PER_SECOND
+    def install(self) -> shell.Command:
+        return _script(file_scripts.install(self.where, self.content, self.goal), self.where.user)
 
+    def with_the_command(self) -> Installed:
+        """The content is the input of the command that puts it to its place."""
+        return self._installed(self.install._replace(stdin=self.source.read()))
 
-def _stage(agent: GuestAgent, lane: Lane, content: _Content, packs: bool, progress: Progress) -> shell.Staged:
-    if not packs:
-        return shell.stage(agent, lane, content.source, content.size, progress)
-    with tempfile.TemporaryFile() as packed:
-        with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6) as file:
-            shutil.copyfileobj(content.source, file, READ_MAX)
-        length = packed.tell()
-        packed.seek(0)
-        return shell.stage(agent, lane, packed, length, progress)._replace(packed=True)
+    def staged(self) -> Installed:
+        """The content is in a private file before it is that input."""
+        return self._installed(self.install, shell.stage(self.agent, self.lane, self.source, self.content.size, ignore))
 
+    def packed(self) -> Installed:
+        """The same, and fewer bytes.
 
-def _push_in_place(
-    agent: GuestAgent, content: _Content, where: Where, attributes: Attributes, backup: str, lane: Lane, progress: Progress
-) -> Installed:
-    """A large file, written by the agent itself beside its place: nothing is there twice.
+        :raise Unpackable: the guest has no program for that.
+        """
+        with tempfile.TemporaryFile() as packed:
+            with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6) as file:
+                shutil.copyfileobj(self.source, file, READ_MAX)
+            length = packed.tell()
+            packed.seek(0)
+            staged = shell.stage(self.agent, self.lane, packed, length, ignore)
+        return self._installed(self.install, staged._replace(packed=True))
 
-    :raise FileFailed: with the reason ``shared`` where the agent, which follows links, could be led to another place.
-    """
-    nonce, begun = content.nonce, False
-    try:
-        place = _ask(agent, file_scripts.prepare(nonce, where), where).partition(" ")[2]
-        if not place.endswith(f"/.virtops-{nonce}/{file_scripts.PREPARED}"):
-            raise _unreadable(agent)
-        begun = True
-        lane.write(place, content.source, content.size, progress)
-        script = file_scripts.finish(nonce, where, content.size, content.sha256, attributes, backup)
-        return _installed(agent, shell.execute(agent, _script(script), content.seconds).stdout, where.path)
-    except BaseException as error:
-        if begun or not isinstance(error, FileFailed):
-            agent.await_return(error)
-            with contextlib.suppress(GuestAgentError):
-                shell.execute(agent, _script(file_scripts.abandon(nonce, where)), _SECONDS)
-        raise
+    def in_place(self) -> Installed:
+        """Written by the agent itself beside its place: nothing is there twice.
+
+        :raise FileFailed: with the reason ``shared`` where the agent, which follows links, could be led to another place.
+        """
+        where, nonce, begun = self.where._replace(own=True), self.content.nonce, False
+        try:
+            place = _ask(self.agent, file_scripts.prepare(where, nonce), where).partition(" ")[2]
+            if not place.endswith(f"/.virtops-{nonce}/{file_scripts.PREPARED}"):
+                raise _unreadable(self.agent)
+            begun = True
+            self.lane.write(place, self.source, self.content.size, ignore)
+            return self._installed(_script(file_scripts.finish(where, self.content, self.goal)))
+        except BaseException as error:
+            if begun or not isinstance(error, FileFailed):
+                self.agent.await_return(error)
+                with contextlib.suppress(GuestAgentError):
+                    shell.execute(self.agent, _script(file_scripts.abandon(where, nonce)), _SECONDS)
+            raise
+
+    def _installed(self, command: shell.Command, staged: shell.Staged | None = None) -> Installed:
+        seconds = _SECONDS + self.content.size / _BYTES_PER_SECOND
+        answer = shell.execute(self.agent, command, seconds, self.lane, staged).stdout
+        return _installed(self.agent, answer, self.where.path)
 
 
 def _ask(agent: GuestAgent, script: str, where: Where, allowed: t.Collection[str] = ()) -> str:

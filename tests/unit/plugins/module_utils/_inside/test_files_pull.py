@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Where
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Content, Goal, Where
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 
@@ -178,21 +178,22 @@ def test_the_scripts_under_each_shell(things: Path, shell_path: str) -> None:
 
 
 def test_a_file_is_installed_under_each_shell(things: Path, shell_path: str) -> None:
-    digest, nonce = hashlib.sha256(b"12345").hexdigest(), "0" * 32
+    nonce = "0" * 32
+    sent = Content(nonce, 5, hashlib.sha256(b"12345").hexdigest())
     path = Where(str(things / "-n 'e\u00e9"), links="none")
     for data, said in ((b"12345", "done"), (b"12346", "corrupt"), (b"1234", "corrupt"), (b"123456", "corrupt")):
-        text = file_scripts.install(nonce, path, 5, digest, Attributes(), "")
+        text = file_scripts.install(path, sent, Goal(Attributes()))
         assert script(shell_path, text, data)[0] == said
         assert Path(path.path).read_bytes() == b"12345"
     assert oct(Path(path.path).stat().st_mode & 0o777) == "0o644"
     link = Where(str(things / "link"), links="all")
-    text = file_scripts.install(nonce, link, 5, digest, Attributes("600", "nobody"), "bak")
+    text = file_scripts.install(link, sent, Goal(Attributes("600", "nobody"), "bak"))
     done = script(shell_path, text, b"12345")
     assert (done[0], done[1].split("\0")[:2]) == ("done", [f"{things}/file", f"{things}/file.bak~"])
     assert ((things / "file").stat().st_mode & 0o777, (things / "file").stat().st_uid) == (0o600, 65534)
-    assert script(shell_path, file_scripts.prepare(nonce, path))[0] == f"ready {things}/.virtops-{nonce}/new"
-    assert script(shell_path, file_scripts.prepare(nonce, path))[0] == "create"
-    assert script(shell_path, file_scripts.finish(nonce, path, 5, digest, Attributes(), ""))[0] == "corrupt"
-    script(shell_path, file_scripts.prepare(nonce, path))
-    script(shell_path, file_scripts.abandon(nonce, path))
+    assert script(shell_path, file_scripts.prepare(path, nonce))[0] == f"ready {things}/.virtops-{nonce}/new"
+    assert script(shell_path, file_scripts.prepare(path, nonce))[0] == "create"
+    assert script(shell_path, file_scripts.finish(path, sent, Goal(Attributes())))[0] == "corrupt"
+    script(shell_path, file_scripts.prepare(path, nonce))
+    script(shell_path, file_scripts.abandon(path, nonce))
     assert not [name for name in os.listdir(things) if name.startswith(".virtops-")]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, spool
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Where
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Content, Goal, Where
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import run_script
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.ways import Reached
@@ -224,7 +224,7 @@ def test_a_directory_that_hands_rights_on(place: Path, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     bin_ = tmp_path / "bin"
     wrap(bin_, "cat", f"stat -c %A . >{seen}", "")
-    text = file_scripts.install(NONCE, Where(f"{place}/x", links="none"), 5, DIGEST, Attributes("0600"), "")
+    text = file_scripts.install(Where(f"{place}/x", links="none"), SENT, Goal(Attributes("0600")))
     done = subprocess.run(
         ["/bin/sh", "-c", text], input=CONTENT, capture_output=True, check=True, env={"PATH": f"{bin_}:/usr/bin:/bin"}
     )
@@ -289,6 +289,8 @@ NONCE = "0" * 32
 PRIVATE = f".virtops-{NONCE}"
 CONTENT = b"12345"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+#: what the scripts are told of it
+SENT = Content(NONCE, len(CONTENT), DIGEST)
 #: What another user does in his directory as soon as a program of the script runs. $T is root's directory.
 ATTACKS = {
     "a link to a file": "rm -f x; ln -s $T/x x",
@@ -322,13 +324,12 @@ exit $r
 
 def scripts(path: str) -> dict[str, str]:
     """Name -> script, each after what it needs to be there."""
-    where, wanted = Where(path, links="none"), Attributes("4755", "nobody", "nogroup")
-    finish = file_scripts.finish(NONCE, where, 5, DIGEST, wanted, "bak")
+    where, goal = Where(path, links="none"), Goal(Attributes("4755", "nobody", "nogroup"), "bak")
     return {
-        "install": file_scripts.install(NONCE, where, 5, DIGEST, wanted, "bak"),
-        "finish": finish,
-        "abandon": file_scripts.abandon(NONCE, where),
-        "attributes": file_scripts.attributes(NONCE, where, wanted, ""),
+        "install": file_scripts.install(where, SENT, goal),
+        "finish": file_scripts.finish(where, SENT, goal),
+        "abandon": file_scripts.abandon(where, NONCE),
+        "attributes": file_scripts.attributes(where, SENT._replace(size=0, sha256=""), goal._replace(backup="")),
         "stat": file_scripts.stat(where),
         "read": file_scripts.read(Where(path)),
     }
