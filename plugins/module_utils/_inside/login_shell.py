@@ -18,6 +18,49 @@ first. Its first line in the file of the result has its process id, and in the e
 reached the agent stays in the files: ``await_end`` finds it.
 
 The command's environment is made in the last moment, in a shell that does nothing else any more: no name in it can be one of ours.
+
+Legend of the scripts here and in ``login``, ``spool`` and ``processes``. Their variables have one letter, since a script is part of
+each request, and since ``login.ENVIRONMENT`` takes no such name from the guest's files.
+
+Of a run:
+
+``t`` ``j``          stem of the command's files; stem of its staged input ("" for none)
+``u`` ``w``          the guest's uptime before and after the command; ``w``, in ``spool``, why no place takes the files
+``r``                exit code of the command
+``f``                0: the files have all that it printed, 1: their place was full, 2: they are gone; elsewhere a file in a loop
+``k``                1: the files stay until the reader removes them; in ``_ANSWER`` how many questions there were
+``b``                boot id when the command began; elsewhere a second counter
+``G``                process that leads the command's session ("" for none that is left)
+
+Of its user:
+
+``U`` ``D``          the user and the directory that were asked for
+``n`` ``i`` ``g``    name, uid and gid of that user
+``h`` ``s``          home and shell; ``s``, in ``processes``, a signal
+``m``                umask of a login
+``P`` ``A`` ``W``    question for a password, answer to it, and what is printed once that is accepted
+
+Anywhere, for a few lines:
+
+``c``                counter
+``d``                place that is tried
+``l``                line that was read
+``k`` ``v``          name and value in a line; ``v``, in ``_group``, boot id now
+``p`` ``q``          program, in ``WITHOUT_PROGRAM`` a script; in ``processes`` the family, and its sessions and groups
+``y``                word that was read; in ``login`` a group's name; in ``processes`` the family as found
+``a`` ``x``          what is read and not used; ``x`` also a loop's word
+
+Files ``t`` and ``j`` with an ending:
+
+``.o`` ``.e``        what the command printed
+``.p`` ``.q``        pipes to these
+``.s``               pipe with what became of them: whole, cut, late
+``.r``               began with process and boot id, or ended and how
+``.i`` ``.k``        staged input; it is whole
+``.d``               the command that had an ``Answer`` has ended
+``.x``               its program is not there; in ``spool`` what tries the place
+
+Open files: 3 and 9 are ``.o`` and ``.e``, 7 and 8 what is read from the pipes to them; the command prints to 4 and 5; 6 is ``.s``.
 """
 
 from __future__ import annotations
@@ -25,7 +68,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
-from . import processes, spool
+from . import login, processes, spool
 
 #: What of each stream comes with the command's end; the rest is read from the file. Both in base64 stay far below what libvirt
 #: takes.
@@ -41,9 +84,8 @@ WITHOUT_PROGRAM: t.Final = (
 command -v setsid >/dev/null && exec setsid /bin/sh -c "$p"
 exec 3<&0; set -m; /bin/sh -c "$p" <&3 3<&- & exec 3<&-; wait $!""",
 )
-PATH: t.Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: What the scripts use may be where NixOS has it.
-TOOLS_PATH: t.Final = f"{PATH}:/run/wrappers/bin:/run/current-system/sw/bin"
+TOOLS_PATH: t.Final = f"{login.PATH}:/run/wrappers/bin:/run/current-system/sw/bin"
 #: Words of refuse(), and what they mean.
 REFUSALS: t.Final = {
     "stdin": "the command's input did not arrive whole in the guest",
@@ -95,72 +137,6 @@ has wc || { has ls || refuse missing wc; wc() { ls -lnL /proc/self/fd/0 | { read
 """
 _HAS_GZIP: t.Final = """
 has gzip || refuse missing gzip
-"""
-#: What getent finds begins with another name where the user has several. A number is no name.
-_ACCOUNT: t.Final = """
-entry() { IFS=: read -r n x i g x h s <<END
-$1
-END
-}
-n= i=; while IFS= read -r l; do case $l in "$U":*) entry "$l"; break ;; esac; done </etc/passwd
-if [ -z "$n" ]; then
-  case $U in -*) l= ;; *) l=$(getent passwd "$U" 2>/dev/null) ;; esac
-  case $U in *[!0-9]*) ;; *) case $l in "$U":*) ;; *) l= ;; esac ;; esac
-  entry "$l"
-  case $i:$g in *[!0-9:]* | :* | *:) refuse user ;; esac
-  U=$n
-fi
-cd "$h" 2>/dev/null || cd /
-"""
-#: Of root a refusal can be told beforehand; any other user may have no right to go there, and finds out himself.
-_CHDIR: t.Final = """
-if [ "$i" = 0 ]; then cd -- "$D" >/dev/null 2>&1 || refuse chdir
-else
-  [ -d "$D" ] || refuse chdir
-  set -- /bin/sh -c 'CDPATH= cd -- "$0" && unset OLDPWD && exec "$@"' "$D" "$@"
-fi
-"""
-#: runuser tells that setpriv is the one of util-linux; the one of busybox changes no user.
-_SWITCH: t.Final = """
-if [ "$i" != 0 ]; then
-  p=/usr/bin/setpriv; [ -x $p ] || p=/run/current-system/sw/bin/setpriv
-  if [ -x $p ] && { [ -x /usr/sbin/runuser ] || [ -x /run/current-system/sw/bin/runuser ]; }; then
-    set -- $p "--reuid=$i" "--regid=$g" --init-groups -- "$@"
-  elif command -v su >/dev/null; then
-    set -- "$(command -v su)" "$U" -s /bin/sh -c 'exec "$@"' -- sh "$@"
-  else refuse switch; fi
-fi
-"""
-#: What sshd and PAM give a session that runs one command: no profile is read.
-_ENVIRONMENT: t.Final = f"""
-PATH=/usr/local/bin:/usr/bin:/bin:/usr/games; [ "$i" != 0 ] || PATH={PATH}
-if [ -d /run/current-system/sw/bin ]; then
-  PATH=$PATH:/run/wrappers/bin:$h/.nix-profile/bin:/etc/profiles/per-user/$U/bin
-  PATH=$PATH:/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin
-fi
-for f in /etc/environment /etc/default/locale /etc/locale.conf; do
-  [ -s "$f" ] && while IFS= read -r l; do
-    k=${{l%%=*}}
-    case $k in "$l" | "" | [!A-Za-z_]* | *[!A-Za-z0-9_]* | [a-zA-Z] | IFS | UID | EUID | PPID) continue ;; esac
-    v=${{l#*=}}; v=${{v#[\\"\\']}}; v=${{v%[\\"\\']}}; export "$k=$v"
-  done <"$f"
-done
-[ -d "/run/user/$i" ] && export XDG_RUNTIME_DIR="/run/user/$i"
-m=022
-if [ "$i" != 0 ] && [ -r /etc/pam.d/common-session ] && [ -r /etc/login.defs ]; then
-  while IFS= read -r l; do case $l in [!#]*pam_umask*) m=; break ;; esac; done </etc/pam.d/common-session
-  if [ -z "$m" ]; then
-    y=; while read -r k v x; do case $k in UMASK) m=$v ;; USERGROUPS_ENAB) y=$v ;; esac; done </etc/login.defs
-    m=${{m:-022}}
-    case $y in [Yy][Ee][Ss])
-      y=; while IFS=: read -r k x v x; do [ "$v" != "$g" ] || {{ y=$k; break; }}; done </etc/group
-      [ -n "$y" ] || {{ y=$(getent group "$g" 2>/dev/null); y=${{y%%:*}}; }}
-      [ "$y" = "$U" ] && m=$(printf %04o $(( 0$m & ~070 | (0$m & 0700) >> 3 ))) ;;
-    esac
-  fi
-fi
-HOME=$h USER=$U LOGNAME=$U SHELL=${{s:-/bin/sh}}
-export HOME USER LOGNAME SHELL PATH
 """
 #: Types the password when it is asked for, once, and hands on the input when the other user's shell says that it is there.
 _ANSWER: t.Final = """
@@ -302,10 +278,10 @@ def _prepare(nonce: str, command: Command, source: Input) -> str:
             spool.claim(nonce),
             spool.arrived(nonce) if source.staged else "",
             _HAS_GZIP if source.packed else "",
-            _ACCOUNT,
+            login.ACCOUNT,
             f"set -- {' '.join(shlex.quote(word) for word in command.argv)}\n",
-            f"D={shlex.quote(command.chdir)}\n{_CHDIR}" if command.chdir else "",
-            _SWITCH,
+            f"D={shlex.quote(command.chdir)}\n{login.CHDIR}" if command.chdir else "",
+            login.SWITCH,
         )
     )
 
@@ -315,7 +291,7 @@ def _run(command: Command, source: Input) -> str:
     exact = command.tells_signals and answer is None
     check = _check(command) if exact else ""
     output = ">&4 2>&5 4>&- 5>&- 6>&-"
-    child = f'trap - PIPE; {_ENVIRONMENT}{check}{_exports(command)}exec "$@"'
+    child = f'trap - PIPE; {login.ENVIRONMENT}{check}{_exports(command)}exec "$@"'
     if exact and source.redirection is not None:
         return _RUN_AND_TELL.format(child=f"exec {source.redirection} {output}; {child}")
     if answer is not None:

@@ -12,7 +12,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, NoSpace, OutputCut, ProgramMissing, ProtocolError
-from . import login_shell, report, spool
+from . import login, login_shell, report, spool
 
 PACKER: t.Final = "gzip"
 _PROGRAM: t.Final = re.compile("[a-z]{1,16}")
@@ -36,7 +36,7 @@ def refusal(agent: GuestAgent, refused: report.Refused) -> CommandFailed:
         (program,) = more
         agent.missing.add(program)
         kind = Unpackable if program == PACKER else ProgramMissing
-        hint = f"install it, or link it into a directory of {login_shell.PATH}"
+        hint = f"install it, or link it into a directory of {login.PATH}"
         return kind(f"the guest has no {program}, which commands need", domain=agent.name, command="guest-exec", hint=hint)
     reason = "no reason given" if more else login_shell.REFUSALS.get(word, "no reason given")
     return CommandFailed(reason, domain=agent.name, command="guest-exec")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files, login_shell, processes, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files, login, login_shell, processes, shell
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
@@ -87,7 +87,7 @@ def test_without_setsid_a_command_ends_with_all_it_started(guest: Watched, progr
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_what_su_has_started_ends_too(guest: Watched, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """su begins a session of its own, and does not end what its shell has started."""
-    monkeypatch.setattr(login_shell, "_SWITCH", login_shell._SWITCH.replace("/usr/bin/setpriv", "/nonexistent"))
+    monkeypatch.setattr(login, "SWITCH", login.SWITCH.replace("/usr/bin/setpriv", "/nonexistent"))
     text = "trap '' TERM; sleep 4714 & sleep 4714"
     become = f'exec su nobody -s /bin/sh -c "{text}"' if user == "root" else text
     with pytest.raises(_errors.CommandTimeout):
@@ -111,7 +111,7 @@ def test_the_agent_s_own_processes_are_no_family_of_a_command(tmp_path: Path) ->
 def getent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory service that knows nobody by another name, and answers numbers too."""
     answers = 'case "$1 $2" in "passwd CORP\\\\me" | "passwd 65534") command getent passwd nobody ;; *) command getent "$@" ;; esac'
-    monkeypatch.setattr(login_shell, "_ACCOUNT", f"getent() {{ {answers}; }}\n{login_shell._ACCOUNT}")
+    monkeypatch.setattr(login, "ACCOUNT", f"getent() {{ {answers}; }}\n{login.ACCOUNT}")
 
 
 @pytest.mark.usefixtures("getent")
@@ -133,10 +133,10 @@ def test_the_umask_of_a_user_whose_group_has_his_name(
     (place / "group").write_text(f"root:x:0:\n{group}:x:65534:\n")
     (place / "login.defs").write_text(f"UMASK\t022\nUSERGROUPS_ENAB {enabled}\n")
     (place / "session").write_text("session optional pam_umask.so\n")
-    script = login_shell._ENVIRONMENT
+    script = login.ENVIRONMENT
     for there, here in (("/etc/group", "group"), ("/etc/login.defs", "login.defs"), ("/etc/pam.d/common-session", "session")):
         script = script.replace(there, str(place / here))
-    monkeypatch.setattr(login_shell, "_ENVIRONMENT", script)
+    monkeypatch.setattr(login, "ENVIRONMENT", script)
     assert sh(guest, "umask", user="nobody").stdout.decode().strip() == umask
 
 
@@ -145,6 +145,6 @@ def test_tools_of_nixos_are_found(guest: Watched, place: Path, monkeypatch: pyte
     system.mkdir()
     (system / "odd-tool").write_text("#!/bin/sh\necho found\n")
     (system / "odd-tool").chmod(0o755)
-    script = login_shell._ENVIRONMENT.replace("/run/current-system/sw/bin", str(system))
-    monkeypatch.setattr(login_shell, "_ENVIRONMENT", script)
+    script = login.ENVIRONMENT.replace("/run/current-system/sw/bin", str(system))
+    monkeypatch.setattr(login, "ENVIRONMENT", script)
     assert sh(guest, "odd-tool", user="nobody").stdout == b"found\n"
