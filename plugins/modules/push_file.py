@@ -161,7 +161,6 @@ failure:
 
 import io
 import os
-import time
 import typing as t
 
 from ..module_utils._errors import InvalidInput
@@ -169,7 +168,6 @@ from ..module_utils._inside import files
 from ..module_utils._module import push_file, transfer
 from ..module_utils._reach.diagnosis import EXEC, FILES
 from ..module_utils._reach.opened import open_target
-from ..module_utils._reach.ways import Reached
 from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -203,32 +201,29 @@ def ensure(task: Task) -> Outcome:
         push_file.check(wanted)
         with open_target(params, (*EXEC, *FILES)) as reached:
             place = push_file.look(reached, params["dest"], params["src"], params["user"], params["follow"])
-            return _converge(task, reached, place, place.completed(wanted), source)
+            return _converge(task, place, place.completed(wanted), source)
 
 
-def _converge(task: Task, reached: Reached, place: push_file.Place, wanted: files.Attributes, source: t.BinaryIO) -> Outcome:
+def _converge(task: Task, place: push_file.Place, wanted: files.Attributes, source: t.BinaryIO) -> Outcome:
     new = transfer.described(source)
-    force = task.params["force"]
-    same = force and place.has(new)
-    replace = place.old is None or (force and not same)
-    before = {**place.state(), **(new if same else {})}
+    there = place.compared(new, task.params["force"])
+    step = push_file.step(there, place.settled(wanted))
+    before = {**place.state(), **(new if there == "same" else {})}
     result: dict[str, t.Any] = {"dest": place.where.path}
-    if not replace and place.settled(wanted):
+    if step == "nothing":
         return Outcome({**result, **before}, before, before)
-    old_content = place.content(before) if task.diff and replace else None
+    old_content = place.content(before) if task.diff and step == "replace" else None
     if task.check_mode:
-        after = place.planned(wanted, before, new if replace else None)
-    elif replace:
-        watch = transfer.Stopwatch(reached)
-        backup = f"{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}" if task.params["backup"] else ""
-        installed = files.push(reached.agent, source, place.where, wanted, reached.lane, backup)
+        after = place.planned(wanted, before, new if step == "replace" else None)
+    elif step == "attributes":
+        after = place.set_attributes(wanted, before)
+    else:
+        watch = transfer.Stopwatch(place.reached)
+        installed = place.replace(source, wanted, task.params["backup"])
         result["transfer"] = watch.transfer(new["size"])
         if installed.backup:
             result["backup_file"] = installed.backup
         after = {**push_file.state(installed.state), **new}
-    else:
-        state = files.set_attributes(reached.agent, place.where, wanted, before["sha256"])
-        after = {**push_file.state(state), "sha256": before["sha256"]}
     source.seek(0)
     diff = old_content and transfer.text_diff(old_content, transfer.content(source, place.where.path, after))
     return Outcome({**result, **after}, before, after, diff)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import typing as t
 
 from .._errors import CommandFailed, FileFailed, InvalidInput
@@ -19,6 +20,24 @@ from . import transfer
 #: What a new file gets where no mode is given, whatever umask its user has.
 _NEW_MODE: t.Final = "0644"
 _ASK_SECONDS: t.Final = 60.0
+
+
+#: What is in the file that is there: nothing is there, what is wanted, something else; or, with force=false, anything.
+There = t.Literal["missing", "same", "other", "any"]
+#: What is to be done to the file.
+Step = t.Literal["nothing", "attributes", "replace"]
+#: What is there -> what is done where its attributes are those that are wanted, and where they are not.
+_STEPS: t.Final[dict[There, tuple[Step, Step]]] = {
+    "missing": ("replace", "replace"),
+    "other": ("replace", "replace"),
+    "same": ("nothing", "attributes"),
+    "any": ("nothing", "attributes"),
+}
+
+
+def step(there: There, settled: bool) -> Step:
+    """Pure."""
+    return _STEPS[there][not settled]
 
 
 def check(wanted: files.Attributes) -> None:
@@ -66,12 +85,19 @@ class Place(t.NamedTuple):
         """Whether the new file takes from the old one what is not given."""
         return self.old is not None and self.old.kind == "file" and not self.old.planted
 
-    def has(self, new: t.Mapping[str, t.Any]) -> bool:
-        """Whether this content is in the file already. Where the guest cannot tell, the content is fetched for that."""
-        if self.old is None or self.old.kind != "file" or self.old.size != new["size"]:
+    def compared(self, new: t.Mapping[str, t.Any], force: bool) -> There:
+        if self.old is None:
+            return "missing"
+        if not force:
+            return "any"
+        return "same" if self._has(self.old, new) else "other"
+
+    def _has(self, old: files.FileState, new: t.Mapping[str, t.Any]) -> bool:
+        """Where the guest cannot tell, the content is fetched for that."""
+        if old.kind != "file" or old.size != new["size"]:
             return False
-        if self.old.sha256:
-            return bool(self.old.sha256 == new["sha256"])
+        if old.sha256:
+            return bool(old.sha256 == new["sha256"])
         digest = hashlib.sha256()
         files.pull(self.reached.agent, self._read_from(), digest.update, self.reached.lane)
         return bool(digest.hexdigest() == new["sha256"])
@@ -100,6 +126,16 @@ class Place(t.NamedTuple):
         except CommandFailed:
             return transfer.Content(None, header)
         return transfer.Content(b"".join(parts), header)
+
+    def replace(self, source: t.BinaryIO, wanted: files.Attributes, backup: bool) -> files.Installed:
+        """Another file takes the place of what is there, of which a backup is kept on request."""
+        name = f"{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}" if backup else ""
+        return files.push(self.reached.agent, source, self.where, wanted, self.reached.lane, name)
+
+    def set_attributes(self, wanted: files.Attributes, before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """The state that follows on ``before``."""
+        found = files.set_attributes(self.reached.agent, self.where, wanted, before["sha256"])
+        return {**state(found), "sha256": before["sha256"]}
 
     def _read_from(self) -> files.Where:
         return self.where if self.where.links == "all" else self.where._replace(links="own")
