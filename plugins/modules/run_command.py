@@ -16,15 +16,21 @@ description:
   - The command has the environment of a login of O(user), input and output of any size, and a time after which it is killed.
     Nothing that passes ends it before.
 options:
+  cmd:
+    description:
+      - The command and its arguments as one text, which is split as M(ansible.builtin.command) splits it. Quotes keep words
+        together.
+      - No shell sees it, so pipes, redirections, patterns and variables are arguments like any other.
+    type: str
   argv:
     description: The command as a list of its name and its arguments. No shell sees it.
     type: list
     elements: str
-  cmd:
-    description: The command as a text for the guest's shell, O(executable), so pipes, redirections and variables work.
+  shell:
+    description: The command as a text for a shell of the guest, so pipes, redirections, patterns and variables work.
     type: str
   executable:
-    description: The shell of the guest for O(cmd). C(/bin/sh) where it is not given.
+    description: The shell of the guest for O(shell). C(/bin/sh) where it is not given.
     type: str
 extends_documentation_fragment:
   - virtops.guest_agent._reach
@@ -40,14 +46,14 @@ EXAMPLES = r"""
 - name: Ask a guest for its kernel
   virtops.guest_agent.run_command:
     domain: web1
-    argv: [uname, -r]
+    cmd: uname -r
   register: kernel
   changed_when: false
 
 - name: Bring a guest's network back, which no connection over the network can
   virtops.guest_agent.run_command:
     domain: web1
-    cmd: systemctl restart systemd-networkd && sleep 5 && ip -brief address | grep -w UP
+    shell: systemctl restart systemd-networkd && sleep 5 && ip -brief address | grep -w UP
     timeout: 60
 
 - name: Make a key once, as the user it belongs to
@@ -75,7 +81,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cmd:
-  description: O(argv) or O(cmd).
+  description: The words of O(cmd) or O(argv), or the text of O(shell).
   returned: unless the guest or the agent was in the way
   type: raw
   sample: [uname, -r]
@@ -157,6 +163,7 @@ failure:
 """
 
 import contextlib
+import shlex
 import typing as t
 
 from ..module_utils._errors import InvalidInput
@@ -165,20 +172,31 @@ from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
 SPEC = spec.Spec(
-    {**_run.OPTIONS, "argv": {"type": "list", "elements": "str"}, "cmd": {"type": "str"}},
+    {**_run.OPTIONS, "cmd": {"type": "str"}, "argv": {"type": "list", "elements": "str"}, "shell": {"type": "str"}},
     required_if=spec.REACH_REQUIRES,
-    mutually_exclusive=[["argv", "cmd"], ["argv", "executable"]],
-    required_one_of=[["argv", "cmd"]],
+    mutually_exclusive=[["cmd", "argv", "shell"], ["cmd", "executable"], ["argv", "executable"]],
+    required_one_of=[["cmd", "argv", "shell"]],
     echoes=True,
 )
 
 
 def ensure(task: Task) -> Outcome:
-    argv, cmd = task.params["argv"], task.params["cmd"]
-    if not (argv and argv[0]) and not (cmd and cmd.strip()):
-        raise InvalidInput("there is no command in argv or cmd")
-    words: t.Sequence[str] = argv or [task.params["executable"] or "/bin/sh", "-c", cmd]
-    return _run.perform(task, argv or cmd, lambda _reached: contextlib.nullcontext(words))
+    words, shown = _words(task.params)
+    return _run.perform(task, shown, lambda _reached: contextlib.nullcontext(words))
+
+
+def _words(params: t.Mapping[str, t.Any]) -> tuple[list[str], list[str] | str]:
+    """The program and its arguments, and the command for the reader."""
+    text = params["shell"]
+    if text is not None and text.strip():
+        return [params["executable"] or "/bin/sh", "-c", text], text
+    try:
+        words = shlex.split(params["cmd"] or "") or params["argv"]
+    except ValueError as error:
+        raise InvalidInput(f"cmd cannot be split into words: {error}", hint="close its quotes, or give argv or shell") from None
+    if not words or not words[0]:
+        raise InvalidInput("there is no command in cmd, argv or shell")
+    return words, words
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ EXAMPLES = r"""
 - name: Restart it from within
   virtops.guest_agent.run_command:
     domain: web1
-    cmd: (sleep 1; reboot) >/dev/null 2>&1 &
+    shell: (sleep 1; reboot) >/dev/null 2>&1 &
 
 - name: Wait until it has been restarted, has its address and runs its web server
   virtops.guest_agent.wait_for_guest:

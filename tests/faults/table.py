@@ -27,9 +27,9 @@ COMMAND, BRIEF, OVER, PUSH, PULL, FREEZE, SNAPSHOT, LOOK = (
     "a snapshot", "a look",
 )  # fmt: skip
 WORKS: Mapping[str, Work] = {
-    COMMAND: Work("run_command", {"cmd": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
+    COMMAND: Work("run_command", {"shell": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
     # For faults after which nobody can reach the guest: it goes on until its end, as over SSH, and leaves nothing then.
-    BRIEF: Work("run_command", {"cmd": ": > /run/begun; sleep 8; echo whole", "timeout": 15}, "test -e /run/begun"),
+    BRIEF: Work("run_command", {"shell": ": > /run/begun; sleep 8; echo whole", "timeout": 15}, "test -e /run/begun"),
     OVER: Work("ansible.builtin.raw", {"cmd": ": > /run/begun; sleep 8; echo whole"}, "test -e /run/begun"),
     PUSH: Work("push_file", {"src": "SOURCE", "dest": "/data/pushed"}, "ls /data/.virtops-* >/dev/null 2>&1"),
     PULL: Work("pull_file", {"src": LARGE, "dest": "BACK"}, f"ls -l /proc/$(pidof qemu-ga)/fd | grep -q {LARGE}"),

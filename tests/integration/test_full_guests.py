@@ -60,7 +60,7 @@ SCRIPT = "#!/bin/sh\necho script; exit 0\n"
 WHOLE = [
     raw("echo whole; echo err >&2; exit 3"),
     raw("seq 1 50000"),
-    module("run_command", cmd="echo whole; exit 3"),
+    module("run_command", shell="echo whole; exit 3"),
     module("run_command", argv=["wc", "-c"], stdin="x" * 200_000),
     module("run_script", content=SCRIPT),
     module("push_file", content="y" * 300_000, dest="/root/virtops-pushed"),
@@ -97,7 +97,7 @@ def test_space_that_ends_while_a_command_prints(lab: Lab, guest: str, plays: Pla
     """Also where it is there again in the end."""
     command = f"( {fill} ) 2>/dev/null; seq 1 200000; rm -f /var/tmp/.filled; exit 0"
     with mounted(lab, guest, SMALL, PLACES[:1]):
-        for result in plays.play(raw(command), module("run_command", cmd=command)):
+        for result in plays.play(raw(command), module("run_command", shell=command)):
             assert result["failed"]
             assert not result.get("unreachable")
             assert "exit code 0" in result["msg"]

@@ -33,20 +33,20 @@ def read(lab: Lab, name: str, command: str) -> str:
 
 
 def test_command(module: Module, debian: str) -> None:
-    cmd = 'cat; echo "$HOME $X"; id -un >&2; exit 3'
-    result = module("run_command", debian, cmd=cmd, stdin="in", env={"X": "x y"}, user="games")
+    text = 'cat; echo "$HOME $X"; id -un >&2; exit 3'
+    result = module("run_command", debian, shell=text, stdin="in", env={"X": "x y"}, user="games")
     assert (result["rc"], result["stdout_lines"], result["stderr"]) == (3, ["in", "/usr/games x y"], "games"), result
     assert (result["failed"], result["failure"]["kind"], result["failure"]["domain"]) == (True, "nonzero_rc", debian)
 
 
 def test_output_of_any_size(module: Module, debian: str) -> None:
-    result = module("run_command", debian, cmd="head -c 5000000 /dev/zero | tr '\\0' x")
+    result = module("run_command", debian, shell="head -c 5000000 /dev/zero | tr '\\0' x")
     assert result["stdout"] == "x" * 5_000_000
 
 
 def test_command_without_end(lab: Lab, module: Module, start: Callable[..., str]) -> None:
     name = start()
-    result = module("run_command", name, cmd="sleep 4321; echo never", timeout=2)
+    result = module("run_command", name, shell="sleep 4321; echo never", timeout=2)
     assert (result["failure"]["kind"], result["rc"]) == ("command_timeout", None)
     assert read(lab, name, "ps | grep -c '[s]leep 4321'") == "0"
     assert module("run_command", name, argv=["echo", "on"])["stdout"] == "on"
@@ -54,9 +54,9 @@ def test_command_without_end(lab: Lab, module: Module, start: Callable[..., str]
 
 def test_whether_it_is_needed(module: Module, debian: str) -> None:
     for check in (False, True):
-        result = module("run_command", debian, check=check, cmd="exit 1", creates="/etc/debian_*")
+        result = module("run_command", debian, check=check, shell="exit 1", creates="/etc/debian_*")
         assert (result["changed"], result["rc"]) == (False, 0)
-    assert module("run_command", debian, check=True, cmd="exit 1", removes="/etc/passwd")["changed"]
+    assert module("run_command", debian, check=True, shell="exit 1", removes="/etc/passwd")["changed"]
 
 
 def test_script(lab: Lab, module: Module, debian: str) -> None:
@@ -160,4 +160,4 @@ def test_files_over_the_data_lane(module: Module, start: Callable[..., str], tmp
 def test_another_channel(lab: Lab, module: Module, start: Callable[..., str]) -> None:
     name = start(devices=second_agent.DEVICE)
     second_agent.start(lab, name)
-    assert module("run_command", name, cmd="echo $((6*7))", transport="channel")["stdout"] == "42"
+    assert module("run_command", name, shell="echo $((6*7))", transport="channel")["stdout"] == "42"

@@ -59,7 +59,7 @@ def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str)
         {f"{OURS}agent_info": {}},
         {f"{OURS}run_command": {"argv": ["echo", "{{ item }}"]}, "loop": ["a", "b"]},
         {
-            f"{OURS}run_command": {"cmd": tries},
+            f"{OURS}run_command": {"shell": tries},
             "register": "r",
             "until": "r.stdout == '2'",
             "delay": 0,

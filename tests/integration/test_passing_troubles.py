@@ -62,7 +62,7 @@ def ways(ansible: Ansible, lab: Lab, name: str, place: Path, work: str) -> list[
     """A module, a command and a Python module over the connection. Each gives rc, stdout and stderr back."""
     plays = [Plays(ansible, place / number, {name: variables(lab, name, timeout=20)}) for number in "12"]
     return [
-        lambda: ansible.module("run_command", domain=name, uri=lab.uri, cmd=work, agent_timeout=20),
+        lambda: ansible.module("run_command", domain=name, uri=lab.uri, shell=work, agent_timeout=20),
         lambda: plays[0].play({"ansible.builtin.raw": work})[0],
         lambda: plays[1].play({"ansible.builtin.shell": work})[0],
     ]

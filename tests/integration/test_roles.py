@@ -124,8 +124,8 @@ def test_quiesced_snapshots_are_kept_and_merged(lab: Lab, ansible: Ansible, star
     options = {
         "quiesced_snapshot_uri": lab.uri, "quiesced_snapshot_domains": names, "quiesced_snapshot_manifest": str(manifest),
         "quiesced_snapshot_keep": 1, "quiesced_snapshot_prefix": "t",
-        "quiesced_snapshot_before": [{"domain": names[0], "cmd": "echo before >>/run/hooks"}],
-        "quiesced_snapshot_after": [{"domain": names[0], "cmd": "echo after >>/run/hooks"}],
+        "quiesced_snapshot_before": [{"domain": names[0], "shell": "echo before >>/run/hooks"}],
+        "quiesced_snapshot_after": [{"domain": names[0], "shell": "echo after >>/run/hooks"}],
     }  # fmt: skip
 
     def taken(name: str) -> list[str]:

@@ -29,7 +29,7 @@ USER = "keeper"
 DEV_LOG = Path("/dev/log")
 #: Each task, and whether it must succeed.
 TASKS: list[tuple[str, dict[str, Any], bool]] = [
-    ("run_command", {"cmd": "cat >/dev/null", "stdin": SECRET, "env": {"X": SECRET}}, True),
+    ("run_command", {"shell": "cat >/dev/null", "stdin": SECRET, "env": {"X": SECRET}}, True),
     ("run_script", {"content": f"#!/bin/sh\n: {SECRET}\n"}, True),
     ("push_file", {"content": SECRET, "dest": "/srv/secret"}, True),
     ("push_file", {"content": SECRET, "dest": "/none/secret"}, False),

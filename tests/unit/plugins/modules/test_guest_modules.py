@@ -74,17 +74,18 @@ def test_a_command(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdout"),
     [
-        ({"cmd": "echo one | tr a-z A-Z"}, "ONE"),
-        ({"cmd": "echo $0", "executable": "/bin/bash"}, "/bin/bash"),
-        ({"cmd": "cat; echo end", "stdin": "x"}, "x\nend"),
-        ({"cmd": "cat; echo end", "stdin": "x", "stdin_add_newline": False}, "xend"),
-        ({"cmd": "cat; echo end", "stdin": {"a": [1]}}, '{"a": [1]}\nend'),
+        ({"cmd": "printf '%s|' 'a b' $HOME \\* | cat"}, "a b|$HOME|*|||cat|"),
+        ({"shell": "echo one | tr a-z A-Z"}, "ONE"),
+        ({"shell": "echo $0", "executable": "/bin/bash"}, "/bin/bash"),
+        ({"shell": "cat; echo end", "stdin": "x"}, "x\nend"),
+        ({"shell": "cat; echo end", "stdin": "x", "stdin_add_newline": False}, "xend"),
+        ({"shell": "cat; echo end", "stdin": {"a": [1]}}, '{"a": [1]}\nend'),
         ({"argv": ["wc", "-c"], "stdin": "x" * 300_000}, "300001"),
-        ({"cmd": "echo $A $B $HOME", "env": {"A": "a $B", "B": 5}}, f"a $B 5 {os.path.expanduser('~root')}"),
-        ({"cmd": "pwd", "chdir": "/usr"}, "/usr"),
-        ({"cmd": "umask"}, "0022"),
-        ({"cmd": "umask", "umask": "077"}, "0077"),
-        ({"cmd": "echo; echo x; echo", "strip_empty_ends": False}, "\nx\n\n"),
+        ({"shell": "echo $A $B $HOME", "env": {"A": "a $B", "B": 5}}, f"a $B 5 {os.path.expanduser('~root')}"),
+        ({"shell": "pwd", "chdir": "/usr"}, "/usr"),
+        ({"shell": "umask"}, "0022"),
+        ({"shell": "umask", "umask": "077"}, "0077"),
+        ({"shell": "echo; echo x; echo", "strip_empty_ends": False}, "\nx\n\n"),
     ],
 )
 def test_how_a_command_runs(run: Run, arguments: dict, stdout: str) -> None:
@@ -92,34 +93,53 @@ def test_how_a_command_runs(run: Run, arguments: dict, stdout: str) -> None:
     assert (result["rc"], result["stdout"]) == (0, stdout)
 
 
+def test_the_command_is_returned_as_it_was_understood(run: Run) -> None:
+    assert run(run_command, cmd="echo 'a b'")["cmd"] == ["echo", "a b"]
+    assert run(run_command, shell="echo 'a b'")["cmd"] == "echo 'a b'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "one of the following is required: cmd, argv, shell"),
+        ({"cmd": "id", "shell": "id"}, "parameters are mutually exclusive: cmd|argv|shell"),
+        ({"argv": ["id"], "shell": "id"}, "parameters are mutually exclusive: cmd|argv|shell"),
+        ({"cmd": "id", "executable": "/bin/bash"}, "parameters are mutually exclusive: cmd|executable"),
+        ({"argv": ["id"], "executable": "/bin/bash"}, "parameters are mutually exclusive: argv|executable"),
+    ],
+)
+def test_a_command_is_said_in_one_way(run: Run, arguments: dict, words: str) -> None:
+    assert words in run(run_command, **arguments)["msg"]
+
+
 def test_another_user(run: Run) -> None:
-    assert run(run_command, cmd="id -un; echo $USER", user="nobody")["stdout"] == "nobody\nnobody"
+    assert run(run_command, shell="id -un; echo $USER", user="nobody")["stdout"] == "nobody\nnobody"
 
 
 def test_what_is_no_text_is_not_lost(run: Run) -> None:
-    result = run(run_command, cmd=r"printf 'a\377\n'; printf '\000\302' >&2")
+    result = run(run_command, shell=r"printf 'a\377\n'; printf '\000\302' >&2")
     assert (result["stdout"], result["stderr"]) == ("a\ufffd", "\0\ufffd")
     assert base64.b64decode(result["stdout_b64"]) == b"a\xff\n"
     assert base64.b64decode(result["stderr_b64"]) == b"\0\xc2"
 
 
 @pytest.mark.parametrize(
-    ("cmd", "rc", "number", "words"),
+    ("text", "rc", "number", "words"),
     [
         ("echo out; echo err >&2; exit 3", 3, None, "Domain guest: the command ended with exit code 3; see rc"),
         ("echo out; echo err >&2; kill -9 $$", 137, 9, "Domain guest: the command was ended by signal 9; see rc"),
         ("echo out; echo err >&2; exit 137", 137, None, "ended with exit code 137"),
     ],
 )
-def test_a_command_that_fails_keeps_its_result(run: Run, cmd: str, rc: int, number: int | None, words: str) -> None:
-    result = run(run_command, cmd=cmd)
+def test_a_command_that_fails_keeps_its_result(run: Run, text: str, rc: int, number: int | None, words: str) -> None:
+    result = run(run_command, shell=text)
     assert (result["failed"], result["changed"], result["failure"]["kind"]) == (True, True, "nonzero_rc")
     assert (result["rc"], result["signal"], result["stdout"], result["stderr"]) == (rc, number, "out", "err")
     assert words in result["msg"]
 
 
 def test_a_command_that_does_not_end(run: Run, place: Path) -> None:
-    result = run(run_command, cmd="sleep 300 & echo $! >pid; wait", chdir=str(place), timeout=1)
+    result = run(run_command, shell="sleep 300 & echo $! >pid; wait", chdir=str(place), timeout=1)
     assert (result["failure"]["kind"], result["rc"], result["changed"]) == ("command_timeout", None, True)
     assert result["delta"] > "0:00:01"
     pid = int((place / "pid").read_text())
@@ -181,6 +201,9 @@ def test_check_mode_skips_what_nobody_can_predict(run: Run, module: t.Any, what:
         (run_command, {"argv": []}, "there is no command"),
         (run_command, {"argv": [""]}, "there is no command"),
         (run_command, {"cmd": " "}, "there is no command"),
+        (run_command, {"cmd": "'' x"}, "there is no command"),
+        (run_command, {"shell": " "}, "there is no command"),
+        (run_command, {"cmd": "echo 'a"}, "cmd cannot be split into words: No closing quotation; close its quotes"),
         (run_command, {"cmd": "true", "umask": 63}, "umask must be three or four octal digits in quotes"),
         (run_command, {"cmd": "true", "umask": "0; reboot"}, "umask must be"),
         (run_command, {"cmd": "true", "env": {"A": None}}, "the value of A in env must be a text"),
@@ -223,14 +246,14 @@ def test_what_each_transport_needs(run: Run, module: t.Any, arguments: dict, wor
 
 
 def test_a_socket_needs_no_domain(run: Run, real_socket: Path) -> None:
-    result = run(run_command, cmd="exit 1", domain=None)
+    result = run(run_command, shell="exit 1", domain=None)
     assert result["failure"]["domain"] == str(real_socket)
 
 
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        (run_command, {"cmd": "cat; echo $X", "stdin": SECRET, "env": {"X": f"{SECRET}-too"}}),
+        (run_command, {"shell": "cat; echo $X", "stdin": SECRET, "env": {"X": f"{SECRET}-too"}}),
         (run_script, {"content": f"#!/bin/sh\necho {SECRET}; exit 1"}),
         (run_script, {"content": f"#!/bin/sh\necho {SECRET}; sleep 60", "timeout": 1}),
         (push_file, {"content": SECRET, "dest": "{}/secret"}),
