@@ -95,7 +95,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 user:
-  description: The user.
+  description: The name of the user.
   returned: success
   type: str
   sample: deploy

@@ -7,31 +7,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pull_file
-short_description: Get a file from a guest
+short_description: Copy a file from a guest
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Gets a file of a guest through its agent (qemu-ga), and puts it to the host where the module runs. The guest needs neither
-    network nor Python.
-  - It is there whole or not at all. It is written beside its place under another name, its size and SHA-256 are checked, and it is
-    renamed.
-  - A file whose SHA-256 is right already is not transferred.
+  - Copies a file of a guest to the host where the module runs, through the guest's agent (qemu-ga). The guest needs neither network
+    nor Python.
+  - The file arrives whole or not at all. It is written beside O(dest) under another name, its size and SHA-256 are checked, and it
+    is renamed.
+  - A file that already has the right SHA-256 is not transferred.
 options:
   src:
-    description: Absolute path of the file in the guest. Which links are followed, O(follow) says.
+    description: Absolute path of the file in the guest. O(follow) says which links are followed.
     type: str
     required: true
   dest:
     description:
       - Path on the host where the module runs. A link is followed.
-      - A directory, or what ends in C(/), gets the file by the name that it has in O(src). Directories are not made.
+      - When it is a directory or ends in C(/), the file gets the name that it has in O(src). Directories are not created.
     type: path
     required: true
   mode:
     description:
       - The mode of the file in O(dest), as octal digits in quotes, such as V('0644').
-      - Without it a file that is there keeps its mode and its owner, and a new one gets V('0600'), since nobody else may have had
-        the right to read it in the guest. M(ansible.builtin.fetch) goes by the umask instead.
+      - By default an existing file keeps its mode and its owner, and a new one gets V('0600'), because it may have been readable
+        for few users in the guest. M(ansible.builtin.fetch) uses the umask instead.
     type: raw
   fail_on_missing:
     description: Whether to fail when the guest has no such file. Otherwise O(dest) is left as it is.
@@ -39,14 +39,14 @@ options:
     default: true
   follow:
     description:
-      - Whether all links are followed. Otherwise the task fails at a link that another user than C(root) and O(user) can have laid
-        out. The same holds for a file with several names, in a directory where another user can have given it this one.
+      - Whether to follow all links. Otherwise the task fails at a link that another user than C(root) and O(user) may have created.
+        It also fails at a file with several names in a directory where another user may have created this name.
     type: bool
     default: false
   user:
     description:
-      - The user of the guest that reads it. A large file that is not C(root)'s alone is copied to C(/var/tmp) before, and needs the
-        room there.
+      - The user of the guest that reads the file. A large file that does not belong to C(root) alone is first copied to
+        C(/var/tmp), and needs the space there.
     type: str
     default: root
 extends_documentation_fragment:
@@ -56,24 +56,24 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes.diff
 attributes:
   check_mode:
-    details: The file is read all the same where the guest has no C(sha256sum), and where a diff is to show its content.
+    details: The file is read in check mode too when the guest has no C(sha256sum), or when a diff is to show its content.
   diff_mode:
-    details: Shows the content of texts of up to 100 KiB, and the checksum of everything else.
+    details: Shows the content of texts of up to 100 KiB, and the checksum of other files.
 notes:
-  - While the content is under way the task goes on when the guest is paused or frozen for up to an hour, and when libvirt or the
-    agent is out of reach for up to 45 seconds.
+  - During a transfer the task waits up to an hour for a guest that is paused or frozen. It waits up to 45 seconds for libvirt or an
+    agent that is unreachable.
 seealso:
   - module: virtops.guest_agent.push_file
 """
 
 EXAMPLES = r"""
-- name: Get the boot log of a guest that nobody reaches
+- name: Copy the boot log of a guest without a network
   virtops.guest_agent.pull_file:
     domain: web1
     src: /var/log/cloud-init-output.log
     dest: /tmp/
 
-- name: Keep a copy of a guest's configuration, for everybody to read
+- name: Keep a copy of a guest's configuration that every user may read
   virtops.guest_agent.pull_file:
     domain: web1
     src: /etc/ssh/sshd_config
@@ -84,7 +84,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 src:
-  description: O(src).
+  description: The path of the file in the guest.
   returned: success
   type: str
   sample: /etc/ssh/sshd_config
@@ -94,12 +94,12 @@ dest:
   type: str
   sample: /tmp/web1-sshd_config
 sha256:
-  description: SHA-256 of what is in the file; in check mode of what would be.
+  description: SHA-256 of the file's content. In check mode, of the predicted content.
   returned: when the guest has the file
   type: str
   sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 size:
-  description: Its size in bytes.
+  description: The size of the file in bytes.
   returned: when the guest has the file
   type: int
   sample: 3223
@@ -115,16 +115,16 @@ msg:
   sample: the guest has no /etc/ssh/sshd_config
 transfer:
   description:
-    - How the content went, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that was there for what is large,
-      V(agent) or V(data).
+    - How the content was transferred, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that was available for large
+      files, V(agent) or V(data).
   returned: when the content was transferred
   type: dict
   sample: {bytes: 20971520, seconds: 1.52, mib_per_second: 13.16, lane: agent}
 failure:
   description:
-    - What went wrong. C(kind) is V(file_missing) or V(file_failed) for the guest's file, V(local_file) for the one of the host
-      where the module runs, or another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or
-      V(invalid_input).
+    - What went wrong. C(kind) is V(file_missing) or V(file_failed) for the file in the guest, and V(local_file) for the file on the
+      host where the module runs. It may be another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running)
+      or V(invalid_input).
   returned: failure
   type: dict
   sample: {kind: file_missing, domain: web1, command: "", detail: "/etc/none: the file does not exist", hint: ""}

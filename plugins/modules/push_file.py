@@ -7,62 +7,63 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: push_file
-short_description: Put a file into a guest
+short_description: Copy a file into a guest
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Puts a file of the host where the module runs, or a text, into a guest through its agent (qemu-ga). The guest needs neither
+  - Copies a file of the host where the module runs, or a text, into a guest through its agent (qemu-ga). The guest needs neither
     network nor Python.
-  - It is there whole or not at all. It is written beside its place under another name, with mode and owner, its size and SHA-256
-    are checked there, and it is renamed.
-  - A file whose SHA-256 is right already is not transferred. Where the guest has no C(sha256sum) its content is compared here.
+  - The file arrives whole or not at all. It is written beside O(dest) under another name, with mode and owner, its size and SHA-256
+    are checked in the guest, and it is renamed.
+  - A file that already has the right SHA-256 is not transferred. When the guest has no C(sha256sum), the module reads the content
+    and compares it.
 options:
   src:
     description:
-      - Path of the file on the host where the module runs. In the controller's process a relative path is looked for in C(files/)
-        of the role and beside the playbook, as M(ansible.builtin.copy) does.
+      - Path of the file on the host where the module runs. In the controller's process a relative path is searched in C(files/) of
+        the role and beside the playbook, as for M(ansible.builtin.copy).
     type: path
   content:
     description: The content itself, instead of O(src). It appears in no log.
     type: raw
   dest:
     description:
-      - Absolute path in the guest. What becomes of a link, O(follow) says.
-      - A directory, or what ends in C(/), gets the file by the name that it has in O(src). Directories are not made.
+      - Absolute path in the guest. O(follow) says what happens to a link.
+      - When it is a directory or ends in C(/), the file gets the name that it has in O(src). Directories are not created.
     type: str
     required: true
   mode:
     description:
       - The mode as octal digits in quotes, such as V('0644'). V(preserve) takes that of O(src). Symbolic modes are not supported.
-      - Without it a file that is there keeps its mode, and a new one gets V('0644'). What another user has put into a directory
-        like C(/tmp) counts as no file here and for O(owner) and O(group).
+      - By default an existing file keeps its mode, and a new one gets V('0644'). A file that another user has put into a directory
+        like C(/tmp) does not count as existing, also not for O(owner) and O(group).
     type: raw
   owner:
     description:
-      - Name or number of the user that owns it. Without it a file that is there keeps its owner, and a new one belongs to O(user).
+      - Name or number of the file's owner. By default an existing file keeps its owner, and a new one belongs to O(user).
     type: str
   group:
-    description: Name or number of its group, likewise.
+    description: Name or number of the file's group. The default follows the same rule as that of O(owner).
     type: str
   backup:
-    description: Whether to keep the file that is replaced beside it, under a name with the time in it.
+    description: Whether to keep the replaced file beside the new one, under a name with the time in it.
     type: bool
     default: false
   force:
-    description: Whether to replace a file that has another content. Its mode, owner and group are set in any case.
+    description: Whether to replace a file with another content. Mode, owner and group are set in any case.
     type: bool
     default: true
   follow:
     description:
-      - Whether a link in O(dest) is followed, so that the file it points to is replaced. Otherwise the link itself is replaced by
-        the file, as M(ansible.builtin.copy) does it. With O(force=false) a link is left alone.
-      - Without it links on the way to O(dest) are followed only where no user but C(root) and O(user) can have laid them out. At
+      - Whether to follow a link in O(dest), so that the file it points to is replaced. Otherwise the file replaces the link itself,
+        as M(ansible.builtin.copy) does. With O(force=false) a link is left alone.
+      - Without it links in the path to O(dest) are followed only where no user except C(root) and O(user) can have created them. At
         any other link the task fails.
     type: bool
     default: false
   user:
     description:
-      - The user of the guest that writes it. As another user than C(root) a file that is replaced changes its owner to that one.
+      - The user of the guest that writes the file. A user other than C(root) becomes the owner of a file that it replaces.
     type: str
     default: root
 extends_documentation_fragment:
@@ -72,16 +73,16 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes.diff
 attributes:
   diff_mode:
-    details: Shows the content of texts of up to 100 KiB, and the checksum of everything else.
+    details: Shows the content of texts of up to 100 KiB, and the checksum of other files.
 notes:
-  - While the content is under way the task goes on when the guest is paused or frozen for up to an hour, and when libvirt or the
-    agent is out of reach for up to 45 seconds.
+  - During a transfer the task waits up to an hour for a guest that is paused or frozen. It waits up to 45 seconds for libvirt or an
+    agent that is unreachable.
 seealso:
   - module: virtops.guest_agent.pull_file
 """
 
 EXAMPLES = r"""
-- name: Put a network configuration into a guest that has no network
+- name: Copy a network configuration into a guest without a network
   virtops.guest_agent.push_file:
     domain: web1
     content: |
@@ -93,7 +94,7 @@ EXAMPLES = r"""
     mode: "0644"
     backup: true
 
-- name: Put a large file into a guest's directory, over a port of its own
+- name: Copy a large file into a guest, over the port for files
   virtops.guest_agent.push_file:
     domain: web1
     src: /srv/images/app.tar
@@ -112,48 +113,48 @@ dest:
   sample: /srv/app.tar
 sha256:
   description:
-    - SHA-256 of what is in the file; in check mode of what would be. Empty for a file that was left alone with O(force=false) in
-      a guest that cannot tell.
+    - SHA-256 of the file's content. In check mode, of the predicted content. Empty for a file that was left alone with
+      O(force=false) in a guest that cannot compute it.
   returned: success
   type: str
   sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 size:
-  description: Its size in bytes.
+  description: The size of the file in bytes.
   returned: success
   type: int
   sample: 20971520
 mode:
-  description: Its mode.
+  description: The mode of the file.
   returned: success
   type: str
   sample: "0640"
 owner:
-  description: Name of its owner.
+  description: The name of the file's owner.
   returned: success
   type: str
   sample: app
 group:
-  description: Name of its group.
+  description: The name of the file's group.
   returned: success
   type: str
   sample: app
 backup_file:
   description: Path of the backup in the guest.
-  returned: when one was made
+  returned: when a backup was made
   type: str
   sample: /etc/systemd/network/eth0.network.4711.2026-03-01@10:00:00~
 transfer:
   description:
-    - How the content went, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that was there for what is large,
-      V(agent) or V(data).
+    - How the content was transferred, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that was available for large
+      files, V(agent) or V(data).
   returned: when the content was transferred
   type: dict
   sample: {bytes: 20971520, seconds: 1.52, mib_per_second: 13.16, lane: agent}
 failure:
   description:
-    - What went wrong. C(kind) is V(file_missing) or V(file_failed) for the guest's file, V(local_file) for the one of the host
-      where the module runs, or another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or
-      V(invalid_input).
+    - What went wrong. C(kind) is V(file_missing) or V(file_failed) for the file in the guest, and V(local_file) for the file on the
+      host where the module runs. It may be another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running)
+      or V(invalid_input).
   returned: failure
   type: dict
   sample: {kind: file_failed, domain: web1, command: "", detail: "/srv/app.tar: this is a directory", hint: ""}

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: restart
-short_description: Restart a guest and prove it
+short_description: Restart a guest and verify it
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
   - Asks a guest to restart, through its agent (qemu-ga) or its power button, and waits until its agent answers again.
-  - An agent that gives no reply to this is what a restart looks like. What counts is a proof, which is a changed boot id of the
-    guest's kernel, or, where the agent may give no files and run no programs, a reset that libvirt has seen and an agent that has
+  - The agent usually gives no reply to this command, so the module looks for a proof instead. That is a changed boot id of the
+    guest's kernel.
+  - When the agent may neither read files nor run programs, the proof is a reset that libvirt has seen, and an agent that has
     answered since.
 options:
   mode:
     description:
-      - V(agent) asks the agent. V(acpi) presses the power button, and libvirt starts the guest anew once it is down.
-      - V(auto) asks the agent where there is one that accepts the command, and presses the power button otherwise. A guest that
-        is frozen is an error also then, since it could not shut down.
+      - V(agent) asks the agent. V(acpi) presses the power button, and libvirt starts the guest again once it is down.
+      - V(auto) asks the agent when it accepts the command, and presses the power button otherwise. A frozen guest is an error in
+        any mode, because it could not shut down.
     type: str
     choices: [auto, agent, acpi]
     default: auto
@@ -31,14 +32,15 @@ options:
     default: true
   timeout:
     description:
-      - How long to wait for that, in seconds.
+      - How long to wait for the proof, in seconds.
     type: int
     default: 300
   force_after:
     description:
-      - After how many seconds a guest that has not gone down is reset, as if by its reset button. Never, when it is not given. It
-        must be less than O(timeout).
-      - A running guest that cannot be asked, being frozen or without the agent that O(mode=agent) demands, is then no error.
+      - After how many seconds a guest that has not gone down is reset, as by its reset button. By default it is never reset. The
+        value must be less than O(timeout).
+      - With it, a running guest that cannot be asked is no error. Such a guest is frozen, or lacks the agent that O(mode=agent)
+        requires.
     type: int
 extends_documentation_fragment:
   - virtops.guest_agent._guest
@@ -46,13 +48,13 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - A guest whose agent nobody listens to before the restart is not waited for longer than until libvirt has seen its reset.
+  - When the agent does not listen before the restart, the module waits only until libvirt has seen the guest's reset.
 seealso:
   - module: virtops.guest_agent.shutdown
 """
 
 EXAMPLES = r"""
-- name: Restart web1, and go on when its agent answers
+- name: Restart web1, and continue when its agent answers
   virtops.guest_agent.restart:
     domain: web1
 
@@ -72,35 +74,35 @@ RETURN = r"""
 outcome:
   description:
     - V(restarted), or V(requested) with O(wait=false) and in check mode.
-    - A guest that did not go down is a failure with C(failure.kind) V(not_restarted), one that did not come back is
+    - When the guest did not go down, the task fails with C(failure.kind) V(not_restarted). When it did not come back, the kind is
       V(not_back).
   returned: success
   type: str
   sample: restarted
 method:
-  description: What was done, V(agent), V(acpi) or V(forced).
+  description: How the guest was restarted, V(agent), V(acpi) or V(forced).
   returned: success
   type: str
   sample: agent
 proof:
   description:
-    - V(boot_id) where the boot id of the guest's kernel changed, V(events) where libvirt has seen the guest reset and its agent,
-      if there was one, has answered since; null with O(wait=false) and in check mode.
+    - V(boot_id) when the boot id of the guest's kernel has changed. V(events) when libvirt has seen the guest reset, and its agent,
+      if it had one, has answered since. Null with O(wait=false) and in check mode.
   returned: success
   type: str
   sample: boot_id
 boot_id_before:
-  description: The boot id before the restart, null where the agent may not tell.
+  description: The boot id before the restart. Null where the agent may not read it.
   returned: success
   type: str
   sample: 0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10
 boot_id:
-  description: The boot id after it, null where the agent may not tell or was not waited for.
+  description: The boot id after the restart. Null where the agent may not read it, or with O(wait=false).
   returned: success
   type: str
   sample: 5c4e0a17-9d52-41a6-b7c0-6a1d9f3f2e11
 seconds:
-  description: How long it took, in seconds.
+  description: How long the restart took, in seconds.
   returned: success
   type: float
   sample: 21.7

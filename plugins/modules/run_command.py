@@ -11,15 +11,13 @@ short_description: Run a command in a guest
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Runs a command in a guest through its agent (qemu-ga), and gives back what it prints. The guest needs neither network nor
-    Python.
-  - The command has the environment of a login of O(user), input and output of any size, and a time after which it is killed.
-    Nothing that passes ends it before.
+  - Runs a command in a guest through its agent (qemu-ga), and returns its output. The guest needs neither network nor Python.
+  - The command has the environment of a login of O(user), input and output of any size, and a time limit. A temporary fault does
+    not end it earlier.
 options:
   cmd:
     description:
-      - The command and its arguments as one text, which is split as M(ansible.builtin.command) splits it. Quotes keep words
-        together.
+      - The command and its arguments as one text, which is split as by M(ansible.builtin.command). Quotes keep words together.
       - No shell sees it, so pipes, redirections, patterns and variables are arguments like any other.
     type: str
   argv:
@@ -43,20 +41,20 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask a guest for its kernel
+- name: Read a guest's kernel release
   virtops.guest_agent.run_command:
     domain: web1
     cmd: uname -r
   register: kernel
   changed_when: false
 
-- name: Bring a guest's network back, which no connection over the network can
+- name: Restart a guest's network, which a connection over that network could not survive
   virtops.guest_agent.run_command:
     domain: web1
     shell: systemctl restart systemd-networkd && sleep 5 && ip -brief address | grep -w UP
     timeout: 60
 
-- name: Make a key once, as the user it belongs to
+- name: Create a key once, as the user that owns it
   virtops.guest_agent.run_command:
     domain: web1
     argv: [ssh-keygen, -q, -t, ed25519, -N, "", -f, .ssh/id_ed25519]
@@ -70,7 +68,7 @@ EXAMPLES = r"""
     argv: [chpasswd]
     stdin: "deploy:{{ lookup('ansible.builtin.password', '/dev/null') }}"
 
-- name: Look for a line, where finding none is no failure
+- name: Look for a line, and do not fail when it is missing
   virtops.guest_agent.run_command:
     domain: web1
     argv: [grep, -q, ^PermitRootLogin, /etc/ssh/sshd_config]
@@ -82,25 +80,25 @@ EXAMPLES = r"""
 RETURN = r"""
 cmd:
   description: The words of O(cmd) or O(argv), or the text of O(shell).
-  returned: unless the guest or the agent was in the way
+  returned: when the command was run or skipped
   type: raw
   sample: [uname, -r]
 rc:
   description:
-    - The exit code, or 128 and the number of the signal that ended the command. Null when the command was killed since O(timeout)
-      was over. What is not 0 fails the task, with the same return values.
+    - The exit code, or 128 plus the number of the signal that ended the command. Null when the command was killed because
+      O(timeout) had passed. The task fails when it is not 0, with the same return values.
   returned: as RV(cmd)
   type: int
   sample: 0
 signal:
   description:
-    - The number of the signal that ended the command, null for none. In guests whose C(/bin/sh) is not bash, an end by SIGINT or
-      SIGPIPE is not told from the exit codes 130 and 141.
+    - The number of the signal that ended the command, or null. When the guest's C(/bin/sh) is not bash, an end by SIGINT or SIGPIPE
+      cannot be distinguished from the exit codes 130 and 141.
   returned: as RV(cmd)
   type: int
   sample: null
 stdout:
-  description: What it printed. What is not UTF-8 is replaced by U+FFFD.
+  description: The standard output. Bytes that are not UTF-8 are replaced by U+FFFD.
   returned: as RV(cmd)
   type: str
   sample: Debian
@@ -111,12 +109,12 @@ stdout_lines:
   elements: str
   sample: [Debian]
 stdout_b64:
-  description: The very bytes in base64.
+  description: The bytes of the output in base64.
   returned: when RV(stdout) is not UTF-8
   type: str
   sample: f/4=
 stderr:
-  description: What it printed as errors, likewise.
+  description: The standard error, in the same form.
   returned: as RV(cmd)
   type: str
   sample: ""
@@ -127,36 +125,38 @@ stderr_lines:
   elements: str
   sample: []
 stderr_b64:
-  description: The very bytes in base64.
+  description: The bytes of the output in base64.
   returned: when RV(stderr) is not UTF-8
   type: str
   sample: f/4=
 start:
-  description: When it was started, by the clock of the host where the module runs; null when it was not.
+  description: When the command was started, by the clock of the host where the module runs. Null when it was not started.
   returned: as RV(cmd)
   type: str
   sample: "2026-03-01 10:00:00.251046"
 end:
-  description: When it had ended.
+  description: When the command had ended.
   returned: as RV(cmd)
   type: str
   sample: "2026-03-01 10:00:00.293311"
 delta:
-  description: How long it took.
+  description: How long the command took.
   returned: as RV(cmd)
   type: str
   sample: "0:00:00.042265"
 msg:
-  description: Why it was not run, or why the task failed.
+  description: Why the command was not run, or why the task failed.
   returned: when it was not run, and on failure
   type: str
   sample: "Did not run command since '/etc/done' exists"
 failure:
   description:
-    - What went wrong. C(kind) is V(nonzero_rc) for a command that ended with another exit code than 0 or by a signal,
-      V(command_timeout) when it was killed since its time was over, V(command_failed) when it could not be started, V(no_space)
-      when the guest has no space for its files, V(output_cut) when it ran and that space ended meanwhile, or another
-      stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+    - What went wrong. C(kind) is V(nonzero_rc) when the command ended with another exit code than 0 or by a signal, and
+      V(command_timeout) when it was killed because O(timeout) had passed. It is V(command_failed) when the command could not be
+      started.
+    - C(kind) is V(no_space) when the guest has no space for the command's files, and V(output_cut) when the command ran and that
+      space was full meanwhile. It may be another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or
+      V(invalid_input).
   returned: failure
   type: dict
   sample: {kind: nonzero_rc, domain: web1, command: "", detail: the command ended with exit code 2, hint: see rc}

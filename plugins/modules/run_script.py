@@ -7,34 +7,34 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: run_script
-short_description: Run a script or a program of this host in a guest
+short_description: Run a local script or program in a guest
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Puts a script or a program into a guest through its agent (qemu-ga), runs it there and removes it again, whatever comes of it.
-    The guest needs neither network nor Python.
-  - It is put into C(/var/tmp), or where that does not work C(/tmp) or C(/run), with a name that nobody can guess, and belongs to
-    O(user), who alone may read and run it.
-  - It has the environment of a login of O(user), input and output of any size, and a time after which it is killed.
+  - Copies a script or a program into a guest through its agent (qemu-ga), runs it there, and removes it in any case. The guest
+    needs neither network nor Python.
+  - The copy is in C(/var/tmp), or C(/tmp) or C(/run) when that does not work. Its name cannot be guessed. It belongs to O(user),
+    and no other user may read or run it.
+  - The script has the environment of a login of O(user), input and output of any size, and a time limit.
 options:
   script:
     description:
-      - Path of the script or the program on the host where the module runs. In the controller's process a relative path is looked
-        for in C(files/) of the role and beside the playbook, as M(ansible.builtin.script) does.
+      - Path of the script or the program on the host where the module runs. In the controller's process a relative path is searched
+        in C(files/) of the role and beside the playbook, as for M(ansible.builtin.script).
     type: path
   content:
     description: The script itself, instead of O(script). It appears in no log.
     type: raw
   args:
-    description: Its arguments.
+    description: The arguments of the script.
     type: list
     elements: str
     default: []
   executable:
     description:
-      - A program of the guest to run it with, such as C(python3). Without it, it is run with the one that its first line names,
-        as in C(#!/bin/sh). So it may be in a directory that is mounted with C(noexec).
-      - A program without such a line is put where the guest executes files. When that is nowhere, the task fails.
+      - The program of the guest that runs the script, such as C(python3). The default is the program in the script's first line,
+        such as C(#!/bin/sh). With either, the script may be in a directory that is mounted with C(noexec).
+      - A program without such a line is copied to a directory where the guest allows execution. When there is none, the task fails.
     type: str
 extends_documentation_fragment:
   - virtops.guest_agent._reach
@@ -45,7 +45,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Run a script that is here
+- name: Run a local script
   virtops.guest_agent.run_script:
     domain: web1
     script: /usr/local/lib/site/first-boot.sh
@@ -67,25 +67,25 @@ EXAMPLES = r"""
 RETURN = r"""
 cmd:
   description: O(executable), the path of the script on the host where the module runs or V(-) for O(content), and O(args).
-  returned: unless the guest or the agent was in the way
+  returned: when the command was run or skipped
   type: raw
   sample: [/usr/local/lib/site/first-boot.sh, --role, web]
 rc:
   description:
-    - The exit code, or 128 and the number of the signal that ended the command. Null when the command was killed since O(timeout)
-      was over. What is not 0 fails the task, with the same return values.
+    - The exit code, or 128 plus the number of the signal that ended the command. Null when the command was killed because
+      O(timeout) had passed. The task fails when it is not 0, with the same return values.
   returned: as RV(cmd)
   type: int
   sample: 0
 signal:
   description:
-    - The number of the signal that ended the command, null for none. In guests whose C(/bin/sh) is not bash, an end by SIGINT or
-      SIGPIPE is not told from the exit codes 130 and 141.
+    - The number of the signal that ended the command, or null. When the guest's C(/bin/sh) is not bash, an end by SIGINT or SIGPIPE
+      cannot be distinguished from the exit codes 130 and 141.
   returned: as RV(cmd)
   type: int
   sample: null
 stdout:
-  description: What it printed. What is not UTF-8 is replaced by U+FFFD.
+  description: The standard output. Bytes that are not UTF-8 are replaced by U+FFFD.
   returned: as RV(cmd)
   type: str
   sample: Debian
@@ -96,12 +96,12 @@ stdout_lines:
   elements: str
   sample: [Debian]
 stdout_b64:
-  description: The very bytes in base64.
+  description: The bytes of the output in base64.
   returned: when RV(stdout) is not UTF-8
   type: str
   sample: f/4=
 stderr:
-  description: What it printed as errors, likewise.
+  description: The standard error, in the same form.
   returned: as RV(cmd)
   type: str
   sample: ""
@@ -112,36 +112,38 @@ stderr_lines:
   elements: str
   sample: []
 stderr_b64:
-  description: The very bytes in base64.
+  description: The bytes of the output in base64.
   returned: when RV(stderr) is not UTF-8
   type: str
   sample: f/4=
 start:
-  description: When it was started, by the clock of the host where the module runs; null when it was not.
+  description: When the command was started, by the clock of the host where the module runs. Null when it was not started.
   returned: as RV(cmd)
   type: str
   sample: "2026-03-01 10:00:00.251046"
 end:
-  description: When it had ended.
+  description: When the command had ended.
   returned: as RV(cmd)
   type: str
   sample: "2026-03-01 10:00:00.293311"
 delta:
-  description: How long it took.
+  description: How long the command took.
   returned: as RV(cmd)
   type: str
   sample: "0:00:00.042265"
 msg:
-  description: Why it was not run, or why the task failed.
+  description: Why the command was not run, or why the task failed.
   returned: when it was not run, and on failure
   type: str
   sample: "Did not run command since '/etc/done' exists"
 failure:
   description:
-    - What went wrong. C(kind) is V(nonzero_rc) for a command that ended with another exit code than 0 or by a signal,
-      V(command_timeout) when it was killed since its time was over, V(command_failed) when it could not be started, V(no_space)
-      when the guest has no space for its files, V(output_cut) when it ran and that space ended meanwhile, or another
-      stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+    - What went wrong. C(kind) is V(nonzero_rc) when the command ended with another exit code than 0 or by a signal, and
+      V(command_timeout) when it was killed because O(timeout) had passed. It is V(command_failed) when the command could not be
+      started.
+    - C(kind) is V(no_space) when the guest has no space for the command's files, and V(output_cut) when the command ran and that
+      space was full meanwhile. It may be another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or
+      V(invalid_input).
   returned: failure
   type: dict
   sample: {kind: nonzero_rc, domain: web1, command: "", detail: the command ended with exit code 2, hint: see rc}

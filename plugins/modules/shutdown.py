@@ -7,20 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: shutdown
-short_description: Shut a guest down and see it off
+short_description: Shut a guest down and wait until its domain is off
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
   - Asks a guest to shut down, through its agent (qemu-ga) or its power button, and waits until its domain is off.
-  - Waits by libvirt's events. An agent that gives no reply to a shutdown is what a shutdown looks like; what counts is whether
-    the domain goes off.
-  - A guest that is suspended to memory is woken first, so that it can shut down.
+  - The agent usually gives no reply to this command, so the module waits for libvirt's events of the domain.
+  - A guest that is suspended to memory is woken first, because it could not shut down otherwise.
 options:
   mode:
     description:
       - V(agent) asks the agent, V(acpi) presses the power button.
-      - V(auto) asks the agent where there is one that accepts the command, and presses the power button otherwise. A guest that
-        is frozen is an error also then, since it could not shut down.
+      - V(auto) asks the agent when it accepts the command, and presses the power button otherwise. A frozen guest is an error in
+        any mode, because it could not shut down.
     type: str
     choices: [auto, agent, acpi]
     default: auto
@@ -31,15 +30,15 @@ options:
     default: true
   timeout:
     description:
-      - How long to wait for that, in seconds.
+      - How long to wait until the domain is off, in seconds.
     type: int
     default: 120
   force_after:
     description:
-      - After how many seconds of waiting the domain is destroyed, as if its plug were pulled. Never, when it is not given. It must
-        be less than O(timeout).
-      - A guest that cannot be asked is then no error. One that is paused or frozen is asked as soon as it can hear it, and a
-        domain that has crashed or has no agent that O(mode=agent) demands is only waited for.
+      - After how many seconds of waiting the domain is destroyed, as by pulling its plug. By default it is never destroyed. The
+        value must be less than O(timeout).
+      - With it, a guest that cannot be asked is no error. A paused or frozen guest is asked as soon as it can react. A domain that
+        has crashed, or lacks the agent that O(mode=agent) requires, is only waited for.
     type: int
 extends_documentation_fragment:
   - virtops.guest_agent._guest
@@ -60,7 +59,7 @@ EXAMPLES = r"""
     timeout: 90
     force_after: 60
 
-- name: Ask several guests at once, and wait for none
+- name: Ask several guests to shut down, without waiting
   virtops.guest_agent.shutdown:
     domain: "{{ item }}"
     wait: false
@@ -70,19 +69,20 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(off), V(gone) (the domain does not exist any more, since it was transient), or V(requested) with O(wait=false) and in check
-      mode. A domain that did not exist from the beginning is V(gone) too, with a warning.
-    - A domain that is still on when O(timeout) is over is a failure with C(failure.kind) V(still_on).
+    - V(off), V(gone), or V(requested) with O(wait=false) and in check mode. V(gone) means that the domain was transient and does
+      not exist any more. A domain that did not exist before is V(gone) too, with a warning.
+    - When the domain is still on after O(timeout), the task fails with C(failure.kind) V(still_on).
   returned: success
   type: str
   sample: "off"
 method:
-  description: What was done, V(agent), V(acpi), V(forced), or V(none) for a domain that was off or on its way already.
+  description: How the guest was shut down, V(agent), V(acpi) or V(forced). V(none) for a domain that was already off or shutting
+    down.
   returned: success
   type: str
   sample: agent
 seconds:
-  description: How long it took, in seconds.
+  description: How long the shutdown took, in seconds.
   returned: success
   type: float
   sample: 2.4

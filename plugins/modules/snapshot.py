@@ -7,18 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: snapshot
-short_description: Take snapshots of the disks of one or several domains at one moment, with their guests frozen for it
+short_description: Take disk snapshots of one or several domains at one moment, with their guests frozen
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Puts new images over the disks of the domains (external, disk-only snapshots), so that the images under them stay as they were
-    at that moment. Copy or back them up, then merge the new images back with O(state=absent), while the guests work on.
-  - Several domains are a consistency group. All are checked first, then all guests are frozen in parallel, all snapshots are taken
-    and all guests are thawed, and that is verified. Either each domain has the snapshot in the end, or none.
-  - A watchdog of each guest, a process of its own where the module runs, is armed before the first guest is frozen. It freezes and
-    thaws its guest over a connection of its own. It thaws it after O(max_seconds), and at once when the task is killed.
-  - Up to ten guests are frozen at the same time. Larger groups are frozen and thawed in rounds of ten.
-  - Says of each domain whether its guest was frozen from before the snapshot until after it, for how long, and if not, why.
+  - Creates new images over the disks of the domains (external, disk-only snapshots), so that the images below stay as they were at
+    that moment. Copy or back them up, and then merge the new images back with O(state=absent), while the guests run on.
+  - Several domains are a consistency group. All are checked first. Then all guests are frozen in parallel, all snapshots are taken,
+    all guests are thawed, and the result is verified. In the end either each domain has the snapshot, or none has it.
+  - For each guest a watchdog is armed before the first guest is frozen. It is a process of its own on the host where the module
+    runs, with a connection of its own. It freezes and thaws its guest. It thaws the guest after O(max_seconds), and at once when
+    the task is killed.
+  - Up to ten guests are frozen at the same time. A larger group is frozen and thawed in rounds of ten.
+  - Reports for each domain whether its guest was frozen from before the snapshot until after it, for how long, and if not, why.
 options:
   name:
     description:
@@ -27,58 +28,58 @@ options:
     required: true
   domains:
     description:
-      - Names or UUIDs of the domains. Where the host is a guest of the inventory, it is that guest's if not given.
+      - Names or UUIDs of the domains. On a guest of the inventory the default is that guest's domain.
     type: list
     elements: str
     required: true
     aliases: [domain]
   state:
     description:
-      - V(present) takes the snapshot, unless all domains have it.
-      - V(absent) merges its images into those under them, which discards the state of that moment and nothing else, removes their
-        files and takes the snapshot off libvirt's record. Snapshots that were taken later stay. libvirt before 6.0 leaves the
-        files, which is told in a warning.
+      - V(present) takes the snapshot, unless all domains already have it.
+      - V(absent) merges the snapshot's images into those below them, removes their files, and removes the snapshot from libvirt's
+        records. The state of that moment is lost, and nothing else. Later snapshots stay. Before libvirt 6.0 the files stay, with a
+        warning.
     type: str
     choices: [present, absent]
     default: present
   quiesce:
     description:
-      - V(required) takes no snapshot unless all guests can be frozen and stay frozen until it is taken. A guest with a file system
-        that its agent cannot freeze, such as ZFS, is none of these. One that is read-only, or the firmware's, does not matter.
-      - V(preferred) freezes those that can be frozen and takes the snapshot of the others as of a machine whose power has failed.
-      - V(never) freezes nobody.
+      - V(required) takes no snapshot unless all guests can be frozen and stay frozen until it is taken. A guest with a filesystem
+        that its agent cannot freeze, such as ZFS, cannot be frozen. A read-only filesystem, or the firmware's own, does not matter.
+      - V(preferred) freezes the guests that can be frozen. The snapshots of the others are crash-consistent.
+      - V(never) freezes no guest, so the snapshots are crash-consistent.
     type: str
     choices: [required, preferred, never]
     default: required
   disks:
     description:
-      - Targets of the disks, such as V(vda). Without it all that are written to, but for those whose domain says C(snapshot='no')
-        and those of which none is possible (device C(lun), type C(vhostuser), and C(shareable) ones).
+      - Targets of the disks, such as V(vda). The default is all writable disks. Disks whose domain says C(snapshot='no') are left
+        out, and those that libvirt cannot take a snapshot of (device C(lun), type C(vhostuser), C(shareable)).
     type: list
     elements: str
   directory:
     description:
-      - Where the new images go on the hypervisor. Without it each goes beside the image that it stands on. Needed for images that
-        are no files, such as volumes of a pool, RBD, iSCSI, NBD or NVMe.
+      - Directory on the hypervisor for the new images. By default each is beside the image below it. Required for images that are
+        not files, such as volumes of a pool, RBD, iSCSI, NBD or NVMe.
     type: str
   description:
     description:
-      - What libvirt notes with the snapshot.
+      - Description of the snapshot in libvirt.
     type: str
     default: ""
   timeout:
     description:
-      - How long freezing the guests may take, hooks included and all of them together, in seconds.
+      - How long the freeze of all guests together may take, hooks included, in seconds.
     type: int
     default: 30
   max_seconds:
     description:
-      - After how many seconds a watchdog thaws its guest, counted from before its freeze.
+      - After how many seconds a watchdog thaws its guest, counted from before the freeze.
     type: int
     default: 60
   merge_timeout:
     description:
-      - How long merging may take with O(state=absent), in seconds.
+      - How long the merge may take with O(state=absent), in seconds.
     type: int
     default: 3600
 extends_documentation_fragment:
@@ -86,17 +87,18 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - Windows holds writes back for 10 seconds. A guest that took longer was not quiesced, and is reported so.
-  - On a guest of the inventory the module takes that guest's snapshot alone. For a consistency group, give O(domains) on the
+  - Windows holds writes back for 10 seconds. When the snapshot of a Windows guest takes longer, the guest was not quiesced, and is
+    reported so.
+  - On a guest of the inventory the module takes a snapshot of that guest alone. For a consistency group, set O(domains) on the
     hypervisor or with C(run_once).
-  - libvirt merges the images of running domains only.
-  - A domain with snapshots on record cannot be undefined without saying so to libvirt (C(virsh undefine --snapshots-metadata)).
+  - libvirt merges images of running domains only.
+  - A domain with snapshots in libvirt's records can be undefined only with C(virsh undefine --snapshots-metadata).
 seealso:
   - module: virtops.guest_agent.fsfreeze
 """
 
 EXAMPLES = r"""
-- name: Back up a database and its application server as they were at one moment
+- name: Back up a database and its application server as of one moment
   block:
     - name: Take the snapshot
       virtops.guest_agent.snapshot:
@@ -104,7 +106,7 @@ EXAMPLES = r"""
         domains: [db1, app1]
       register: nightly
 
-    - name: Copy the images that nobody writes to now
+    - name: Copy the images that no guest writes to now
       ansible.builtin.command:
         argv:
           - qemu-img
@@ -123,7 +125,7 @@ EXAMPLES = r"""
         domains: [db1, app1]
         state: absent
 
-- name: Freeze where there is an agent, and take the snapshot anyway
+- name: Freeze the guest if possible, and take the snapshot in any case
   virtops.guest_agent.snapshot:
     name: before-upgrade
     domains: [legacy1]
@@ -132,8 +134,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 domains:
-  description: What became of each domain, in the order given.
-  returned: when the domains could be looked at
+  description: The result for each domain, in the given order.
+  returned: when the domains could be checked
   type: list
   elements: dict
   sample:
@@ -147,36 +149,36 @@ domains:
       spared: {sda: it is no hard disk}
   contains:
     domain:
-      description: Its name.
+      description: The domain's name.
       type: str
     uuid:
-      description: Its UUID.
+      description: The domain's UUID.
       type: str
     quiesced:
       description:
-        - Whether its guest was frozen from before the snapshot until after it. Null where no snapshot was taken by this task.
+        - Whether the guest was frozen from before the snapshot until after it. Null when this task took no snapshot.
       type: bool
     reason:
-      description: Why not.
+      description: Why the guest was not quiesced.
       type: str
     seconds_frozen:
-      description: How long it was frozen, from before the freeze was sent until after the thaw was answered; null if it was not.
+      description: How long the guest was frozen, from before the freeze was sent until the thaw was answered. Null when it was not.
       type: float
     unfrozen:
       description:
-        - File systems that cannot be frozen and are hardly ever written to, with their type. These are the firmware's own.
+        - The firmware's own filesystems, with their type. They cannot be frozen and are hardly ever written to.
       type: list
       elements: str
     disks:
       description:
-        - The disks of the snapshot. C(image) is written to since, C(base) keeps the moment. In check mode what they would be.
-        - Of what is no file or block device, C(base) is POOL/VOLUME, or the name that it has at its server.
-        - When an older snapshot has been merged, C(base) is what it was merged into. libvirt tells that of running domains; of
-          others C(base) is what it was when the snapshot was taken.
+        - The disks of the snapshot. The guest writes to C(image) now, and C(base) keeps the moment. In check mode, as predicted.
+        - When it is not a file or a block device, C(base) is POOL/VOLUME, or the name on its server.
+        - When an older snapshot has been merged, C(base) is the image that it was merged into. libvirt reports that for running
+          domains only. For others C(base) is the image from when the snapshot was taken.
       type: list
       elements: dict
     spared:
-      description: Disks that are not part of it, with the reason.
+      description: Disks without a snapshot, with the reason.
       type: dict
 failure:
   description:

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ssh_host_keys_info
-short_description: Tell the SSH host keys of a guest before the first login
+short_description: Read the SSH host keys of a guest before the first login
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Reads the public host keys of a guest through its agent (qemu-ga) and makes lines for C(known_hosts) of them, so that nobody has
-    to trust a key that an unknown computer shows on the first connection.
-  - The keys come from the guest itself, on a way that nobody on the network can change.
+  - Reads the public host keys of a guest through its agent (qemu-ga) and returns lines for C(known_hosts). So the first connection
+    does not have to trust the key that an unknown server shows.
+  - The keys come from the guest itself, over a path that cannot be changed from the network.
 options:
   hosts:
     description:
       - Names and addresses by which the guest will be reached, for RV(known_hosts).
-      - Without it, the host name and the addresses that the agent tells are used, but for those that are local to the guest, and
-        those of interfaces that the domain does not have or that are in user-mode networking, and the hypervisor's own.
-      - A guest can say that it has the name or the address of another host. Give O(hosts) where you do not trust the guest with
-        that; then whatever it says, its keys are good for these hosts only.
+      - By default the host name and the addresses that the agent reports are used.
+      - Addresses that are local to the guest are left out, as are the hypervisor's own, those of interfaces that the domain does
+        not have, and those in user-mode networking.
+      - A guest can claim the name or the address of another host. Set O(hosts) when you do not trust the guest with that. Then its
+        keys are valid for these hosts only, whatever it claims.
     type: list
     elements: str
   port:
@@ -30,15 +31,15 @@ options:
     default: 22
   hashed:
     description:
-      - Whether to hash the hosts in RV(known_hosts), as C(HashKnownHosts) of ssh does. Each run gives other lines then, which
-        say the same.
+      - Whether to hash the hosts in RV(known_hosts), as C(HashKnownHosts) of ssh does. Each run then returns other lines with the
+        same meaning.
     type: bool
     default: false
   paths:
     description:
-      - Files of the guest with a public host key each, with absolute paths that end in C(.pub). Each of them must be there.
-      - Without it, C(/etc/ssh/ssh_host_ed25519_key.pub), C(/etc/ssh/ssh_host_ecdsa_key.pub) and C(/etc/ssh/ssh_host_rsa_key.pub)
-        are read, of which one must be there.
+      - Files of the guest with one public host key each, as absolute paths that end in C(.pub). Each of them must exist.
+      - By default C(/etc/ssh/ssh_host_ed25519_key.pub), C(/etc/ssh/ssh_host_ecdsa_key.pub) and C(/etc/ssh/ssh_host_rsa_key.pub) are
+        read. At least one of them must exist.
     type: list
     elements: str
 extends_documentation_fragment:
@@ -47,30 +48,30 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes.info
 notes:
   - Takes C(guest-file-open), C(guest-file-read) and C(guest-file-close) of the agent, which distributions such as RHEL block.
-  - A key is told as soon as the guest has made it, which for most images is during their first start.
+  - A key can be read as soon as the guest has created it. Most images do that during their first start.
 seealso:
   - module: ansible.builtin.known_hosts
   - module: virtops.guest_agent.authorized_keys
 """
 
 EXAMPLES = r"""
-- name: Ask web1 for its host keys
+- name: Read the host keys of web1
   virtops.guest_agent.ssh_host_keys_info:
     domain: web1
     hosts: [web1.example.com, 192.0.2.10]
   register: result
 
-- name: Know them from now on
+- name: Add the keys to known_hosts
   ansible.builtin.known_hosts:
     name: "{{ item | split | first }}"
     key: "{{ item }}"
   loop: "{{ result.known_hosts }}"
 
-- name: Say the fingerprints
+- name: Show the fingerprints
   ansible.builtin.debug:
     msg: "{{ result.host_keys | map(attribute='fingerprint') | join(' ') }}"
 
-- name: The same of an SSH server on another port, for whatever web2 calls itself
+- name: Read the keys of an SSH server on another port, for the names and addresses that web2 reports
   virtops.guest_agent.ssh_host_keys_info:
     domain: web2
     port: 2222
@@ -84,7 +85,7 @@ host_keys:
   elements: dict
   contains:
     type:
-      description: Its type.
+      description: The type of the key.
       type: str
       sample: ssh-ed25519
     key:
@@ -92,29 +93,29 @@ host_keys:
       type: str
       sample: AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx
     bits:
-      description: Its strength, as C(ssh-keygen -l) says it.
+      description: The size of the key, as C(ssh-keygen -l) shows it.
       type: int
       sample: 256
     fingerprint:
-      description: Its fingerprint, computed here, as C(ssh-keygen -l) says it.
+      description: The fingerprint of the key, computed by the module, as C(ssh-keygen -l) shows it.
       type: str
       sample: SHA256:8YtIe3EQ1oVG0rWg8DTyZ7kgkqaTE2xXlPbk3QDKAhM
     comment:
-      description: What the guest has noted with it, which is often C(root@) and a name. It proves nothing.
+      description: The comment in the file, which is often C(root@) and a name. It proves nothing.
       type: str
       sample: root@web1
     path:
-      description: Where in the guest it is.
+      description: The path of the file in the guest.
       type: str
       sample: /etc/ssh/ssh_host_ed25519_key.pub
 hosts:
-  description: The hosts in RV(known_hosts), in the form in which ssh looks for them.
+  description: The hosts in RV(known_hosts), in the form in which ssh searches for them.
   returned: success
   type: list
   elements: str
   sample: [web1.example.com, 192.0.2.10]
 known_hosts:
-  description: A line for each host and key.
+  description: One line for each host and key.
   returned: success
   type: list
   elements: str
@@ -123,8 +124,8 @@ known_hosts:
     - 192.0.2.10 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRoaXMgaXMgYW4gZXhhbXBsZSBhbmQgbm8ga2V5ICAx
 failure:
   description:
-    - What went wrong. Its C(kind) is V(command_failed) when there is no such file, V(protocol_error) when something else than a key
-      is in it, or another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+    - What went wrong. C(kind) is V(command_failed) when there is no such file, and V(protocol_error) when the file does not contain
+      a key. It may be another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
   returned: failure
   type: dict
   sample:

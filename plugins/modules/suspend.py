@@ -13,20 +13,20 @@ author: virtops contributors (@virtops)
 description:
   - Asks a guest, through its agent (qemu-ga), to suspend itself to memory or to disk, and waits until its domain is suspended.
   - Wakes a suspended domain, and waits until the guest's agent answers again.
-  - An agent that gives no reply to this is what a suspend looks like. What counts is the state of the domain.
+  - The agent usually gives no reply to this command, so the module checks the state of the domain.
 options:
   state:
     description:
-      - V(suspended) for a guest that sleeps, V(awake) for one that does not.
+      - V(suspended) suspends the guest, V(awake) wakes it.
     type: str
     choices: [suspended, awake]
     required: true
   mode:
     description:
-      - V(ram) keeps the guest in its memory, and the domain is then C(pmsuspended).
-      - V(disk) writes the memory to the guest's swap space and shuts the domain off. To libvirt it is a domain that is off, and so
-        one that is off already counts as suspended. With O(state=awake) a domain that is off is started.
-      - V(hybrid) writes the memory to the swap space and suspends to memory then.
+      - V(ram) keeps the guest in memory. The domain is then C(pmsuspended).
+      - V(disk) writes the memory to the guest's swap space and shuts the domain off. libvirt does not distinguish this from a
+        domain that is off, so a domain that is off counts as suspended. With O(state=awake) it is started.
+      - V(hybrid) writes the memory to the swap space and then suspends to memory.
     type: str
     choices: [ram, disk, hybrid]
     default: ram
@@ -37,7 +37,7 @@ options:
     default: true
   timeout:
     description:
-      - How long to wait for that, in seconds.
+      - How long to wait for that state, in seconds.
     type: int
     default: 120
 extends_documentation_fragment:
@@ -46,10 +46,10 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - What makes a suspend impossible is looked for before the guest is asked, which is an element C(pm) in the domain's definition
-    that switches it off, a guest kernel that does not offer it (C(/sys/power/state)), and no swap space to write to. Where the
-    agent gives no files and runs no programs, only the definition is looked at.
-  - Whether a guest's drivers and firmware survive a suspend only trying it tells.
+  - The module first looks for what makes a suspend impossible. That may be an element C(pm) in the domain's definition that
+    disables it, a kernel without the mode (C(/sys/power/state)), or missing swap space. When the agent may neither read files nor
+    run programs, only the definition is checked.
+  - Whether a guest's drivers and firmware survive a suspend is known only when it is tried.
 seealso:
   - module: virtops.guest_agent.shutdown
 """
@@ -60,12 +60,12 @@ EXAMPLES = r"""
     domain: web1
     state: suspended
 
-- name: Wake it, and go on when its agent answers
+- name: Wake web1, and continue when its agent answers
   virtops.guest_agent.suspend:
     domain: web1
     state: awake
 
-- name: Suspend web2 to its disk, which may take long
+- name: Suspend web2 to its disk, which may take minutes
   virtops.guest_agent.suspend:
     domain: web2
     state: suspended
@@ -76,10 +76,11 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - V(suspended), V(off) (suspended to disk), V(awake), or V(requested) with O(wait=false) and in check mode when there was
-      something to do.
-    - A guest that could not suspend itself is a failure with C(failure.kind) V(cannot_suspend) when that was known before, and
-      V(not_suspended) when it was tried. V(not_awake) is a domain that stays suspended, V(not_back) an agent that stays silent.
+    - V(suspended), V(off) after a suspend to disk, V(awake), or V(requested) when there was something to do, with O(wait=false) and
+      in check mode.
+    - When the guest could not suspend itself, the task fails with C(failure.kind) V(cannot_suspend) if that was known before, and
+      V(not_suspended) if it was tried. The kind is V(not_awake) when the domain stays suspended, and V(not_back) when its agent
+      does not answer again.
   returned: success
   type: str
   sample: suspended

@@ -11,36 +11,37 @@ short_description: Set the password of a guest's user
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Sets the password of a user of a guest through its agent (qemu-ga), without a login, a network or the old password.
-  - The agent sets passwords and cannot tell them. To know whether there is anything to do, the module reads what the guest's shadow
-    file has for the user, by C(getent) in the guest where the agent may execute programs, or else from the file where it may read
-    files. Where it may do neither, and on Windows, the password is set each time, and the task is changed each time.
+  - Sets the password of a guest's user through the guest's agent (qemu-ga), without a login, a network or the old password.
+  - The agent can set passwords and cannot read them. The module therefore reads the user's entry in the guest's shadow file. It
+    uses C(getent) in the guest when the agent may run programs, and the file itself when the agent may read files.
+  - When the agent may do neither, and on Windows, the password is set each time, and the task is changed each time.
 options:
   user:
     description:
-      - Name of the user, who must exist in the guest.
+      - Name of the user, which must exist in the guest.
     type: str
     required: true
   password:
     description:
-      - The password in clear, of at most 511 bytes and without control characters.
+      - The password in clear text, with at most 511 bytes and without control characters.
       - It is compared with the guest's hash by libxcrypt (C(libcrypt.so.1) or C(libcrypt.so.2)) or the Python library C(passlib) on
-        the host where the module runs. Where it has neither, or where the guest's hash is of a kind that they cannot make or that
-        would take long, the password is set each time, and the task is changed each time.
+        the host where the module runs.
+      - When that host has neither, or they do not support the guest's hash, or the comparison would take long, the password is set
+        each time. The task is then changed each time.
     type: str
   password_hash:
     description:
-      - The password as a hash of crypt(5), which is put into the guest's shadow file as it is and compared with what is there. The
-        ancient ones of DES are refused.
+      - The password as a hash of crypt(5). It is written to the guest's shadow file as it is, and compared with the present hash.
+        The obsolete hashes of DES are refused.
       - V(!) and V(*) leave the user without a password. A V(!) in front of a hash locks it.
       - Windows guests refuse it.
     type: str
   update_password:
     description:
-      - V(always) sets a password that differs from the one the user has.
-      - V(when_unset) sets one only where the user has none, as in a fresh image. It is a failure where the agent gives no way to
-        know that, as described above. It takes the place of V(ignore:on_create) of M(ansible.builtin.user), since this module
-        creates no user.
+      - V(always) sets the password when it differs from the user's.
+      - V(when_unset) sets the password only when the user has none, as in a fresh image. The task fails when the agent does not
+        allow the module to find out.
+      - It replaces V(ignore:on_create) of M(ansible.builtin.user), because this module creates no user.
     type: str
     choices: [always, when_unset]
     default: always
@@ -50,10 +51,10 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
-  - The password travels in base64 from libvirt to the agent, and in no program's arguments. No log has it, unless somebody has
-    made libvirt or the agent log all messages for debugging.
-  - On Linux the agent runs C(chpasswd), and what that does depends on the guest's PAM. Setting a password also unlocks it.
-    A password that is right and locked stays locked, and the module warns of it.
+  - The password is sent in base64 from libvirt to the agent, and in no program's arguments. It appears in no log, unless libvirt or
+    the agent is configured to log all messages for debugging.
+  - On Linux the agent runs C(chpasswd), whose behavior depends on the guest's PAM. Setting a password also unlocks it. A password
+    that is right and locked stays locked, and the module warns.
   - The hash that is read from the guest appears in no result.
 seealso:
   - module: ansible.builtin.user
@@ -61,26 +62,26 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Let root in at the console again
+- name: Set a password of root for the console
   virtops.guest_agent.user_password:
     domain: web1
     user: root
     password: "{{ lookup('ansible.builtin.password', 'credentials/web1', length=20) }}"
 
-- name: Give deploy the password of which only the hash is known here
+- name: Set the password of deploy, of which only the hash is known
   virtops.guest_agent.user_password:
     domain: web1
     user: deploy
     password_hash: $6$anexample1$mliQ..06axBfLhmjnol50N2YeErvtTpZWZN42MMlgkOaHg8QEMZ3nvNaM7p.pcJuNXgBnS.2Syu2UlQnQWCfb.
 
-- name: Set a first password in a fresh image, and leave what users have changed since
+- name: Set a first password in a fresh image, and keep what users have changed since
   virtops.guest_agent.user_password:
     domain: web1
     user: debian
     password: "{{ lookup('ansible.builtin.password', 'credentials/first') }}"
     update_password: when_unset
 
-- name: Take the password of guest away
+- name: Remove the password of the user guest
   virtops.guest_agent.user_password:
     domain: web1
     user: guest
@@ -89,29 +90,30 @@ EXAMPLES = r"""
 
 RETURN = r"""
 user:
-  description: The user.
+  description: The name of the user.
   returned: success
   type: str
   sample: deploy
 compared:
-  description: Whether the given password could be compared with the one that the user had. Where not, it was set without knowing.
+  description: Whether the given password could be compared with the user's. Otherwise it was set without a comparison.
   returned: success
   type: bool
   sample: true
 reason:
-  description: Why it could not be compared; empty where it could.
+  description: Why it could not be compared. Empty when it was compared.
   returned: success
   type: str
   sample: ""
 locked:
-  description: Whether the user's password is locked or not there, so that it lets nobody in; null where that is not known.
+  description: Whether the user's password is locked or missing, so that no login with a password is possible. Null where that is
+    not known.
   returned: success
   type: bool
   sample: false
 failure:
   description:
-    - What went wrong. Its C(kind) is V(user_not_found), V(command_failed) when the guest refused to set it, or another stable word
-      such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
+    - What went wrong. C(kind) is V(user_not_found), or V(command_failed) when the guest refused to set the password. It may be
+      another stable word such as V(command_blocked), V(agent_timeout), V(domain_not_running) or V(invalid_input).
   returned: failure
   type: dict
   sample:

@@ -11,83 +11,83 @@ short_description: Wait until a guest is ready
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Waits until a guest's agent (qemu-ga) answers, it has an address that can be used, cloud-init has finished, it has been
-    restarted, or a command succeeds in it. Conditions are combined, and all of them must hold at the same time.
-  - Waits by libvirt's events of the domain and its agent, and looks again every O(sleep) seconds for what libvirt has no events
-    for.
-  - A domain that is off, paused or suspended is waited for too, since somebody may start it.
+  - Waits until a guest's agent (qemu-ga) answers, the guest has a usable address, cloud-init has finished, the guest has been
+    restarted, or a command succeeds in it. Several conditions must all hold at the same time.
+  - Waits for libvirt's events of the domain and its agent. Every O(sleep) seconds it also checks what libvirt has no events for.
+  - The module also waits for a domain that is off, paused or suspended, because it may be started meanwhile.
 options:
   agent:
-    description: Wait until the agent answers.
+    description: Whether to wait until the agent answers.
     type: bool
     default: true
   address:
     description:
-      - Wait until the guest has an address that can be used. Loopback, link-local and multicast addresses, and those of interfaces
-        that its domain does not have (bridges of containers, tunnels), cannot.
+      - Whether to wait until the guest has a usable address. Loopback, link-local and multicast addresses are not usable. Neither
+        are those of interfaces that the domain does not have, such as bridges of containers and tunnels.
     type: bool
     default: false
   address_families:
-    description: Which addresses can be used with O(address=true), in order of preference.
+    description: Which address families are usable with O(address=true), in order of preference.
     type: list
     elements: str
     choices: [ipv4, ipv6]
     default: [ipv4, ipv6]
   address_cidrs:
     description:
-      - Networks whose addresses can be used with O(address=true), in order of preference. Without any, those of all networks can.
+      - Networks whose addresses are usable with O(address=true), in order of preference. By default those of all networks are
+        usable.
     type: list
     elements: str
     default: []
   address_exclude_cidrs:
-    description: Networks whose addresses cannot be used with O(address=true).
+    description: Networks whose addresses are not usable with O(address=true).
     type: list
     elements: str
     default: []
   address_networks:
     description:
-      - libvirt networks or bridges whose addresses can be used with O(address=true), in order of preference. Without any, those of
-        all can.
+      - libvirt networks or bridges whose addresses are usable with O(address=true), in order of preference. By default all are
+        usable.
     type: list
     elements: str
     default: []
   address_sources:
     description:
-      - Where an address may be known from with O(address=true), in order of preference. V(agent) is what the agent says,
-        V(lease) and V(arp) are what the hypervisor knows, and are asked where the agent tells no address. V(agent_unverified) is
-        what the agent says of an interface that the domain does not have, or that is in user-mode networking (slirp, passt).
-      - An address of the hypervisor, or of the host that executes the module, is never the guest's.
+      - The sources of addresses with O(address=true), in order of preference. V(agent) is what the agent reports. V(lease) and
+        V(arp) are what the hypervisor knows, and are asked when the agent reports no address. V(agent_unverified) is what the agent
+        reports of an interface that the domain does not have, or that is in user-mode networking (slirp, passt).
+      - An address of the hypervisor, or of the host that executes the module, is never used as the guest's.
     type: list
     elements: str
     choices: [agent, lease, arp, agent_unverified]
     default: [agent, lease, arp]
   cloud_init:
     description:
-      - Wait until cloud-init has finished, or is disabled. Whether something failed there is in RV(cloud_init).
-      - The agent must accept the commands that read files, or those that execute programs.
+      - Whether to wait until cloud-init has finished or is disabled. RV(cloud_init) says whether something failed there.
+      - Requires an agent that accepts the commands that read files, or those that execute programs.
     type: bool
     default: false
   boot_id:
     description:
-      - Wait until the guest has been restarted since it had this boot id, which is the RV(boot_id) of an earlier task.
+      - Wait until the guest has been restarted since it had this boot id, which is RV(boot_id) of an earlier task.
     type: str
   command:
     description:
-      - A program of the guest and its arguments, to wait until it ends with the exit code 0. It is started each time that all other
-        conditions hold, as the agent's user and without a shell's expansions, so it should be one that only looks.
-      - The agent must accept the commands that execute programs, and the guest needs a POSIX shell.
+      - A program of the guest and its arguments. Wait until it ends with the exit code 0. It is started each time that all other
+        conditions hold, so it should change nothing. It runs as the agent's user and without a shell's expansions.
+      - Requires an agent that accepts the commands that execute programs, and a guest with a POSIX shell.
     type: list
     elements: str
   command_timeout:
-    description: How long one run of O(command) may take, in seconds. Then it is killed, and has failed.
+    description: How long one run of O(command) may take, in seconds. After that it is killed, and counts as failed.
     type: int
     default: 10
   timeout:
-    description: How long to wait in all, in seconds.
+    description: How long to wait for all conditions, in seconds.
     type: int
     default: 300
   sleep:
-    description: Seconds between two looks at the guest, from V(0.1) to V(60).
+    description: Seconds between two checks of the guest, from V(0.1) to V(60).
     type: float
     default: 2
 extends_documentation_fragment:
@@ -97,7 +97,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     details:
-      - Looks once, and returns how it is in RV(ready) and RV(missing), without O(command).
+      - Checks once, without O(command), and returns the state in RV(ready) and RV(missing).
     support: full
   diff_mode:
     description: Returns details of what has changed or would change.
@@ -111,12 +111,12 @@ EXAMPLES = r"""
     domain: web1
   register: web1
 
-- name: Restart it from within
+- name: Restart the guest by a command
   virtops.guest_agent.run_command:
     domain: web1
     shell: (sleep 1; reboot) >/dev/null 2>&1 &
 
-- name: Wait until it has been restarted, has its address and runs its web server
+- name: Wait until web1 has been restarted, has its address and runs its web server
   virtops.guest_agent.wait_for_guest:
     domain: web1
     boot_id: "{{ web1.boot_id }}"
@@ -136,7 +136,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ready:
-  description: Whether all conditions hold. Only in check mode it can be false without a failure.
+  description: Whether all conditions hold. It is false without a failure only in check mode.
   returned: always
   type: bool
   sample: true
@@ -148,46 +148,46 @@ held:
   sample: [agent, address]
 missing:
   description:
-    - The conditions that do not hold, and why. When O(timeout) is over and there are any, the task fails with C(failure.kind)
-      V(not_ready). It fails at once where the agent does not accept a command that a condition needs.
+    - The conditions that do not hold, and why. When any are left after O(timeout), the task fails with C(failure.kind)
+      V(not_ready). It fails at once when the agent does not accept a command that a condition requires.
   returned: always
   type: dict
   sample: {cloud_init: cloud-init is at work on modules-config}
 seconds:
-  description: How long it took, in seconds.
+  description: How long the module waited, in seconds.
   returned: always
   type: float
   sample: 14.2
 state:
-  description: The domain's state, as libvirt names it.
+  description: The domain's state, by libvirt's name.
   returned: always
   type: str
   sample: running
 boot_id:
-  description: What tells this boot of the guest from others, null where the agent does not give it. For O(boot_id) of a later task.
+  description: The identifier of the guest's present boot, for O(boot_id) of a later task. Null where the agent does not report it.
   returned: always
   type: str
   sample: 0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10
 address:
-  description: The best address that can be used, null with O(address=false) and where there is none.
+  description: The best usable address. Null with O(address=false) and where there is none.
   returned: always
   type: str
   sample: 192.168.122.10
 addresses:
-  description: All addresses that can be used, best first.
+  description: All usable addresses, best first.
   returned: with O(address=true)
   type: list
   elements: str
   sample: [192.168.122.10, "2001:db8::10"]
 cloud_init:
   description:
-    - How cloud-init is. C(status) is V(done), V(error) (done, and something of it failed), V(disabled), V(running) or
-      V(not started).
+    - The state of cloud-init. C(status) is V(done), V(error), V(disabled), V(running) or V(not started). V(error) means that
+      cloud-init has finished, and a part of it failed.
   returned: with O(cloud_init=true), when the agent answers
   type: dict
   sample: {status: done, datasource: DataSourceNoCloud, errors: [], stage: null}
 command:
-  description: What the last run of O(command) gave.
+  description: The result of the last run of O(command).
   returned: with O(command), when it has been run
   type: dict
   sample: {rc: 0, output: active, json: null, error: null}
