@@ -237,7 +237,8 @@ from ansible.utils.display import Display
 
 from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
 from ..module_utils._inside import shell
-from ..module_utils._reach import ways
+from ..module_utils._reach.advice import EXEC, FILES
+from ..module_utils._reach.guest import Guest, open_guest
 from ..plugin_utils._connection.pace import Pace
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
@@ -246,6 +247,7 @@ display = Display()
 
 #: These are the task's failures; all others mean that the guest cannot be reached.
 _TASK_FAILED: t.Final = (InvalidInput, CommandTimeout, FileFailed, NoSpace, OutputTooLong)
+_COMMANDS: t.Final = (*EXEC, *FILES)
 _SECONDS_MAX: t.Final = 366 * 24 * 3600
 
 
@@ -258,7 +260,7 @@ class Connection(ConnectionBase):
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
         self._open = contextlib.ExitStack()
-        self._reached: ways.Reached | None = None
+        self._reached: Guest | None = None
 
     def _connect(self) -> Connection:
         self._target()
@@ -274,14 +276,14 @@ class Connection(ConnectionBase):
             answer=self._answer(text) if sudoable else None,
             tells_signals=False,
         )
-        with self._guest() as reached:
+        with self._guest() as guest:
             pace = Pace(self._domain(), "module" if in_data else "command")
-            before, started = reached.agent.round_trips, time.monotonic()
+            before, started = guest.agent.round_trips, time.monotonic()
             result = shell.execute(
-                reached.agent,
+                guest.agent,
                 command,
                 self._seconds("command_timeout"),
-                reached.lane,
+                guest.lane,
                 patience=self._seconds("patience"),
                 expected=pace.expected(),
                 first=pace.first,
@@ -291,7 +293,7 @@ class Connection(ConnectionBase):
         self._tell(
             f"EXEC as {command.user}: {len(text)} characters, {len(command.stdin)} bytes in, {len(result.stdout)} and"
             f" {len(result.stderr)} bytes out, rc {result.rc}, {seconds:.2f} s of which {result.seconds:.2f} s in the command,"
-            f" {reached.agent.round_trips - before} agent commands"
+            f" {guest.agent.round_trips - before} agent commands"
         )
         if command.answer is not None:
             self._check_become(command.answer, result)
@@ -304,32 +306,32 @@ class Connection(ConnectionBase):
         local = to_bytes(in_path, errors="surrogate_or_strict")
         if not os.path.exists(local):
             raise AnsibleFileNotFound(f"file or module does not exist: {to_text(in_path)}")
-        with self._guest() as reached, open(local, "rb") as source:
-            before, started = reached.agent.round_trips, time.monotonic()
+        with self._guest() as guest, open(local, "rb") as source:
+            before, started = guest.agent.round_trips, time.monotonic()
             where = files.Where(to_text(out_path, errors="surrogateescape"), self._user(), "none")
-            files.push(reached.agent, source, where, lane=reached.lane)
+            files.push(guest.agent, source, where, lane=guest.lane)
             size = source.tell()
-        self._tell_transfer("PUT", in_path, out_path, size, started, reached, before)
+        self._tell_transfer("PUT", in_path, out_path, size, started, guest, before)
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         from ..module_utils._inside import files
 
         super().fetch_file(in_path, out_path)
         local = to_bytes(out_path, errors="surrogate_or_strict")
-        with self._guest() as reached:
-            before, started = reached.agent.round_trips, time.monotonic()
+        with self._guest() as guest:
+            before, started = guest.agent.round_trips, time.monotonic()
             descriptor, partial = tempfile.mkstemp(prefix=b".virtops-", dir=os.path.dirname(local) or b".")
             try:
                 with open(descriptor, "wb") as sink:
                     where = files.Where(to_text(in_path, errors="surrogateescape"), self._user())
-                    files.pull(reached.agent, where, sink.write, reached.lane)
+                    files.pull(guest.agent, where, sink.write, guest.lane)
                     size = sink.tell()
                 os.chmod(partial, 0o666 & ~_umask())
                 os.replace(partial, local)
             except BaseException:
                 os.unlink(partial)
                 raise
-        self._tell_transfer("FETCH", in_path, out_path, size, started, reached, before)
+        self._tell_transfer("FETCH", in_path, out_path, size, started, guest, before)
 
     def reset(self) -> None:
         self.close()
@@ -339,17 +341,16 @@ class Connection(ConnectionBase):
         self._connected = False
         self._open.close()
 
-    def _target(self) -> ways.Reached:
+    def _target(self) -> Guest:
         if self._reached is None:
-            names = ("uri", "transport", "channel", "socket", "data_lane")
-            options = {name: self.get_option(name) for name in names}
             with self._translated():
-                target = ways.Target(self._domain(), **options, agent_timeout=self._seconds("agent_timeout"))
-                self._reached = self._open.enter_context(ways.reach(target))
+                names = ("uri", "transport", "channel", "socket", "data_lane")
+                params = {name: self.get_option(name) for name in names}
+                params.update(domain=self._domain(), agent_timeout=self._seconds("agent_timeout"))
+                self._reached = self._open.enter_context(open_guest(params, _COMMANDS))
             self._connected = True
-            self._tell(
-                f"ESTABLISH AGENT CONNECTION to {target.domain} by {target.transport} for files by {self._reached.lane.name}"
-            )
+            way = f"{params['transport']} for files by {self._reached.lane.name}"
+            self._tell(f"ESTABLISH AGENT CONNECTION to {params['domain']} by {way}")
         return self._reached
 
     def _domain(self) -> str:
@@ -383,11 +384,11 @@ class Connection(ConnectionBase):
             raise AnsibleError(f"Missing {self.become.name} password")
 
     @contextlib.contextmanager
-    def _guest(self) -> t.Iterator[ways.Reached]:
+    def _guest(self) -> t.Iterator[Guest]:
         with self._translated():
-            reached = self._target()
-            with reached.agent.named():
-                yield reached
+            guest = self._target()
+            with guest.agent.named():
+                yield guest
 
     @contextlib.contextmanager
     def _translated(self) -> t.Iterator[None]:
@@ -404,7 +405,7 @@ class Connection(ConnectionBase):
             if self._reached is not None:
                 from ..module_utils._reach import diagnosis
 
-                error = diagnosis.explain(self._reached.agent, error, (*diagnosis.EXEC, *diagnosis.FILES))
+                error = diagnosis.explain(self._reached.agent, error, _COMMANDS)
             self.close()
             status = f" (agent status: {error.status})" if error.status else ""
             raise AnsibleConnectionFailure(f"{error}{status}") from None
@@ -412,11 +413,9 @@ class Connection(ConnectionBase):
     def _tell(self, text: str) -> None:
         display.vvv(text, host=self._domain())
 
-    def _tell_transfer(
-        self, verb: str, source: str, target: str, size: int, started: float, reached: ways.Reached, before: int
-    ) -> None:
+    def _tell_transfer(self, verb: str, source: str, target: str, size: int, started: float, guest: Guest, before: int) -> None:
         seconds = time.monotonic() - started
-        commands = reached.agent.round_trips - before
+        commands = guest.agent.round_trips - before
         self._tell(f"{verb} {to_text(source)} TO {to_text(target)}: {size} bytes, {seconds:.2f} s, {commands} agent commands")
 
 

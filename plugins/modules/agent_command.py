@@ -129,7 +129,6 @@ from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._agent.protocol import REPLY_MAX
 from ..module_utils._errors import (
-    CommandBlocked,
     CommandFailed,
     CommandUnknown,
     ConnectionLost,
@@ -140,7 +139,6 @@ from ..module_utils._errors import (
     UnknownOutcome,
 )
 from ..module_utils._module import agent_command
-from ..module_utils._reach.diagnosis import explain
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -168,13 +166,10 @@ def ensure(task: Task) -> Outcome:
     after = {"sent": command} if changes else {}
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
-        try:
-            _require(agent, command)
-            if task.check_mode and not read_only:
-                return Outcome({"response": None, "request": _shown(command, arguments)}, after=after)
-            return Outcome({"response": untrusted.plain(_send(agent, command, arguments), _DEPTH, REPLY_MAX)}, after=after)
-        except (CommandBlocked, CommandFailed) as error:
-            raise explain(agent, error, ()) from error.__cause__
+        _require(agent, command)
+        if task.check_mode and not read_only:
+            return Outcome({"response": None, "request": _shown(command, arguments)}, after=after)
+        return Outcome({"response": untrusted.plain(_send(agent, command, arguments), _DEPTH, REPLY_MAX)}, after=after)
 
 
 def _require(agent: GuestAgent, command: str) -> None:

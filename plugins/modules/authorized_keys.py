@@ -139,7 +139,7 @@ from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import key_file, ssh_keys, users
 from ..module_utils._errors import CommandFailed, InvalidInput
 from ..module_utils._module import authorized_keys
-from ..module_utils._reach.needed import open_agent
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -165,7 +165,8 @@ def ensure(task: Task) -> Outcome:
     def plan(existing: t.Sequence[str]) -> authorized_keys.Plan:
         return authorized_keys.plan(existing, lines, task.params["state"], exclusive)
 
-    with open_agent(task.params, []) as agent:
+    with open_guest(task.params) as guest:
+        agent = guest.require_agent()
         keys = key_file.keys_of(agent, user)
         before = keys.lines()
         first = plan(before)

@@ -139,7 +139,6 @@ from ..module_utils._errors import InvalidInput
 from ..module_utils._freeze import group, watchdog as _watchdog
 from ..module_utils._freeze.registry import ask_to_thaw, dismiss
 from ..module_utils._reach.guest import Guest, open_guest
-from ..module_utils._reach.needed import require
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -159,8 +158,8 @@ def ensure(task: Task) -> Outcome:
     if task.params["mountpoints"] == []:
         raise InvalidInput("mountpoints is empty, which would freeze nothing; leave it out to freeze all filesystems")
     if task.params["state"] == "thawed":
-        with open_guest(task.params) as guest, require(guest, ()) as agent:
-            return _thaw(task, agent, guest.domain.uuid)
+        with open_guest(task.params) as guest:
+            return _thaw(task, guest.require_agent(), guest.domain.uuid)
     # Forked while this process still has neither threads nor connections.
     watchdog = None if task.check_mode else _watchdog.hatch()
     try:

@@ -133,9 +133,8 @@ def ensure(task: Task) -> Outcome:
     minimum = task.params["minimum"]
     if not 0 <= minimum < 2**63:
         raise InvalidInput("minimum must be a number of bytes that is not negative, and that 63 bits can hold")
-    with open_guest(task.params) as guest:
-        agent = guest.require_agent()
-        agent.require(COMMAND)
+    with open_guest(task.params, [COMMAND]) as guest:
+        agent = guest.agent
         if task.check_mode:
             return Outcome({"paths": [], "trimmed": None, "failed_paths": []}, after={"sent": COMMAND})
         paths = trim.trim(agent, minimum, task.params["timeout"])

@@ -113,8 +113,8 @@ from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands.sessions import sessions
 from ..module_utils._deadline import Deadline
 from ..module_utils._module import guest_session
-from ..module_utils._reach.diagnosis import EXEC
-from ..module_utils._reach.opened import open_target
+from ..module_utils._reach.advice import EXEC
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -138,9 +138,9 @@ def ensure(task: Task) -> Outcome:
         guest_session.Meant(params["session"], params["user"], params["seat"], params["tty"]), params["state"]
     )
     deadline = Deadline(params["timeout"])
-    with open_target(params, EXEC) as reached:
-        outcome = (_present if params["state"] == "present" else _converge)(task, reached.agent, meant, deadline)
-        task.warn_of_left_out(reached.agent)
+    with open_guest(params, EXEC) as guest:
+        outcome = (_present if params["state"] == "present" else _converge)(task, guest.agent, meant, deadline)
+        task.warn_of_left_out(guest.agent)
         return outcome
 
 

@@ -135,9 +135,8 @@ import typing as t
 from ..module_utils._errors import FileMissing
 from ..module_utils._inside import files
 from ..module_utils._module import pull_file, transfer
-from ..module_utils._reach.diagnosis import EXEC, FILES
-from ..module_utils._reach.opened import open_target
-from ..module_utils._reach.ways import Reached
+from ..module_utils._reach.advice import EXEC, FILES
+from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -161,17 +160,17 @@ def ensure(task: Task) -> Outcome:
     mode = None if params["mode"] is None else values.octal(params["mode"], "mode")
     with transfer.local_files():
         copy = pull_file.look(params["dest"], src, mode)
-        with open_target(params, (*EXEC, *FILES)) as reached:
+        with open_guest(params, (*EXEC, *FILES)) as guest:
             where = files.Where(src, params["user"], "all" if params["follow"] else "own")
-            original = pull_file.original(reached.agent, where)
+            original = pull_file.original(guest.agent, where)
             if original is None and not params["fail_on_missing"]:
                 return Outcome({"src": src, "dest": copy.path, "msg": f"the guest has no {src}"})
             if original is None:
-                raise FileMissing(f"{src}: the file does not exist", reason="missing", domain=reached.agent.name)
-            return _converge(task, reached, where, copy, original)
+                raise FileMissing(f"{src}: the file does not exist", reason="missing", domain=guest.agent.name)
+            return _converge(task, guest, where, copy, original)
 
 
-def _converge(task: Task, reached: Reached, where: files.Where, copy: pull_file.Copy, original: files.FileState) -> Outcome:
+def _converge(task: Task, guest: Guest, where: files.Where, copy: pull_file.Copy, original: files.FileState) -> Outcome:
     before = copy.state()
     result: dict[str, t.Any] = {"src": where.path, "dest": copy.path}
     after: dict[str, t.Any] = {"sha256": original.sha256, "size": original.size, "mode": copy.new_mode()}
@@ -181,8 +180,8 @@ def _converge(task: Task, reached: Reached, where: files.Where, copy: pull_file.
             copy.set_mode()
         return Outcome({**result, **after}, before, after)
     with copy.scratch(task.check_mode) as scratch:
-        watch = transfer.Stopwatch(reached)
-        files.pull(reached.agent, where, scratch.write, reached.lane)
+        watch = transfer.Stopwatch(guest)
+        files.pull(guest.agent, where, scratch.write, guest.lane)
         after.update(transfer.described(scratch))
         result["transfer"] = watch.transfer(after["size"])
         diff = copy.diff(scratch, before, after) if show else None

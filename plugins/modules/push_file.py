@@ -167,8 +167,8 @@ import typing as t
 from ..module_utils._errors import InvalidInput
 from ..module_utils._inside import files
 from ..module_utils._module import push_file, transfer
-from ..module_utils._reach.diagnosis import EXEC, FILES
-from ..module_utils._reach.opened import open_target
+from ..module_utils._reach.advice import EXEC, FILES
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -200,7 +200,7 @@ def ensure(task: Task) -> Outcome:
     with transfer.local_files(), _opened(params) as source:
         wanted = files.Attributes(_mode(params, source), params["owner"] or "", params["group"] or "")
         push_file.check(wanted)
-        with open_target(params, (*EXEC, *FILES)) as reached:
+        with open_guest(params, (*EXEC, *FILES)) as reached:
             place = push_file.look(reached, params["dest"], params["src"], params["user"], params["follow"])
             return _converge(task, place, place.completed(wanted), source)
 

@@ -191,10 +191,11 @@ failure:
 
 import contextlib
 
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import InvalidInput
 from ..module_utils._freeze import group as _group, watchdog as _watchdog
 from ..module_utils._libvirt.hypervisor import connect
-from ..module_utils._reach.guest import LIBVIRT_SECONDS, guest_of
+from ..module_utils._reach.guest import LIBVIRT_SECONDS, Guest
 from ..module_utils._snapshot import group as group_module, plan, report
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -235,13 +236,13 @@ def ensure(task: Task) -> Outcome:
             domains = list({domain.uuid: domain for domain in map(connection.domain, names)}.values())
             if params["state"] == "absent":
                 return _remove(task, domains)
-            return _take(task, connection, domains, watchdogs)
+            return _take(task, domains, watchdogs)
     finally:
         for watchdog in watchdogs:
             watchdog.leave()
 
 
-def _take(task: Task, connection, domains: list, watchdogs: list) -> Outcome:
+def _take(task: Task, domains: list, watchdogs: list) -> Outcome:
     params, name = task.params, task.params["name"]
     found = group_module.look_at(domains, name)
     before = {each.name: report.found_state(each) for each in found}
@@ -252,7 +253,7 @@ def _take(task: Task, connection, domains: list, watchdogs: list) -> Outcome:
         for domain, each in zip(domains, found)
     ]
     if params["quiesce"] != "never":
-        guests = {domain.uuid: guest_of(connection, domain, params["agent_timeout"]) for domain in domains}
+        guests = {domain.uuid: Guest(GuestAgent(domain, params["agent_timeout"]), domain) for domain in domains}
         group_module.prepare(group, guests, params["quiesce"] == "required")
     failure = None
     if not task.check_mode:

@@ -148,7 +148,6 @@ from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
 from ..module_utils._module import ssh_host_keys_info
 from ..module_utils._reach.guest import open_guest
-from ..module_utils._reach.needed import require
 from ..module_utils._records import addresses, interfaces as _interfaces
 from ..module_utils._records.own_addresses import OwnAddresses
 from ..module_utils._task import spec
@@ -177,10 +176,11 @@ def gather(task: Task) -> Outcome:
         if not _PATH.fullmatch(path):
             raise InvalidInput(f"paths: {path!r} is no absolute path of a file .pub")
     hosts = None if hosts is None else list(dict.fromkeys(map(ssh_host_keys_info.checked, hosts)))
-    with open_guest(task.params) as guest, require(guest, COMMANDS) as agent:
+    with open_guest(task.params, COMMANDS) as guest:
+        agent = guest.agent
         keys = _keys(agent, paths or _USUAL, all_needed=bool(paths))
         if hosts is None:
-            hosts = _claimed_hosts(agent, domain_xml.parse(guest.domain.xml()), guest.connection.uri)
+            hosts = _claimed_hosts(agent, domain_xml.parse(guest.domain.xml()), guest.domain.uri)
     if not hosts:
         task.warn(f"{task.params['domain']}: there is neither a name nor an address to make lines for known_hosts with; give hosts")
     shown = [

@@ -127,8 +127,7 @@ def _suspended(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
     wanted = "off" if mode == "disk" else "suspended"
     if (state == "pmsuspended" and mode != "disk") or (state == "shutoff" and mode == "disk"):
         return _outcome(wanted, wanted, wanted, deadline)
-    agent = guest.require_agent()
-    agent.require(power.SUSPEND[mode])
+    agent = guest.require_agent(power.SUSPEND[mode])
     suspend.check(guest, agent, mode)
     if task.check_mode:
         return _outcome("requested", "awake", wanted, deadline)

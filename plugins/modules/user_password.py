@@ -128,7 +128,7 @@ from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import users
 from ..module_utils._errors import CommandFailed
 from ..module_utils._module import user_password
-from ..module_utils._reach.needed import open_agent
+from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -149,7 +149,8 @@ SPEC = spec.Spec(
 def ensure(task: Task) -> Outcome:
     user, secret, crypted = task.params["user"], *_wanted(task)
     users.check_name(user)
-    with open_agent(task.params, [COMMAND]) as agent:
+    with open_guest(task.params, [COMMAND]) as guest:
+        agent = guest.agent
         stored = users.stored_password(agent, user)
         is_same = _same(stored.password, secret, crypted)
         reason = "" if is_same is not None else _reason(stored)

@@ -33,7 +33,7 @@ def core(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The collection's own code, for what no module does."""
     monkeypatch.syspath_prepend(ROOT / ".collections")
     package = "ansible_collections.virtops.guest_agent.plugins.module_utils."
-    names = {"diagnosis": "_reach.diagnosis", "errors": "_errors", "guest": "_reach.guest"}
+    names = {"advice": "_reach.advice", "diagnosis": "_reach.diagnosis", "errors": "_errors", "guest": "_reach.guest"}
     return SimpleNamespace(**{name: importlib.import_module(package + module) for name, module in names.items()})
 
 
@@ -43,7 +43,7 @@ def explained(core: SimpleNamespace, lab: Lab, name: str, command: str, argument
         with pytest.raises(core.errors.CommandRefused) as refused:
             guest.agent.call(command, arguments)
         before = guest.agent.round_trips
-        needed = core.diagnosis.EXEC if command.startswith("guest-exec") else core.diagnosis.FILES
+        needed = core.advice.EXEC if command.startswith("guest-exec") else core.advice.FILES
         found = core.diagnosis.explain(guest.agent, refused.value, needed)
         return found, guest.agent.round_trips - before
 

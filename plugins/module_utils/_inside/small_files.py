@@ -48,6 +48,8 @@ def read_text(agent: GuestAgent, path: str) -> str:
         if code != 0:
             raise CommandFailed(f"{path} cannot be read in the guest", domain=agent.name, command="guest-exec")
     else:
+        for command in READING:
+            agent.require(command)
         data = _read(agent, path)
     return data[:_MAX].decode("utf-8", "replace")
 

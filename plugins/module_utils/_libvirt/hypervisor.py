@@ -105,6 +105,11 @@ class Domain:
         self.name: str = handle.name()
         self.uuid: str = handle.UUIDString()
 
+    @property
+    def uri(self) -> str:
+        """Its hypervisor's."""
+        return self._connection.uri
+
     def xml(self) -> str:
         """The live domain XML (virDomainGetXMLDesc)."""
         return t.cast(str, self._call(lambda: self._handle.XMLDesc(0)))

@@ -14,7 +14,7 @@ import typing as t
 from .._errors import CommandFailed, FileFailed, InvalidInput
 from .._inside import files, shell
 from .._inside.file_scripts import PROBLEMS
-from .._reach.ways import Reached
+from .._reach.guest import Guest
 from . import transfer
 
 #: What a new file gets where no mode is given, whatever umask its user has.
@@ -46,7 +46,7 @@ def check(wanted: files.Attributes) -> None:
             raise InvalidInput(f"{option} cannot be '{name}'")
 
 
-def look(reached: Reached, dest: str, src: str | None, user: str, follow: bool) -> Place:
+def look(reached: Guest, dest: str, src: str | None, user: str, follow: bool) -> Place:
     """The file that ``dest`` means, which may be a directory for ``src``. A link that is not followed is what will be replaced.
 
     :raise FileFailed: no file can be there.
@@ -69,7 +69,7 @@ def state(found: files.FileState) -> dict[str, t.Any]:
 
 
 class Place(t.NamedTuple):
-    reached: Reached
+    reached: Guest
     where: files.Where
     #: what is there; None for nothing
     old: files.FileState | None

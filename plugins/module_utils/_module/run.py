@@ -13,9 +13,8 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._errors import CommandTimeout, GuestAgentError, OutputCut, OutputTooLong
 from .._inside import shell
-from .._reach.diagnosis import EXEC
-from .._reach.opened import open_target
-from .._reach.ways import Reached
+from .._reach.advice import EXEC
+from .._reach.guest import Guest, open_guest
 from .._task import spec, values
 from .._task.run import Outcome, Task
 
@@ -47,8 +46,8 @@ _RAN: t.Final = {"run": True}
 _ENDED: t.Final = (CommandTimeout, OutputCut, OutputTooLong)
 _Ended = t.Union[CommandTimeout, OutputCut, OutputTooLong]
 
-#: Makes the arguments of the command from what has been reached, and takes back what it did for that.
-Preparation = t.Callable[[Reached], t.ContextManager[t.Sequence[str]]]
+#: Makes the arguments of the command, and takes back what it did for that.
+Preparation = t.Callable[[Guest], t.ContextManager[t.Sequence[str]]]
 
 
 class NonzeroRc(GuestAgentError):
@@ -64,23 +63,23 @@ def perform(task: Task, shown: t.Sequence[str] | str, prepare: Preparation) -> O
     command = _command(params)
     if task.check_mode and params["creates"] is None and params["removes"] is None:
         return Outcome({**_nothing(shown, "Command would have run if not in check mode"), "skipped": True})
-    with open_target(params, EXEC) as reached:
-        reason = _needless(reached.agent, command, params["creates"], params["removes"])
+    with open_guest(params, EXEC) as guest:
+        reason = _needless(guest.agent, command, params["creates"], params["removes"])
         if reason:
             did = "Would" if task.check_mode else "Did"
             return Outcome({**_nothing(shown, f"{did} not run command since {reason}"), "stdout": f"skipped, since {reason}"})
         if task.check_mode:
             return Outcome(_nothing(shown, "Command would have run if not in check mode"), after=_RAN)
-        with prepare(reached) as argv:
+        with prepare(guest) as argv:
             started = datetime.datetime.now()
             ended: shell.Result | _Ended
             try:
                 command, timeout = command._replace(argv=tuple(argv)), params["timeout"]
-                ended = shell.execute(reached.agent, command, timeout, reached.lane, patience=params["patience"])
+                ended = shell.execute(guest.agent, command, timeout, guest.lane, patience=params["patience"])
             except _ENDED as error:
                 ended = error
             times = _times(started)
-    return _outcome({"cmd": shown, **times}, ended, params["strip_empty_ends"], reached.agent.name)
+    return _outcome({"cmd": shown, **times}, ended, params["strip_empty_ends"], guest.agent.name)
 
 
 def _command(params: t.Mapping[str, t.Any]) -> shell.Command:

@@ -13,7 +13,7 @@ import typing as t
 
 from .._errors import CommandFailed, FileFailed, GuestAgentError, NoSpace
 from .._inside import files, shell
-from .._reach.ways import Reached
+from .._reach.guest import Guest
 
 #: Tried in this order.
 _DIRECTORIES: t.Final = ("/var/tmp", "/tmp", "/run")
@@ -31,7 +31,7 @@ done"""
 
 @contextlib.contextmanager
 def placed(
-    reached: Reached, source: t.BinaryIO, user: str, before: t.Sequence[str], args: t.Sequence[str]
+    guest: Guest, source: t.BinaryIO, user: str, before: t.Sequence[str], args: t.Sequence[str]
 ) -> t.Iterator[t.Sequence[str]]:
     """The command that runs ``source``, which is in a private file of ``user`` meanwhile.
 
@@ -46,12 +46,12 @@ def placed(
     places = [f"{directory}/{name}" for directory in _DIRECTORIES]
     try:
         runner = before or _interpreter(source)
-        possible = places if runner else _executable(reached, user, places)
-        yield [*runner, _place(reached, source, user, possible), *args]
+        possible = places if runner else _executable(guest, user, places)
+        yield [*runner, _place(guest, source, user, possible), *args]
     finally:
-        reached.agent.retry()
+        guest.agent.retry()
         with contextlib.suppress(GuestAgentError):
-            shell.execute(reached.agent, shell.Command(("rm", "-f", "--", *places)), _REMOVE_SECONDS)
+            shell.execute(guest.agent, shell.Command(("rm", "-f", "--", *places)), _REMOVE_SECONDS)
 
 
 def _interpreter(source: t.BinaryIO) -> list[str]:
@@ -67,10 +67,10 @@ def _interpreter(source: t.BinaryIO) -> list[str]:
     return words if words and words[0].startswith("/") else []
 
 
-def _executable(reached: Reached, user: str, places: t.Sequence[str]) -> list[str]:
+def _executable(guest: Guest, user: str, places: t.Sequence[str]) -> list[str]:
     """Those of ``places`` where a file of the user can be executed."""
     command = shell.Command(("/bin/sh", "-c", _TRY, "sh", *(f"{place}.x" for place in places)), user=user, tells_signals=False)
-    found = shell.execute(reached.agent, command, _REMOVE_SECONDS).stdout.decode("utf-8", "replace").split()
+    found = shell.execute(guest.agent, command, _REMOVE_SECONDS).stdout.decode("utf-8", "replace").split()
     possible = [place for place in places if f"{place}.x" in found]
     if not possible:
         where = ", ".join(_DIRECTORIES)
@@ -78,17 +78,17 @@ def _executable(reached: Reached, user: str, places: t.Sequence[str]) -> list[st
             f"no directory of the guest ({where}) lets {user} execute a file: they are mounted noexec, read-only, or have no space"
         )
         hint = "name the program that runs it in executable, or begin it with a line such as #!/bin/sh"
-        raise CommandFailed(detail, domain=reached.agent.name, hint=hint)
+        raise CommandFailed(detail, domain=guest.agent.name, hint=hint)
     return possible
 
 
-def _place(reached: Reached, source: t.BinaryIO, user: str, places: t.Sequence[str]) -> str:
+def _place(guest: Guest, source: t.BinaryIO, user: str, places: t.Sequence[str]) -> str:
     problems: list[FileFailed] = []
     for place in places:
         source.seek(0)
         try:
             where = files.Where(place, user, "none", own=True)
-            files.push(reached.agent, source, where, files.Attributes(mode="0700"), reached.lane)
+            files.push(guest.agent, source, where, files.Attributes(mode="0700"), guest.lane)
             return place
         except FileFailed as error:
             if error.reason not in _ELSEWHERE:
@@ -97,4 +97,4 @@ def _place(reached: Reached, source: t.BinaryIO, user: str, places: t.Sequence[s
     if not any(problem.reason in ("create", "space") for problem in problems):
         raise problems[0]
     detail = "no space in the guest for the file: " + "; ".join(problem.detail for problem in problems)
-    raise NoSpace(detail, domain=reached.agent.name)
+    raise NoSpace(detail, domain=guest.agent.name)

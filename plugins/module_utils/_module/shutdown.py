@@ -53,7 +53,7 @@ def choose(mode: str, guest: Guest) -> str:
     if mode == "acpi":
         return "acpi"
     try:
-        guest.require_agent().require(power.SHUTDOWN)
+        guest.require_agent(power.SHUTDOWN)
         return "agent"
     except GuestFrozen:
         raise

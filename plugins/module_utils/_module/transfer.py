@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from .._errors import GuestAgentError, InvalidInput
-from .._reach.ways import Reached
+from .._reach.guest import Guest
 
 #: The largest file whose content a diff shows.
 DIFF_MAX: t.Final = 100 * 1024
@@ -108,8 +108,8 @@ def header(path: str, state: t.Mapping[str, t.Any]) -> str:
 class Stopwatch:
     """The time of one transfer."""
 
-    def __init__(self, reached: Reached) -> None:
-        self._lane = reached.lane.name
+    def __init__(self, guest: Guest) -> None:
+        self._lane = guest.lane.name
         self._started = time.monotonic()
 
     def transfer(self, size: int) -> dict[str, t.Any]:

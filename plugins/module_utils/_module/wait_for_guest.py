@@ -74,7 +74,7 @@ class Readiness:
         self._agent_timeout = guest.agent.timeout
         self._state = ""
         self._domain = domain_xml.parse(guest.domain.xml())
-        self._own = OwnAddresses(guest.connection.uri)
+        self._own = OwnAddresses(guest.domain.uri)
         self._problem: GuestAgentError | None = None
         self._seconds = 1.0
         #: by condition; each raises why it does not hold

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import typing as t
 
-#: What Enterprise Linux blocks by default, in the order of its file.
-_EL_BLOCKS: t.Final = (
+EXEC: t.Final = ("guest-exec", "guest-exec-status")
+FILES: t.Final = (
     "guest-file-open",
     "guest-file-close",
     "guest-file-read",
     "guest-file-write",
     "guest-file-seek",
     "guest-file-flush",
-    "guest-exec",
-    "guest-exec-status",
 )
+#: What Enterprise Linux blocks by default, in the order of its file.
+_EL_BLOCKS: t.Final = (*FILES, *EXEC)
 #: os-release ID -> family of the package's configuration. Those whose versions are not Enterprise Linux's are "fedora".
 _FAMILIES: t.Final = {
     **dict.fromkeys(("rhel", "centos", "rocky", "almalinux", "ol", "cloudlinux"), "el"),

@@ -23,16 +23,8 @@ from .._errors import (
 )
 from .._inside import files as _files
 from . import advice
+from .advice import EXEC, FILES
 
-EXEC: t.Final = ("guest-exec", "guest-exec-status")
-FILES: t.Final = (
-    "guest-file-open",
-    "guest-file-close",
-    "guest-file-read",
-    "guest-file-write",
-    "guest-file-seek",
-    "guest-file-flush",
-)
 _ELSEWHERE: t.Final = "this can only be done in guests of another system"
 _ENFORCE: t.Final = "/sys/fs/selinux/enforce"
 #: strerror(EACCES) at the end of what qemu-ga says; it does not translate. What a module adds stands behind a semicolon.

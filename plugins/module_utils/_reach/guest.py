@@ -2,63 +2,157 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One guest of one task: from the task's ``domain``, ``uri`` and ``agent_timeout`` to its domain and its agent."""
+"""One guest of one task: from the task's options to its domain, its agent, and the fastest way for files."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import typing as t
 
 from .._agent.client import GuestAgent
-from .._errors import CommandBlocked, CommandUnknown
+from .._errors import GuestAgentError, InvalidInput
 from .._libvirt import domain_xml
-from .._libvirt.hypervisor import Connection, Domain, connect
-from . import preflight
+from .._libvirt.hypervisor import Domain, connect
+from . import advice, preflight
+
+# Each task compiles what it imports: what few tasks need is imported where it is needed.
+if t.TYPE_CHECKING:
+    from .._inside.lanes import Lane
+
+Params = t.Mapping[str, t.Any]
 
 #: What a connection to a hypervisor, and each request that needs no agent, may take.
 LIBVIRT_SECONDS: t.Final = 20.0
 
 
-class Guest(t.NamedTuple):
-    connection: Connection
-    domain: Domain
-    agent: GuestAgent
+class Guest:
+    def __init__(self, agent: GuestAgent, domain: Domain | None = None, lane: Lane | None = None, data_lane: str = "never") -> None:
+        """``domain``: None where the agent is reached by another way than libvirt's own. ``data_lane``: as the option."""
+        self.agent = agent
+        self._domain = domain
+        self._lane = lane
+        self._data_lane = data_lane
+        self._xml = ""
 
-    def require_agent(self) -> GuestAgent:
-        """The agent, known to answer and to say what it can do.
+    @property
+    def domain(self) -> Domain:
+        if self._domain is None:
+            raise InvalidInput("this takes libvirt's own way", domain=self.agent.name, hint="use the transport libvirt")
+        return self._domain
+
+    @property
+    def lane(self) -> Lane:
+        """The way for the content of files."""
+        if self._lane is None:
+            self._lane = _lane(self._data_lane, self.agent, self._domain, self._xml)
+        return self._lane
+
+    def require_agent(self, *commands: str) -> GuestAgent:
+        """The agent, known to answer, to say what it can do, and to accept ``commands``.
+
+        What is asked does no harm when it is answered too late. What a silent agent is sent it still does when it goes on.
 
         :raise DomainNotRunning: the domain is off, paused or suspended.
         :raise AgentUnavailable: it has no channel, or nobody listens on it.
         :raise UnknownOutcome: the agent does not answer.
+        :raise CommandRefused: it blocks or does not know one of the commands, or the guest is frozen.
         """
-        problem = preflight.preflight(self.domain.state(), domain_xml.parse(self.domain.xml()))
-        if problem is not None:
-            problem.domain = self.domain.name
-            raise problem
+        if self._domain is not None:
+            self._xml = self._domain.xml()
+            problem = preflight.preflight(self._domain.state(), domain_xml.parse(self._xml))
+            if problem is not None:
+                problem.domain = self._domain.name
+                raise problem
         with self.agent.named():
             self.agent.can("guest-ping")
+        for command in commands:
+            self.agent.require(command)
         return self.agent
 
 
-def guest_of(connection: Connection, domain: Domain, agent_timeout: int) -> Guest:
-    return Guest(connection, domain, GuestAgent(domain, agent_timeout))
+@contextlib.contextmanager
+def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = False) -> t.Iterator[Guest]:
+    """``params`` has ``domain``, ``uri`` and ``agent_timeout``, and may have ``transport``, ``channel``, ``socket``, ``data_lane``.
+
+    :param needed: the commands that the task takes; where there are none, the agent is not asked. Those for files have substitutes:
+        they are not required in advance. An error says of all of them which the agent refuses.
+    :raise HypervisorUnreachable: libvirt does not answer at ``uri``.
+    :raise DomainNotFound: it has no such domain.
+    :raise GuestAgentError: with ``needed``, what ``require_agent`` raises.
+    """
+    way = _by_socket(params) if params.get("transport") == "unix" else _by_libvirt(params, events)
+    with _ending_in_order(), way as guest:
+        try:
+            with guest.agent.named():
+                if needed:
+                    guest.require_agent(*(command for command in needed if command not in advice.FILES))
+                yield guest
+        except GuestAgentError as error:
+            from .diagnosis import explain
+
+            # An error that there is nothing to add to is raised as it was.
+            raise explain(guest.agent, error, needed) from error.__cause__
 
 
 @contextlib.contextmanager
-def open_guest(params: t.Mapping[str, t.Any], events: bool = False) -> t.Iterator[Guest]:
-    """
-    :raise HypervisorUnreachable: libvirt does not answer at ``uri``.
-    :raise DomainNotFound: it has no such domain.
-    """
+def _by_libvirt(params: Params, events: bool) -> t.Iterator[Guest]:
     connection = connect(params["uri"], LIBVIRT_SECONDS, events)
     try:
-        guest = guest_of(connection, connection.domain(params["domain"]), params["agent_timeout"])
-        try:
-            with guest.agent.named():
-                yield guest
-        except (CommandBlocked, CommandUnknown) as error:
-            from .diagnosis import explain  # each task compiles what it imports, and few fail
+        domain = connection.domain(params["domain"] or "")
+        data_lane = params.get("data_lane", "never")
+        if params.get("transport") == "channel":
+            from .._libvirt.transport import ChannelTransport
 
-            raise explain(guest.agent, error, ()) from error.__cause__
+            with contextlib.closing(ChannelTransport(domain, params["channel"])) as transport:
+                agent = GuestAgent(transport, params["agent_timeout"])
+                yield Guest(agent, lane=_lane(data_lane, agent, domain))
+        else:
+            yield Guest(GuestAgent(domain, params["agent_timeout"]), domain, data_lane=data_lane)
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def _by_socket(params: Params) -> t.Iterator[Guest]:
+    if not params["socket"]:
+        raise InvalidInput("the transport unix needs the path of a socket", hint="set the option socket")
+    from .._agent.transport import UnixSocketTransport
+
+    with contextlib.closing(UnixSocketTransport(params["socket"], params["domain"] or "")) as transport:
+        yield Guest(GuestAgent(transport, params["agent_timeout"]))
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> t.Iterator[None]:
+    """A process that is told to end still cleans up: without this SIGTERM and SIGHUP end Python at once."""
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, _end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: object) -> t.NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _lane(option: str, agent: GuestAgent, domain: Domain | None, xml: str = "") -> Lane:
+    """The data lane where the domain has its port, or may get it, with the agent's own commands to fall back on."""
+    from .._inside.lanes import AgentLane, Preferred
+
+    plain = AgentLane(agent)
+    if option == "never" or domain is None:
+        return plain
+    is_there = domain_xml.DATA_CHANNEL in domain_xml.channels(xml or domain.xml())
+    if not is_there and option != "attach":
+        return plain
+    from .._inside import data_lane
+
+    if not is_there:
+        with contextlib.suppress(GuestAgentError):
+            data_lane.attach(domain)
+    return Preferred(data_lane.DataLane(domain, agent), plain)

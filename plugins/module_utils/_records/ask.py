@@ -100,7 +100,7 @@ def _introduce(agent: GuestAgent, part: record.AgentPart) -> None:
     capabilities = agent.capabilities()
     part["version"] = capabilities.version
     part["blocked_commands"] = capabilities.blocked
-    part["can_exec"] = all(capabilities.commands.get(command, False) for command in diagnosis.EXEC)
+    part["can_exec"] = all(capabilities.commands.get(command, False) for command in advice.EXEC)
     if capabilities.looks_frozen() and agent.frozen():
         part["blocked_commands"] = []
         raise GuestFrozen("the guest's filesystems are frozen")
@@ -137,7 +137,7 @@ def _refusal(
     looked for also where they were not asked: the status is the guest's, and not the question's.
     """
     refused = diagnosis.joined(diagnosis.refused_by(troubles), diagnosis.missing(agent, needed))
-    for family in (diagnosis.EXEC, small_files.READING):
+    for family in (advice.EXEC, small_files.READING):
         if {*family} & {trouble.command for trouble in troubles}:
             # The first that is refused hides the others.
             refused = diagnosis.joined(refused, diagnosis.missing(agent, family))

@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import spool
-from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import ways
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import open_guest
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
@@ -231,9 +231,11 @@ def test_a_secret_is_in_no_error(reached: t.Any, told: list[str]) -> None:
 
 
 def test_reach_by_socket(real_socket: Path) -> None:
-    target = ways.Target("web1", transport="unix", socket=str(real_socket), agent_timeout=3)
-    with ways.reach(target) as found:
-        assert (found.agent.name, found.agent.timeout, found.lane.name, found.domain) == ("web1", 3, "agent", None)
+    params = {"domain": "web1", "transport": "unix", "socket": str(real_socket), "agent_timeout": 3}
+    with open_guest(params) as found:
+        assert (found.agent.name, found.agent.timeout, found.lane.name) == ("web1", 3, "agent")
         assert found.agent.call("guest-ping") == {}
-    with pytest.raises(_errors.InvalidInput), ways.reach(target._replace(socket="")):
+        with pytest.raises(_errors.InvalidInput, match="use the transport libvirt"):
+            found.domain.state()
+    with pytest.raises(_errors.InvalidInput, match="the path of a socket"), open_guest({**params, "socket": ""}):
         pass

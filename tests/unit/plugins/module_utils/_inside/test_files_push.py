@@ -21,7 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, lanes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.files import Attributes
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import run_script
-from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.ways import Reached
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import Guest
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 
@@ -158,7 +158,7 @@ def test_what_arrives_is_verified(guest: Watched, place: Path, size: int, user: 
 def test_a_program_that_arrives_spoiled_is_not_sent_again(guest: Watched) -> None:
     """Another directory is tried for what is wrong with a directory, and for nothing else."""
     lane = Spoiling(HALF)
-    reached = Reached(guest.agent(), t.cast(t.Any, lane), None)
+    reached = Guest(guest.agent(), lane=t.cast(t.Any, lane))
     with (
         pytest.raises(files.FileFailed, match="what arrived is not what was sent"),
         run_script.placed(reached, io.BytesIO(DATA[: HALF + 1]), "root", (), ()),

@@ -18,9 +18,8 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import file_scripts, files, spool
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.file_scripts import Attributes, Content, Goal, Where
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.lanes import AgentLane
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import run_script
-from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.ways import Reached
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import Guest
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
@@ -252,7 +251,7 @@ def test_no_program_of_root_is_put_where_others_can_exchange_it(
     monkeypatch.setattr(run_script, "_DIRECTORIES", (str(mine), str(mine / "sub")))
     agent = guest.agent()
     for content in (b"#!/bin/sh\n", LARGE):
-        placed = run_script.placed(Reached(agent, AgentLane(agent), None), io.BytesIO(content), "root", (), ())
+        placed = run_script.placed(Guest(agent), io.BytesIO(content), "root", (), ())
         refused("shared", placed.__enter__)
 
 

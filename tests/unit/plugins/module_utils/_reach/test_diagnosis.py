@@ -13,7 +13,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice, diagnosis
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 
-EXEC, FILES = diagnosis.EXEC, diagnosis.FILES
+EXEC, FILES = advice.EXEC, advice.FILES
 ENFORCE = "/sys/fs/selinux/enforce"
 DENIED_EXEC = "Failed to execute child process \u201c/usr/bin/hostname\u201d (Permission denied)"
 DENIED_EXEC_7_2 = f"Guest agent command failed, error was '{DENIED_EXEC}'"
