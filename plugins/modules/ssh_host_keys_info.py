@@ -47,7 +47,8 @@ extends_documentation_fragment:
   - virtops.guest_agent._guest.hypervisor
   - virtops.guest_agent._attributes.info
 notes:
-  - Takes C(guest-file-open), C(guest-file-read) and C(guest-file-close) of the agent, which distributions such as RHEL block.
+  - Takes C(guest-file-open), C(guest-file-read) and C(guest-file-close) of the agent. Where these are refused, it takes
+    C(guest-exec) and C(guest-exec-status). Distributions such as RHEL block all of them.
   - A key can be read as soon as the guest has created it. Most images do that during their first start.
 seealso:
   - module: ansible.builtin.known_hosts
@@ -138,13 +139,12 @@ failure:
 
 import contextlib
 import re
-import typing as t
 
-from ..module_utils._agent import untrusted
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import network, system
-from ..module_utils._errors import CommandFailed, CommandRefused, InvalidInput, ProtocolError
-from ..module_utils._inside import files
+from ..module_utils._commands.ssh_host_keys import host_keys
+from ..module_utils._errors import CommandRefused, InvalidInput
+from ..module_utils._inside.small_files import READING
 from ..module_utils._libvirt import domain_xml
 from ..module_utils._module import ssh_host_keys_info
 from ..module_utils._reach.guest import open_guest
@@ -153,7 +153,6 @@ from ..module_utils._records.own_addresses import OwnAddresses
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
-COMMANDS = ("guest-file-open", "guest-file-read", "guest-file-close")
 SPEC = spec.Spec(
     {
         **spec.GUEST,
@@ -163,9 +162,7 @@ SPEC = spec.Spec(
         "paths": {"type": "list", "elements": "str"},
     }
 )
-_USUAL = tuple(f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in ("ed25519", "ecdsa", "rsa"))
 _PATH = re.compile(r"(?:/|[A-Za-z]:[/\\])[^\x00-\x1f\x7f]{1,1000}\.pub")
-_SIZE_MAX = 16 * 1024
 
 
 def gather(task: Task) -> Outcome:
@@ -176,39 +173,15 @@ def gather(task: Task) -> Outcome:
         if not _PATH.fullmatch(path):
             raise InvalidInput(f"paths: {path!r} is no absolute path of a file .pub")
     hosts = None if hosts is None else list(dict.fromkeys(map(ssh_host_keys_info.checked, hosts)))
-    with open_guest(task.params, COMMANDS) as guest:
+    with open_guest(task.params, READING) as guest:
         agent = guest.agent
-        keys = _keys(agent, paths or _USUAL, all_needed=bool(paths))
+        keys = host_keys(agent, paths or ())
         if hosts is None:
             hosts = _claimed_hosts(agent, domain_xml.parse(guest.domain.xml()), guest.domain.uri)
     if not hosts:
         task.warn(f"{task.params['domain']}: there is neither a name nor an address to make lines for known_hosts with; give hosts")
-    shown = [
-        {"type": key.kind, "key": key.base64, "bits": key.bits, "fingerprint": key.fingerprint, "comment": comment, "path": path}
-        for path, (key, comment) in keys.items()
-    ]
-    lines = ssh_host_keys_info.lines(hosts, port, [key for key, _comment in keys.values()], task.params["hashed"])
-    return Outcome({"host_keys": shown, "hosts": hosts, "known_hosts": lines})
-
-
-def _keys(agent: GuestAgent, paths: t.Iterable[str], all_needed: bool) -> dict[str, t.Any]:
-    found: dict[str, t.Any] = {}
-    trouble = None
-    for path in dict.fromkeys(paths):
-        try:
-            key, comment = ssh_host_keys_info.host_key(files.read_small(agent, path, _SIZE_MAX), _SIZE_MAX)
-        except CommandFailed as error:
-            if all_needed:
-                raise
-            trouble = error
-        except ValueError as error:
-            raise ProtocolError(f"{path} is no public host key: {error}", domain=agent.name, command="guest-file-read") from None
-        else:
-            found[path] = key, untrusted.clean(comment, 255)
-    if not found and trouble is not None:
-        trouble.hint = "check that the guest has an SSH server that was started once, or give paths"
-        raise trouble
-    return found
+    lines = ssh_host_keys_info.lines(hosts, port, keys, task.params["hashed"])
+    return Outcome({"host_keys": keys, "hosts": hosts, "known_hosts": lines})
 
 
 def _claimed_hosts(agent: GuestAgent, domain: domain_xml.DomainXml, uri: str) -> list[str]:

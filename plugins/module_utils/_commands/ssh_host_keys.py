@@ -11,10 +11,10 @@ import typing as t
 from .. import _public_keys
 from .._agent import untrusted
 from .._agent.client import GuestAgent
-from .._errors import CommandFailed
-from .._inside.small_files import read_if_there
+from .._errors import CommandFailed, ProtocolError
+from .._inside import small_files
 
-_KINDS: t.Final = ("ed25519", "ecdsa", "rsa")
+USUAL: t.Final = tuple(f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in ("ed25519", "ecdsa", "rsa"))
 
 
 class HostKey(t.TypedDict):
@@ -29,27 +29,28 @@ class HostKey(t.TypedDict):
     path: str
 
 
-def host_keys(agent: GuestAgent) -> list[HostKey]:
-    """The keys of /etc/ssh, ed25519 first.
+def host_keys(agent: GuestAgent, paths: t.Iterable[str] = ()) -> list[HostKey]:
+    """The keys in these files, of which each must be there; without any, those of /etc/ssh, ed25519 first.
 
-    :raise CommandFailed: there are none, or one of the files is no public key.
+    :raise CommandFailed: a file is missing, or there is none in /etc/ssh.
+    :raise ProtocolError: one of the files is no public host key.
     """
-    paths = [f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in _KINDS]
-    texts = {path: read_if_there(agent, path) for path in paths}
+    if paths:
+        return [_host_key(agent, path, small_files.read_text(agent, path)) for path in dict.fromkeys(paths)]
+    texts = {path: small_files.read_if_there(agent, path) for path in USUAL}
     found = [_host_key(agent, path, text) for path, text in texts.items() if text is not None]
     if not found:
-        raise CommandFailed("the guest has no SSH host keys in /etc/ssh", domain=agent.name, command="guest-file-open")
+        hint = "check that the guest has an SSH server that was started once"
+        raise CommandFailed("the guest has no SSH host keys in /etc/ssh", domain=agent.name, command="guest-file-open", hint=hint)
     return found
 
 
 def _host_key(agent: GuestAgent, path: str, text: str) -> HostKey:
     try:
-        line = _public_keys.parse_line(text)
-        if line.options or line.key.kind not in _public_keys.PLAIN_KINDS:
-            raise ValueError("it is a key of another sort")
+        line = _line(text)
     except ValueError as error:
         detail = f"{path} is no public host key: {untrusted.clean(str(error), 200)}"
-        raise CommandFailed(detail, domain=agent.name, command="guest-file-read") from None
+        raise ProtocolError(detail, domain=agent.name, command="guest-file-read") from None
     return {
         "type": line.key.kind,
         "key": line.key.base64,
@@ -58,3 +59,15 @@ def _host_key(agent: GuestAgent, path: str, text: str) -> HostKey:
         "comment": untrusted.clean(line.comment, 255),
         "path": path,
     }
+
+
+def _line(text: str) -> _public_keys.Line:
+    """
+    :raise ValueError: it is anything but one line with one host key.
+    """
+    text = text.rstrip("\r\n")
+    _public_keys.check_text(text)
+    line = _public_keys.parse_line(text)
+    if line.options or line.key.kind not in _public_keys.PLAIN_KINDS:
+        raise ValueError("it is not the key of a host")
+    return line

@@ -13,27 +13,12 @@ import re
 import secrets
 import typing as t
 
-from .. import _public_keys
+from .._commands.ssh_host_keys import HostKey
 from .._errors import InvalidInput
 
 _NAME: t.Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _LOCAL: t.Final = re.compile(r"localhost(?:[46]|\..*)?")
 _SALT_BYTES: t.Final = 20
-
-
-def host_key(content: bytes, limit: int) -> tuple[_public_keys.PublicKey, str]:
-    """The key and the comment in a file .pub, of which no more than ``limit`` bytes were read.
-
-    :raise ValueError: it is anything but one line with one host key.
-    """
-    text = content.decode("utf-8", "replace").rstrip("\r\n")
-    if len(content) >= limit:
-        raise ValueError(f"it is longer than {limit} bytes")
-    _public_keys.check_text(text)
-    line = _public_keys.parse_line(text)
-    if line.options or line.key.kind not in _public_keys.PLAIN_KINDS:
-        raise ValueError("it is not the key of a host")
-    return line.key, line.comment
 
 
 def checked(host: str) -> str:
@@ -53,9 +38,9 @@ def claimed(hostname: str) -> list[str]:
     return [hostname.lower()] if is_name else []
 
 
-def lines(hosts: t.Iterable[str], port: int, keys: t.Sequence[_public_keys.PublicKey], hashed: bool) -> list[str]:
+def lines(hosts: t.Iterable[str], port: int, keys: t.Sequence[HostKey], hashed: bool) -> list[str]:
     names = [host if port == 22 else f"[{host}]:{port}" for host in hosts]
-    return [f"{_hashed(name) if hashed else name} {key.kind} {key.base64}" for name in names for key in keys]
+    return [f"{_hashed(name) if hashed else name} {key['type']} {key['key']}" for name in names for key in keys]
 
 
 def _hashed(name: str) -> str:

@@ -15,7 +15,7 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.modules import ssh_host_keys_info
 from ansible_collections.virtops.guest_agent.tests.unit import samples
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils.test_public_keys import HARDWARE, KEY, ed25519, packed
@@ -220,8 +220,20 @@ def test_what_cannot_be(guest: FakeGuest, run: Run, arguments: dict, words: str)
 
 
 @pytest.mark.parametrize("blocked", [OPEN, READ, CLOSE])
-def test_blocked_file_commands(guest: FakeGuest, run: Run, blocked: str) -> None:
-    guest.blocked.add(blocked)
+@pytest.mark.parametrize("paths", [None, [ED25519]])
+def test_files_that_only_a_program_may_read(host: Hypervisor, run: Run, blocked: str, paths: list[str] | None) -> None:
+    def cat(argv: tuple[str, ...]) -> Program:
+        return Program(0, f"{KEY} root@web\n".encode(), b"0\n") if argv[-1] == ED25519 else Program(0, b"", b"1\n")
+
+    host.domains[0].guest = FakeGuest(block=[blocked], programs=cat)
+    result = run(hosts=["web"], paths=paths)
+    assert result["known_hosts"] == [f"web {KEY}"]
+    assert [(key["comment"], key["path"]) for key in result["host_keys"]] == [("root@web", ED25519)]
+
+
+@pytest.mark.parametrize("blocked", [OPEN, READ, CLOSE])
+def test_blocked_commands(guest: FakeGuest, run: Run, blocked: str) -> None:
+    guest.blocked |= {blocked, "guest-exec"}
     result = run(hosts=["web"])
     assert (result["failure"]["kind"], result["failure"]["command"]) == ("command_blocked", blocked)
     assert "the agent's configuration blocks" in result["msg"]
