@@ -11,44 +11,42 @@ version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
   - Runs any playbook in the guests of libvirt domains over the QEMU guest agent, C(qemu-ga). The guest needs no network, no SSH
-    server and no key; for modules it needs Python, as it does with every connection.
-  - Commands run as C(root), or as the user that O(remote_user) names, in the environment that user gets from a login over SSH.
-  - When the domain is not running, or its agent is missing, silent, frozen or blocked, the host is unreachable, and the reason says
-    what to do about it.
+    server and no key. Modules need Python in the guest, as with every connection.
+  - Commands run as C(root), or as the user in O(remote_user), with the environment of a login of that user over SSH.
+  - When the domain is not running, or its agent is missing, silent, frozen or blocked, the host is unreachable. The reason says how
+    to fix it.
 requirements:
   - libvirt-python on the controller (not for O(transport=unix))
-  - guest-exec and guest-exec-status allowed by the agent; guest-file-* too for output and files of more than a few hundred KiB
+  - the agent must allow guest-exec and guest-exec-status, and guest-file-* for output and files of more than a few hundred KiB
 notes:
-  - A guest's POSIX C(/bin/sh), and C(rm), C(cat), C(sleep) and C(mkfifo) are used around commands. C(setsid), C(head), C(wc) and
-    C(gzip) are used where the guest has them. Windows guests are not supported.
-  - Commands and what they read and print are not displayed at any verbosity. Verbosity 3 tells how large they were and what they
-    cost.
-  - No file is put or fetched through a link that another user than C(root) and O(remote_user) may have laid out in the guest. A
-    link in the file's own place is replaced. M(virtops.guest_agent.push_file) and M(virtops.guest_agent.pull_file) have an option
-    to follow it.
-  - What a command prints is kept in a private file of the guest while it runs, in the first of C(/var/tmp), C(/tmp) and C(/run)
-    that has space. Where none has, or the space ends meanwhile, the task fails and says so. A command that prints more than 512 MiB
+  - The guest needs a POSIX C(/bin/sh), and C(rm), C(cat), C(sleep) and C(mkfifo). C(setsid), C(head), C(wc) and C(gzip) are used
+    where the guest has them. Windows guests are not supported.
+  - Commands, their input and their output are not displayed at any verbosity. Verbosity 3 shows their size and duration.
+  - Transfers follow no link that another user than C(root) and O(remote_user) may have created in the guest. A link in the file's
+    own place is replaced. M(virtops.guest_agent.push_file) and M(virtops.guest_agent.pull_file) have an option to follow it.
+  - The output of a command is kept in a private file of the guest while it runs, in the first of C(/var/tmp), C(/tmp) and C(/run)
+    with free space. When there is none, or the space runs out, the task fails and says so. A command that prints more than 512 MiB
     fails, too.
-  - Commands leave the cgroup of the agent's unit, so a restart of C(qemu-guest-agent), as by an upgrade of its package, ends none
-    of them. Their result is found again when the agent is back. Where the guest does not allow that (SELinux may not), systemd ends
-    them with the agent.
+  - Commands leave the cgroup of the agent's unit. So a restart of C(qemu-guest-agent), as by an upgrade of its package, does not
+    end them. Their result is read when the agent is back. Where the guest does not allow that (SELinux may not), systemd ends them
+    with the agent.
 seealso:
   - plugin: virtops.guest_agent.libvirt
     plugin_type: inventory
   - module: virtops.guest_agent.agent_info
 options:
   domain:
-    description: Name or UUID of the libvirt domain. The name of the host where no variable says otherwise.
+    description: Name or UUID of the libvirt domain. The default is the name of the host.
     type: str
     vars:
       - name: ansible_guest_agent_domain
   inventory_hostname:
-    description: Set by Ansible, for where O(domain) is not.
+    description: Set by Ansible, and used when O(domain) is not set.
     type: str
     vars:
       - name: inventory_hostname
   delegate_to:
-    description: Set by Ansible from the task's keyword. C(inventory_hostname) stays that of the host which delegates.
+    description: Set by Ansible from the task's keyword. C(inventory_hostname) stays that of the delegating host.
     type: str
     keyword:
       - name: delegate_to
@@ -70,9 +68,9 @@ options:
     type: str
     default: libvirt
     choices:
-      libvirt: By libvirt's own link to the agent on the channel C(org.qemu.guest_agent.0).
-      channel: Through libvirt to an agent on another virtio channel, which libvirt itself leaves alone.
-      unix: By a unix socket of the controller, without libvirt.
+      libvirt: Through libvirt's own connection to the agent on the channel C(org.qemu.guest_agent.0).
+      channel: Through libvirt to an agent on another virtio channel, which libvirt itself does not use.
+      unix: Through a unix socket of the controller, without libvirt.
     ini:
       - section: guest_agent_connection
         key: transport
@@ -103,14 +101,14 @@ options:
       - name: ansible_guest_agent_socket
   data_lane:
     description:
-      - Whether files go as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0), which is several times as
-        fast. Where that fails, the agent's commands are used.
+      - Whether files are transferred as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0). That is several
+        times as fast. When it fails, the agent's commands are used.
     type: str
     default: auto
     choices:
-      auto: Where the domain has the port.
-      attach: Also where it does not; the port is plugged into the running domain, and stays until that is shut off.
-      never: No.
+      auto: The port is used where the domain has it.
+      attach: A domain without the port gets it while it runs, and keeps it until it is shut off.
+      never: Files always go through agent commands.
     ini:
       - section: guest_agent_connection
         key: data_lane
@@ -131,10 +129,10 @@ options:
       - name: ansible_guest_agent_timeout
   command_timeout:
     description:
-      - How long one command of a task may run, in seconds. Then its processes are killed and the task fails.
+      - How long one command of a task may run, in seconds. After that its processes are killed and the task fails.
       - The C(timeout) of a task does the same.
-      - Nothing else ends a command. When libvirt restarts, the link breaks, the guest is paused or frozen or another client
-        holds the agent, the agent is asked again until it answers.
+      - Nothing else ends a command. When libvirt restarts, the connection breaks, the guest is paused or frozen, or another client
+        uses the agent, the plugin asks again until the agent answers.
     type: int
     default: 86400
     ini:
@@ -146,10 +144,10 @@ options:
       - name: ansible_guest_agent_command_timeout
   patience:
     description:
-      - How long the agent may be out of reach while a command runs, in seconds. After that the host is unreachable, and the
-        command goes on in the guest.
-      - A domain that is off is not waited for. One that is paused or suspended and a guest that is frozen are, until
-        O(command_timeout).
+      - How long the agent may be unreachable while a command runs, in seconds. After that the host is unreachable, and the command
+        continues in the guest.
+      - When the domain is off, the host is unreachable at once. When it is paused or suspended, or the guest is frozen, the task
+        waits until O(command_timeout).
     type: int
     default: 600
     ini:
@@ -160,7 +158,7 @@ options:
     vars:
       - name: ansible_guest_agent_patience
   remote_user:
-    description: The user of the guest to run as. No password is needed, for the agent is root.
+    description: The user of the guest to run as. No password is needed, because the agent is root.
     type: str
     default: root
     ini:
@@ -174,7 +172,7 @@ options:
       - name: ansible_user
       - name: ansible_guest_agent_user
   executable:
-    description: The shell in the guest that commands are given to.
+    description: The shell of the guest that runs the commands.
     type: str
     default: /bin/sh
     ini:
@@ -187,7 +185,7 @@ options:
       - name: ansible_guest_agent_executable
   pipelining:
     description:
-      - Modules go straight into the interpreter's standard input, instead of into a file first.
+      - Whether modules are sent to the interpreter's standard input, without a file in the guest.
     type: bool
     default: true
     ini:

@@ -10,13 +10,13 @@ short_description: libvirt domains as hosts, enriched by their guest agents
 version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
-  - Makes hosts of the domains of one or many libvirt hypervisors, with what libvirt knows of them and, where a guest agent
-    (qemu-ga) answers, the guest's host name, operating system, addresses and more.
-  - An agent is optional. One that is missing, blocked, frozen or hung costs no more than O(agent_timeout) and never another
-    guest's data; C(guest_agent) in the host's variables says how it is and what to do about it.
-  - What guests say is never trusted. It is bounded and never templated, cannot take another host's name, and cannot take an
-    address that another guest claims or that its domain has no interface for.
-  - The file must end in C(libvirt.yml), C(libvirt.yaml), C(guest_agent.yml) or C(guest_agent.yaml).
+  - Turns the domains of one or many libvirt hypervisors into hosts, with what libvirt knows of them. When a guest agent (qemu-ga)
+    answers, the host has the guest's host name, operating system, addresses and more.
+  - An agent is optional. A missing, blocked, frozen or hung agent costs no more than O(agent_timeout), and never the data of
+    another guest. C(guest_agent) in the host's variables has the agent's state and the remedy.
+  - The answers of guests are never trusted. They are bounded and never templated. A guest cannot take another host's name. It
+    cannot take an address that another guest claims or that its domain has no interface for.
+  - The name of the file must end in C(libvirt.yml), C(libvirt.yaml), C(guest_agent.yml) or C(guest_agent.yaml).
 options:
   plugin:
     description: Name of this plugin.
@@ -35,37 +35,37 @@ options:
       - name: LIBVIRT_DEFAULT_URI
   hostnames:
     description:
-      - What a host is called, in order of preference. V(name), V(uuid) and V(title) are the domain's, V(guest_hostname) is what
-        the guest calls itself. Anything else is a Jinja expression (without braces) over the host's variables.
-      - A domain that a source of this plugin has made a host of already keeps that host's name.
-      - What Ansible's patterns and templates give a meaning is replaced by C(_) in libvirt's names, with a warning. A domain
-        that is called C(localhost), or like an address of loopback, gets a part of its UUID appended.
-      - A name that the guest has a say in is used only if it is a proper host name that no other host has, and is not
-        C(localhost) or an address. The domain's name is used when nothing else can be.
-      - Two domains never become one host. Where several want the same name it belongs to the one that has it from libvirt, or
-        else all of them get a part of their UUID appended, with a warning.
+      - Sources of a host's name, in order of preference. V(name), V(uuid) and V(title) are the domain's. V(guest_hostname) is the
+        name that the guest reports. Any other value is a Jinja expression (without braces) over the host's variables.
+      - A domain that another source of this plugin has already added keeps that host's name.
+      - In libvirt's names, characters with a meaning in Ansible's patterns and templates are replaced by C(_), with a warning. A
+        domain with the name C(localhost), or with a loopback address as its name, gets a part of its UUID appended.
+      - A name that the guest can influence is used only if it is a valid host name that no other host has. It must not be
+        C(localhost) or an address. The domain's name is used when no other name can be.
+      - Two domains never become one host. When several want the same name, it belongs to the one that has it from libvirt.
+        Otherwise all of them get a part of their UUID appended, with a warning.
     type: list
     elements: str
     default: [name]
   states:
     description:
-      - The states of the domains to include, as libvirt names them, or V(all).
+      - The states of the domains to include, by libvirt's names, or V(all).
     type: list
     elements: str
     choices: [all, running, blocked, paused, shutdown, shutoff, crashed, pmsuspended, nostate]
     default: [running]
   include:
     description:
-      - JMESPath predicates over the record that M(virtops.guest_agent.guest_info) returns. With any, a domain is included only
-        if one of them matches.
-      - When all of them need nothing but C(libvirt), the agents of the other domains are not asked.
+      - JMESPath predicates over the record that M(virtops.guest_agent.guest_info) returns. A domain is included if one of them
+        matches, or if there are none.
+      - When all of them use only C(libvirt), the agents of the other domains are not asked.
     type: list
     elements: str
     default: []
   exclude:
     description:
-      - JMESPath predicates over the same. A domain is left out if one of them matches. Those that need nothing but C(libvirt)
-        decide before the agent is asked.
+      - JMESPath predicates over the same record. A domain is left out if one of them matches. Predicates that use only C(libvirt)
+        are applied before the agent is asked.
     type: list
     elements: str
     default: []
@@ -73,8 +73,8 @@ options:
     description:
       - What to ask the agents for. Most entries cost one command for each guest. An empty list, without O(probes), asks no agent
         at all.
-      - The names are those of O(virtops.guest_agent.guest_info#module:gather_subset). What one gives is in a variable by its
-        name, such as C(guest_memory).
+      - The names are those of O(virtops.guest_agent.guest_info#module:gather_subset). The result is in a variable by the same name,
+        such as C(guest_memory).
     type: list
     elements: str
     choices:
@@ -99,11 +99,12 @@ options:
     default: [os, hostname, interfaces]
   probes:
     description:
-      - Statistics of your own. Each key is a name, each value a command that is executed in the guest, as a command line for
-        C(/bin/sh), as a list of a program and its arguments, or as a mapping of C(command) and C(timeout) in seconds.
+      - Statistics of your own. Each key is a name, and each value is a command to execute in the guest.
+      - A command is a command line for C(/bin/sh), a list of a program and its arguments, or a mapping of C(command) and C(timeout)
+        in seconds.
       - The results are in C(guest_probes), each with C(rc), C(output) (one line of at most 64 KiB), C(json) (the output as data
         where it is JSON) and C(error).
-      - They need an agent that accepts C(guest-exec).
+      - Probes require an agent that accepts C(guest-exec).
     type: dict
     default: {}
   max_items:
@@ -112,14 +113,14 @@ options:
     type: int
     default: 10
   address_families:
-    description: Which addresses to use, in order of preference.
+    description: Which address families to use, in order of preference.
     type: list
     elements: str
     choices: [ipv4, ipv6]
     default: [ipv4, ipv6]
   address_cidrs:
     description:
-      - Networks to use addresses from, in order of preference. Without any, all addresses are used but loopback, link-local and
+      - Networks to use addresses from, in order of preference. By default all addresses are used except loopback, link-local and
         multicast ones.
     type: list
     elements: str
@@ -130,19 +131,20 @@ options:
     elements: str
     default: []
   address_networks:
-    description: libvirt networks or bridges to use addresses from, in order of preference. Without any, all are used.
+    description: libvirt networks or bridges to use addresses from, in order of preference. By default all are used.
     type: list
     elements: str
     default: []
   address_sources:
     description:
-      - Where to take addresses from, in order of preference. V(agent) is what the guest says of an interface that its domain has,
-        V(lease) and V(arp) are what the hypervisor knows and is asked for only where the agent gave no address, V(agent_unverified)
-        is what the guest says of an interface that its domain does not have, or that is in user-mode networking (slirp, passt).
-      - V(forward) is a port of the hypervisor that passt forwards to the guest's port 22. It is used where no address is known, and
-        only without O(address_cidrs) and O(address_networks). C(ansible_host) and C(ansible_port) are the hypervisor's then.
-      - An address that several domains claim is used for none of them, unless the hypervisor confirms whose it is. Where several
-        hypervisors confirm it, a lease of the controller's own libvirt decides. What is not used is said in a warning.
+      - The sources of addresses, in order of preference. V(agent) is what the guest reports of an interface that its domain has.
+        V(lease) and V(arp) are what the hypervisor knows, and are asked only when the agent reported no address.
+        V(agent_unverified) is what the guest reports of an interface that its domain does not have, or that is in user-mode
+        networking (slirp, passt).
+      - V(forward) is a port of the hypervisor that passt forwards to the guest's port 22. It is used when no address is known, and
+        only without O(address_cidrs) and O(address_networks). C(ansible_host) and C(ansible_port) are then the hypervisor's.
+      - An address that several domains claim is used for none of them, unless the hypervisor confirms the owner. When several
+        hypervisors confirm it, a lease of the controller's own libvirt decides. A warning names the addresses that are not used.
       - An address of the controller or of the hypervisor itself is never used, unless it is on a NIC with the controller's own MAC.
     type: list
     elements: str
@@ -150,56 +152,58 @@ options:
     default: [agent, lease, arp, forward]
   connection:
     description:
-      - How tasks reach the guests. V(auto) sets C(ansible_host) where an address is known and leaves the connection plugin to
-        you (SSH, if you say nothing). Where there is no address, and the agent may execute commands, it chooses the connection
-        plugin P(virtops.guest_agent.agent#connection), but not for Windows, where that plugin has no shell.
-      - V(agent) always chooses that connection plugin.
-      - V(ssh) always uses SSH. V(none) sets nothing.
+      - How tasks reach the guests. V(auto) sets C(ansible_host) when an address is known, and leaves the connection plugin to you
+        (SSH by default). When no address is known and the agent may execute commands, it sets the connection plugin
+        P(virtops.guest_agent.agent#connection). It does not do so for Windows, where that plugin has no shell.
+      - V(agent) always sets that connection plugin.
+      - V(ssh) always sets SSH. V(none) sets nothing.
     type: str
     choices: [auto, agent, ssh, none]
     default: auto
   group_by:
     description:
-      - Which groups to make. V(hypervisor) makes C(hypervisor_NAME), V(state) C(state_running) and so on, V(os) C(os_debian) and so
-        on, V(agent_status) C(agent_connected) and so on.
+      - Which groups to create. V(hypervisor) creates C(hypervisor_NAME), and V(state) creates C(state_running) and so on. V(os)
+        creates C(os_debian) and so on, and V(agent_status) creates C(agent_connected) and so on.
     type: list
     elements: str
     choices: [hypervisor, state, os, agent_status]
     default: [hypervisor, state, os, agent_status]
   hostvars_prefix:
-    description: Put before the names of the variables C(libvirt_*) and C(guest_*).
+    description: A prefix for the names of the variables C(libvirt_*) and C(guest_*).
     type: str
     default: ""
   hostvars_suffix:
-    description: Put after the names of the variables C(libvirt_*) and C(guest_*).
+    description: A suffix for the names of the variables C(libvirt_*) and C(guest_*).
     type: str
     default: ""
   agent_timeout:
-    description: How long an agent may take to answer one command, in seconds. An agent that takes longer is not asked again.
+    description: How long an agent may take to answer one command, in seconds. After that this agent is not asked again.
     type: int
     default: 5
   timeout:
     description:
-      - How long all may take together, in seconds. Guests that were not reached by then have the agent status V(unknown).
-      - A domain that is listed and whose XML libvirt does not give has that status too, null for what the XML says, and a warning.
-        An inventory with such a domain is not cached.
+      - The time limit for all guests together, in seconds. Guests that were not reached by then have the agent status V(unknown).
+      - When libvirt lists a domain and does not return its XML, the agent status is V(unknown) too, and values from the XML are
+        null. A warning says so. An inventory with such a domain is not cached.
     type: float
     default: 30
   concurrency:
-    description: How many guests of one hypervisor are asked at the same time. Each five of them take one connection.
+    description: How many guests of one hypervisor are asked at the same time. One connection serves five of them.
     type: int
     default: 10
   on_unreachable:
     description:
-      - What to do about a hypervisor that cannot be reached. V(fail) fails the whole inventory source, V(warn) goes on without it.
+      - What to do about a hypervisor that cannot be reached. V(fail) fails the whole inventory source, and V(warn) continues
+        without it.
     type: str
     choices: [fail, warn]
     default: fail
   stale:
     description:
-      - Keep each guest's last good answer in the cache, and use it when its agent is silent. C(guest_agent.stale) is true then, and
-        C(guest_agent.status) stays what it is. An old address gives way to any other guest's.
-      - Needs O(cache_plugin) to be one that outlives the run, such as C(jsonfile); O(cache) itself may be off.
+      - Whether to keep each guest's last good answer in the cache, and use it when its agent does not answer. C(guest_agent.stale)
+        is then true, and C(guest_agent.status) is not changed. An address from such an answer is not used when another guest has
+        it.
+      - Requires a O(cache_plugin) that outlives the run, such as C(jsonfile). O(cache) itself may be off.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -209,7 +213,7 @@ requirements:
   - libvirt-python on the controller
   - jmespath on the controller, for O(include) and O(exclude)
 notes:
-  - The first agent command of a domain's run makes libvirt note C(custom-ga-command) as a taint of the domain, which has no effect.
+  - After the first agent command libvirt marks the running domain with the taint C(custom-ga-command), which has no effect.
 """
 
 EXAMPLES = r"""

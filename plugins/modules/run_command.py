@@ -18,17 +18,17 @@ options:
   cmd:
     description:
       - The command and its arguments as one text, which is split as by M(ansible.builtin.command). Quotes keep words together.
-      - No shell sees it, so pipes, redirections, patterns and variables are arguments like any other.
+      - No shell interprets it, so pipes, redirections, patterns and variables are plain arguments.
     type: str
   argv:
-    description: The command as a list of its name and its arguments. No shell sees it.
+    description: The command as a list of its name and its arguments. No shell interprets it.
     type: list
     elements: str
   shell:
     description: The command as a text for a shell of the guest, so pipes, redirections, patterns and variables work.
     type: str
   executable:
-    description: The shell of the guest for O(shell). C(/bin/sh) where it is not given.
+    description: The shell of the guest for O(shell). The default is C(/bin/sh).
     type: str
 extends_documentation_fragment:
   - virtops.guest_agent._reach
