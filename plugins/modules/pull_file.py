@@ -29,7 +29,9 @@ options:
     required: true
   mode:
     description:
-      - The mode of the file in O(dest), as octal digits in quotes, such as V('0644').
+      - The mode of the file in O(dest), as octal digits in quotes, such as V('0644'), or symbolic, such as V(u=rw,g=r,o=).
+      - A symbolic mode is applied to the mode of the existing file, or to V('0600') for a new one. Without users, as in V(+x), it
+        is applied with the umask 022.
       - By default an existing file keeps its mode and its owner, and a new one gets V('0600'), because it may have been readable
         for few users in the guest. M(ansible.builtin.fetch) uses the umask instead.
     type: raw
@@ -93,6 +95,11 @@ dest:
   returned: success
   type: str
   sample: /tmp/web1-sshd_config
+checksum:
+  description: SHA-1 of the file's content, as M(ansible.builtin.fetch) returns it.
+  returned: when the guest has the file, and in check mode when RV(dest) has the same content or a diff shows it
+  type: str
+  sample: da39a3ee5e6b4b0d3255bfef95601890afd80709
 sha256:
   description: SHA-256 of the file's content. In check mode, of the predicted content.
   returned: when the guest has the file
@@ -137,7 +144,7 @@ from ..module_utils._inside import files
 from ..module_utils._module import pull_file, transfer
 from ..module_utils._reach.advice import EXEC, FILES
 from ..module_utils._reach.guest import Guest, open_guest
-from ..module_utils._task import spec, values
+from ..module_utils._task import modes, spec
 from ..module_utils._task.run import Outcome, Task, run
 
 SPEC = spec.Spec(
@@ -157,7 +164,7 @@ SPEC = spec.Spec(
 def ensure(task: Task) -> Outcome:
     params = task.params
     src = transfer.guest_path(params["src"], "src")
-    mode = None if params["mode"] is None else values.octal(params["mode"], "mode")
+    mode = "" if params["mode"] is None else modes.mode(params["mode"], "mode")
     with transfer.local_files():
         copy = pull_file.look(params["dest"], src, mode)
         with open_guest(params, (*EXEC, *FILES)) as guest:
@@ -176,13 +183,16 @@ def _converge(task: Task, guest: Guest, where: files.Where, copy: pull_file.Copy
     after: dict[str, t.Any] = {"sha256": original.sha256, "size": original.size, "mode": copy.new_mode()}
     show = task.diff and original.size <= transfer.DIFF_MAX
     if original.sha256 and (original.sha256 == before.get("sha256") or (task.check_mode and not show)):
+        if original.sha256 == before.get("sha256"):
+            result["checksum"] = copy.checksum
         if not task.check_mode:
             copy.set_mode()
         return Outcome({**result, **after}, before, after)
     with copy.scratch(task.check_mode) as scratch:
         watch = transfer.Stopwatch(guest)
         files.pull(guest.agent, where, scratch.write, guest.lane)
-        after.update(transfer.described(scratch))
+        content, result["checksum"] = transfer.described(scratch)
+        after.update(content)
         result["transfer"] = watch.transfer(after["size"])
         diff = copy.diff(scratch, before, after) if show else None
         if not task.check_mode:

@@ -34,7 +34,10 @@ options:
     required: true
   mode:
     description:
-      - The mode as octal digits in quotes, such as V('0644'). V(preserve) takes that of O(src). Symbolic modes are not supported.
+      - The mode as octal digits in quotes, such as V('0644'), or symbolic, such as V(u=rwX,g=rX,o=). V(preserve) takes that of
+        O(src).
+      - A symbolic mode is applied to the mode of the existing file, or to V('0644') for a new one. Without users, as in V(+x), it
+        is applied with the umask 022.
       - By default an existing file keeps its mode, and a new one gets V('0644'). A file that another user has put into a directory
         like C(/tmp) does not count as existing, also not for O(owner) and O(group).
     type: raw
@@ -111,6 +114,11 @@ dest:
   returned: success
   type: str
   sample: /srv/app.tar
+checksum:
+  description: SHA-1 of the file's content, as M(ansible.builtin.copy) returns it. In check mode, of the predicted content.
+  returned: success, unless a file was left alone with O(force=false)
+  type: str
+  sample: da39a3ee5e6b4b0d3255bfef95601890afd80709
 sha256:
   description:
     - SHA-256 of the file's content. In check mode, of the predicted content. Empty for a file that was left alone with
@@ -169,7 +177,7 @@ from ..module_utils._inside import files
 from ..module_utils._module import push_file, transfer
 from ..module_utils._reach.advice import EXEC, FILES
 from ..module_utils._reach.guest import open_guest
-from ..module_utils._task import spec, values
+from ..module_utils._task import modes, spec, values
 from ..module_utils._task.run import Outcome, Task, run
 
 SPEC = spec.Spec(
@@ -206,11 +214,13 @@ def ensure(task: Task) -> Outcome:
 
 
 def _converge(task: Task, place: push_file.Place, wanted: files.Attributes, source: t.BinaryIO) -> Outcome:
-    new = transfer.described(source)
+    new, checksum = transfer.described(source)
     there = place.compared(new, task.params["force"])
     step = push_file.step(there, place.settled(wanted))
     before = {**place.state(), **(new if there == "same" else {})}
     result: dict[str, t.Any] = {"dest": place.where.path}
+    if there != "any":
+        result["checksum"] = checksum
     if step == "nothing":
         return Outcome({**result, **before}, before, before)
     old_content = place.content(before) if task.diff and step == "replace" else None
@@ -240,7 +250,7 @@ def _mode(params: t.Mapping[str, t.Any], source: t.BinaryIO) -> str:
     if params["mode"] is None:
         return ""
     if params["mode"] != "preserve":
-        return values.octal(params["mode"], "mode")
+        return modes.mode(params["mode"], "mode")
     if params["src"] is None:
         raise InvalidInput("mode can be preserved of a file in src only")
     return f"{os.fstat(source.fileno()).st_mode & 0o7777:04o}"

@@ -15,6 +15,7 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._errors import FileFailed
 from .._inside import files
+from .._task import modes
 from . import transfer
 
 #: For a copy that is new: nobody knows who had the right to read the original.
@@ -31,7 +32,7 @@ def original(agent: GuestAgent, where: files.Where) -> files.FileState | None:
         raise
 
 
-def look(dest: str, src: str, mode: str | None) -> Copy:
+def look(dest: str, src: str, mode: str) -> Copy:
     """The file that ``dest`` means, which may be a directory for ``src``.
 
     :raise LocalFileFailed: no file can be there.
@@ -42,30 +43,32 @@ def look(dest: str, src: str, mode: str | None) -> Copy:
     try:
         there = os.stat(path)
     except FileNotFoundError:
-        return Copy(path, mode, None, "")
+        return Copy(path, mode, None, {}, "")
     if not stat.S_ISREG(there.st_mode):
         raise transfer.LocalFileFailed(f"{path}: this is no regular file (on the host where the module runs)")
     with open(path, "rb") as file:
-        return Copy(path, mode, there, transfer.sha256(file))
+        return Copy(path, mode, there, *transfer.described(file))
 
 
 class Copy(t.NamedTuple):
     path: str
-    #: the mode that is wanted; None for no matter
-    mode: str | None
+    #: the mode that is wanted, octal or symbolic; "" for none
+    mode: str
     #: what is there; None for nothing
     old: os.stat_result | None
-    sha256: str
+    #: what is in it, as a part of the state and as a SHA-1
+    content: dict[str, t.Any]
+    checksum: str
 
     def state(self) -> dict[str, t.Any]:
         """What is there; empty for nothing."""
         if self.old is None:
             return {}
-        return {"sha256": self.sha256, "size": self.old.st_size, "mode": f"{stat.S_IMODE(self.old.st_mode):04o}"}
+        return {**self.content, "mode": f"{stat.S_IMODE(self.old.st_mode):04o}"}
 
     def new_mode(self) -> str:
         kept = _NEW_MODE if self.old is None else stat.S_IMODE(self.old.st_mode)
-        return self.mode or f"{kept:04o}"
+        return modes.applied(self.mode, f"{kept:04o}")
 
     def set_mode(self) -> None:
         if self.old is None or self.new_mode() != self.state()["mode"]:

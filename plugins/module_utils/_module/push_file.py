@@ -15,6 +15,7 @@ from .._errors import CommandFailed, FileFailed, InvalidInput
 from .._inside import files, shell
 from .._inside.file_scripts import PROBLEMS
 from .._reach.guest import Guest
+from .._task import modes
 from . import transfer
 
 #: What a new file gets where no mode is given, whatever umask its user has.
@@ -79,7 +80,11 @@ class Place(t.NamedTuple):
         return {} if self.old is None else state(self.old)
 
     def completed(self, wanted: files.Attributes) -> files.Attributes:
-        return wanted if wanted.mode or self._inherits() else wanted._replace(mode=_NEW_MODE)
+        """``wanted`` with the octal mode that a symbolic one comes to here, or that a new file gets."""
+        inherited = self.old.mode if self.old is not None and self._inherits() else None
+        if inherited and not wanted.mode:
+            return wanted
+        return wanted._replace(mode=modes.applied(wanted.mode, inherited or _NEW_MODE))
 
     def _inherits(self) -> bool:
         """Whether the new file takes from the old one what is not given."""

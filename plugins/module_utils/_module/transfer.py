@@ -50,20 +50,19 @@ def inside(directory: str, source: str) -> str:
     return os.path.join(directory, name)
 
 
-def sha256(source: t.BinaryIO) -> str:
-    """Of what is left of ``source``."""
-    digest = hashlib.sha256()
+def described(source: t.BinaryIO) -> tuple[dict[str, t.Any], str]:
+    """The part of a file's state that its content makes, and its SHA-1, which Ansible's own modules return.
+
+    ``source`` is at its beginning afterwards.
+    """
+    source.seek(0)
+    digest, sha1 = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
     for data in iter(lambda: source.read(_CHUNK), b""):
         digest.update(data)
-    return digest.hexdigest()
-
-
-def described(source: t.BinaryIO) -> dict[str, t.Any]:
-    """The part of a file's state that its content makes. ``source`` is at its beginning afterwards."""
+        sha1.update(data)
+    size = source.tell()
     source.seek(0)
-    digest, size = sha256(source), source.tell()
-    source.seek(0)
-    return {"sha256": digest, "size": size}
+    return {"sha256": digest.hexdigest(), "size": size}, sha1.hexdigest()
 
 
 def text_diff(before: Content, after: Content) -> dict[str, str] | None:

@@ -97,6 +97,11 @@ PUSHES = [
     ((b"new\n", 0o640, "daemon"), {"mode": "0600"}, (b"new\n", "0600", "daemon")),
     ((b"new\n", 0o4755, "daemon"), {"mode": "4755", "owner": "root"}, (b"new\n", "4755", "root")),
     ((b"nnn\n", 0o640, "daemon"), {"group": "tty"}, (b"new\n", "0640", "daemon")),
+    (None, {"mode": "u=rwX,g=rX,o="}, (b"new\n", "0640", "root")),
+    (None, {"mode": "+x"}, (b"new\n", "0755", "root")),
+    ((b"old\n", 0o710, "daemon"), {"mode": "u=rwX,g=rX,o="}, (b"new\n", "0750", "daemon")),
+    ((b"new\n", 0o640, "daemon"), {"mode": "o+r"}, (b"new\n", "0644", "daemon")),
+    ((b"old\n", 0o640, "root"), {"force": False, "mode": "u+x"}, (b"old\n", "0740", "root")),
 ]
 
 
@@ -123,6 +128,8 @@ def test_push_converges_and_check_mode_knows(
         # An owner by number has its name when it is there.
         assert {**reported, "owner": after["owner"]} == {name: after[name] for name in known}
         assert (result["dest"], result["changed"]) == (str(dest), before != after)
+        # As ansible.builtin.copy says it. What is left alone is not read for it.
+        assert result.get("checksum") == (None if options.get("force") is False else hashlib.sha1(dest.read_bytes()).hexdigest())
         assert ("diff" in result) is result["changed"]
     assert told.get("diff", {}).get("before") == done.get("diff", {}).get("before")
     assert ("transfer" in done, "transfer" in told) == (old is None or old[0] != new[0], False)
@@ -280,6 +287,7 @@ def test_files_that_cannot_be(
 
 # What is there on this host (content, mode), the mode that is wanted, and the mode of what is there afterwards.
 PULLS = [(None, None, "0600"), (None, "0644", "0644"), ((b"old", 0o664), None, "0664"), ((b"old", 0o664), "0640", "0640")]
+PULLS += [(None, "g+r", "0640"), ((b"new\n", 0o664), "o=", "0660"), ((b"old", 0o711), "g=rX", "0751")]
 PULLS += [((b"new\n", 0o664), None, "0664"), ((b"new\n", 0o664), "0600", "0600"), ((b"new", 0o664), None, "0664")]
 
 
@@ -304,6 +312,9 @@ def test_pull_converges_and_check_mode_knows(
     for result in (told, done):
         assert _reported(result) == {name: after[name] for name in ("sha256", "size", "mode")}
         assert (result["src"], result["dest"], result["changed"]) == (str(source), str(dest), before != after)
+    assert done["checksum"] == hashlib.sha1(b"new\n").hexdigest()
+    assert told.get("checksum") in (None, done["checksum"])
+    assert ("checksum" in told) is (checksums == "none" or bool(old and old[0] == b"new\n"))
     assert ("transfer" in done) is (checksums == "none" or not old or old[0] != b"new\n")
     assert run(pull_file, **given)["changed"] is False
     assert [path.name for path in here.iterdir()] == ["file"]

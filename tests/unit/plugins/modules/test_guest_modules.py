@@ -212,7 +212,7 @@ def test_check_mode_skips_what_nobody_can_predict(run: Run, module: t.Any, what:
         (push_file, {"content": "x", "dest": "relative"}, "dest must be an absolute path"),
         (push_file, {"content": "x", "dest": "/tmp/"}, "content has no name"),
         (push_file, {"content": "x", "dest": "/tmp/x", "mode": 420}, "mode must be"),
-        (push_file, {"content": "x", "dest": "/tmp/x", "mode": "u+x"}, "mode must be"),
+        (push_file, {"content": "x", "dest": "/tmp/x", "mode": "u+q"}, "mode must be"),
         (push_file, {"content": "x", "dest": "/tmp/x", "mode": "77777"}, "mode must be"),
         (push_file, {"content": "x", "dest": "/tmp/x", "mode": "preserve"}, "mode can be preserved of a file in src only"),
         (push_file, {"content": "x", "dest": "/tmp/x", "owner": "root:root"}, "owner cannot be"),
