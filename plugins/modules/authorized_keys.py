@@ -156,36 +156,46 @@ _SHOWN_MAX = 16 * 1024
 
 
 def ensure(task: Task) -> Outcome:
-    user, exclusive = task.params["user"], task.params["exclusive"]
+    user = task.params["user"]
     users.check_name(user)
-    if exclusive and task.params["state"] == "absent":
-        raise InvalidInput("exclusive needs state=present", hint="give the keys that shall stay, or none")
-    lines = authorized_keys.wanted(task.params["keys"])
-
-    def plan(existing: t.Sequence[str]) -> authorized_keys.Plan:
-        return authorized_keys.plan(existing, lines, task.params["state"], exclusive)
-
+    wish = _wish(task.params)
     with open_guest(task.params) as guest:
         agent = guest.require_agent()
         keys = key_file.keys_of(agent, user)
         before = keys.lines()
-        first = plan(before)
-        after = first.after
-        _check_allowed(agent, keys, first, exclusive)
-        if after != before and not task.check_mode:
-            _apply(keys, first, exclusive)
-            after = keys.lines()
-            if plan(after).remove and not plan(after).add and not exclusive:
-                # The agent takes out what is the same to the last blank, and does not tell of blanks around a line.
-                task.warn(
-                    f"{agent.name}: the keys of {user} had blanks around them, so the file was written anew, without comments"
-                )
-                keys.replace(plan(after).after)
-                after = keys.lines()
-            if plan(after).add or plan(after).remove:
-                raise CommandFailed(f"the keys of {user} are not what the agent was told", domain=agent.name, command=ssh_keys.ADD)
-    shown = {"user": user, "authorized_keys": _shown(after), "added": _shown(first.add), "removed": _shown(first.remove)}
+        plan = wish.plan(before)
+        _check_allowed(agent, keys, plan, wish.exclusive)
+        after = plan.after
+        if plan.changes and not task.check_mode:
+            after = _converge(task, agent, keys, wish, plan)
+    shown = {"user": user, "authorized_keys": _shown(after), "added": _shown(plan.add), "removed": _shown(plan.remove)}
     return Outcome(shown, {"keys": before}, {"keys": after}, _diff(user, _shown(before), shown["authorized_keys"]))
+
+
+def _wish(params: t.Mapping[str, t.Any]) -> authorized_keys.Wish:
+    present, exclusive = params["state"] == "present", params["exclusive"]
+    if exclusive and not present:
+        raise InvalidInput("exclusive needs state=present", hint="give the keys that shall stay, or none")
+    return authorized_keys.Wish(authorized_keys.wanted(params["keys"]), present, exclusive)
+
+
+def _converge(
+    task: Task, agent: GuestAgent, keys: key_file.Keys, wish: authorized_keys.Wish, plan: authorized_keys.Plan
+) -> list[str]:
+    """The lines in the end."""
+    user = task.params["user"]
+    _apply(keys, plan, wish.exclusive)
+    after = keys.lines()
+    left = wish.plan(after)
+    if left.remove and not left.add and not wish.exclusive:
+        # The agent takes out what is the same to the last blank, and does not tell of blanks around a line.
+        task.warn(f"{agent.name}: the keys of {user} had blanks around them, so the file was written anew, without comments")
+        keys.replace(left.after)
+        after = keys.lines()
+        left = wish.plan(after)
+    if left.changes:
+        raise CommandFailed(f"the keys of {user} are not what the agent was told", domain=agent.name, command=ssh_keys.ADD)
+    return after
 
 
 def _check_allowed(agent: GuestAgent, keys: key_file.Keys, plan: authorized_keys.Plan, exclusive: bool) -> None:

@@ -18,6 +18,10 @@ class Plan(t.NamedTuple):
     #: all lines, when it is done
     after: list[str]
 
+    @property
+    def changes(self) -> bool:
+        return bool(self.add or self.remove)
+
 
 def wanted(keys: t.Iterable[str]) -> list[_public_keys.Line]:
     """The lines in ``keys``, each of which may hold several, as files of public keys do; empty ones and comments are left out.
@@ -39,22 +43,29 @@ def wanted(keys: t.Iterable[str]) -> list[_public_keys.Line]:
     return lines
 
 
-def plan(existing: t.Sequence[str], lines: t.Sequence[_public_keys.Line], state: str, exclusive: bool) -> Plan:
-    """A key is the same whatever its comment says. With other options it lets in otherwise, and is not the one that is wanted."""
-    parsed = [_parsed(text) for text in existing]
-    keys = {line.key for line in lines}
-    allowed = {_access(line) for line in lines} if state == "present" else set()
+class Wish(t.NamedTuple):
+    """What the user's keys are to be. With ``exclusive`` these, and no others."""
 
-    def stays(line: _public_keys.Line | None) -> bool:
-        if line is None or (line.key not in keys):
-            return not exclusive
-        return _access(line) in allowed
+    lines: t.Sequence[_public_keys.Line]
+    present: bool
+    exclusive: bool
 
-    kept = [text for text, line in zip(existing, parsed) if stays(line)]
-    there = {_access(line) for line in parsed if line is not None}
-    added = {_access(line): line.text for line in reversed(lines) if _access(line) in allowed - there}
-    add = list(reversed(added.values()))
-    return Plan(add, [text for text, line in zip(existing, parsed) if not stays(line)], kept + add)
+    def plan(self, existing: t.Sequence[str]) -> Plan:
+        """A key is the same whatever its comment says. With other options it lets in otherwise, and is another one."""
+        keys = {line.key for line in self.lines}
+        allowed = {_access(line) for line in self.lines} if self.present else set()
+
+        def stays(line: _public_keys.Line | None) -> bool:
+            if line is None or line.key not in keys:
+                return not self.exclusive
+            return _access(line) in allowed
+
+        parsed = [(text, _parsed(text)) for text in existing]
+        there = {_access(line) for _text, line in parsed if line is not None}
+        kept = [text for text, line in parsed if stays(line)]
+        added = {_access(line): line.text for line in reversed(self.lines) if _access(line) in allowed - there}
+        add = list(reversed(added.values()))
+        return Plan(add, [text for text, line in parsed if not stays(line)], kept + add)
 
 
 def _access(line: _public_keys.Line) -> tuple[str, _public_keys.PublicKey]:
