@@ -96,6 +96,7 @@ failure:
   sample: {kind: cannot_suspend, domain: web1, command: guest-suspend-ram, detail: suspend-to-mem is switched off, hint: ""}
 """
 
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._commands import power
 from ..module_utils._deadline import Deadline
 from ..module_utils._errors import DomainNotFound, DomainNotRunning, ProtocolError, UnknownOutcome
@@ -123,51 +124,63 @@ def ensure(task: Task) -> Outcome:
 
 
 def _suspended(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
-    mode, state = task.params["mode"], guest.domain.state()
-    wanted = "off" if mode == "disk" else "suspended"
-    if (state == "pmsuspended" and mode != "disk") or (state == "shutoff" and mode == "disk"):
-        return _outcome(wanted, wanted, wanted, deadline)
-    agent = guest.require_agent(power.SUSPEND[mode])
-    suspend.check(guest, agent, mode)
-    if task.check_mode:
-        return _outcome("requested", "awake", wanted, deadline)
-    watch = guest.domain.lifecycle()
-    reply = "the agent said that it did"
+    sleep = suspend.SLEEPS[task.params["mode"]]
+    if guest.domain.state() == sleep.domain_state:
+        return _outcome(deadline, before=sleep.state, after=sleep.state)
+    agent = guest.require_agent(power.SUSPEND[sleep.mode])
+    suspend.check(guest, agent, sleep)
+    if not task.check_mode:
+        watch = guest.domain.lifecycle()
+        reply = _ask(task, agent, sleep, deadline)
+        if task.params["wait"]:
+            suspend.wait_until_suspended(guest.domain, watch, deadline, sleep, reply)
+    return _outcome(deadline, before="awake", after=sleep.state, seen=_waits(task))
+
+
+def _ask(task: Task, agent: GuestAgent, sleep: suspend.Sleep, deadline: Deadline) -> str:
+    """What came of it. No reply is what a suspend looks like; the domain's state will tell."""
     try:
-        power.suspend(agent, mode, max(1, min(task.params["agent_timeout"], int(deadline.remaining()))))
+        power.suspend(agent, sleep.mode, max(1, min(task.params["agent_timeout"], int(deadline.remaining()))))
     except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound) as error:
-        reply = f"of the agent: {error.detail}"  # which is what a suspend looks like; the domain's state will tell
-    if not task.params["wait"]:
-        return _outcome("requested", "awake", wanted, deadline)
-    return _outcome(suspend.wait_until_suspended(guest.domain, watch, deadline, mode, reply), "awake", wanted, deadline)
+        return f"of the agent: {error.detail}"
+    return "the agent said that it did"
 
 
 def _awake(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
     domain, state = guest.domain, guest.domain.state()
     if state in ("running", "blocked"):
-        return _outcome("awake", "awake", "awake", deadline)
+        return _outcome(deadline, before="awake", after="awake")
     off = state == "shutoff" and task.params["mode"] == "disk"
     if state != "pmsuspended" and not off:
         hint = "with mode=disk a domain that is off is started" if state == "shutoff" else ""
         raise DomainNotRunning(f"the domain is {state}, and not suspended", domain=domain.name, hint=hint)
-    before = "off" if off else "suspended"
-    if task.check_mode:
-        return _outcome("requested", before, "awake", deadline)
-    watch = guest.domain.lifecycle()
+    if not task.check_mode:
+        _wake(guest, off, task.params["wait"], deadline)
+    return _outcome(deadline, before="off" if off else "suspended", after="awake", seen=_waits(task))
+
+
+def _wake(guest: Guest, off: bool, wait: bool, deadline: Deadline) -> None:
+    domain = guest.domain
+    watch = domain.lifecycle()
     if off:
         domain.start(max(LIBVIRT_SECONDS, deadline.remaining()))
-    elif task.params["wait"]:
+    elif wait:
         suspend.wake(domain, watch, deadline)
     else:
         domain.wake()
     # A suspend makes libvirt believe that nobody listens on the channel; the guest's resuming tells it otherwise.
-    if task.params["wait"] and domain_xml.parse(domain.xml()).channel != "":
+    if wait and domain_xml.parse(domain.xml()).channel != "":
         suspend.wait_for_agent(guest.agent, deadline)
-    return _outcome("awake" if task.params["wait"] else "requested", before, "awake", deadline)
 
 
-def _outcome(outcome: str, before: str, after: str, deadline: Deadline) -> Outcome:
-    return Outcome({"outcome": outcome, "seconds": round(deadline.elapsed(), 2)}, {"state": before}, {"state": after})
+def _waits(task: Task) -> bool:
+    return bool(task.params["wait"]) and not task.check_mode
+
+
+def _outcome(deadline: Deadline, *, before: suspend.State, after: suspend.State, seen: bool = True) -> Outcome:
+    """``seen``: it is so, and was not only asked for."""
+    result = {"outcome": after if seen else "requested", "seconds": round(deadline.elapsed(), 2)}
+    return Outcome(result, {"state": before}, {"state": after})
 
 
 def main() -> None:

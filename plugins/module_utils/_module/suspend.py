@@ -22,8 +22,26 @@ from .._reach.guest import Guest
 #: Between two looks at the domain's state, should an event be lost; and between two questions to an agent, or two calls to wake up.
 _LOOK_SECONDS: t.Final = 5.0
 _PAUSE: t.Final = 1.0
-#: What the domain's <pm> and the kernel's /sys/power/state call it.
-_KINDS: t.Final = {"ram": ("suspend-to-mem", "mem"), "disk": ("suspend-to-disk", "disk"), "hybrid": ("suspend-to-disk", "disk")}
+State = t.Literal["awake", "suspended", "off"]
+
+
+class Sleep(t.NamedTuple):
+    """One of the modes in which a guest suspends itself."""
+
+    mode: str
+    #: what the domain's <pm> and the kernel's /sys/power/state call it
+    element: str
+    word: str
+    #: what the task calls a guest that sleeps so, and what libvirt calls its domain
+    state: State
+    domain_state: str
+
+
+SLEEPS: t.Final = {
+    "ram": Sleep("ram", "suspend-to-mem", "mem", "suspended", "pmsuspended"),
+    "disk": Sleep("disk", "suspend-to-disk", "disk", "off", "shutoff"),
+    "hybrid": Sleep("hybrid", "suspend-to-disk", "disk", "suspended", "pmsuspended"),
+}
 STATE: t.Final = "/sys/power/state"
 DISK: t.Final = "/sys/power/disk"
 SWAPS: t.Final = "/proc/swaps"
@@ -37,56 +55,61 @@ class Kernel(t.NamedTuple):
     swaps: str | None = None
 
 
-def check(guest: Guest, agent: GuestAgent, mode: str) -> None:
+class Obstacle(t.NamedTuple):
+    detail: str
+    #: what to do about it
+    hint: str = ""
+
+
+def check(guest: Guest, agent: GuestAgent, sleep: Sleep) -> None:
     """
     :raise CannotSuspend: it is known that this cannot work.
     """
     management = domain_xml.power_management(guest.domain.xml())
     kernel = Kernel(small_files.told(agent, STATE))
-    if mode != "ram":
+    if sleep.mode != "ram":
         kernel = kernel._replace(disk=small_files.told(agent, DISK), swaps=small_files.told(agent, SWAPS))
-    found = obstacle(mode, management, kernel)
+    found = obstacle(sleep, management, kernel)
     if found:
-        detail, hint = found
-        raise CannotSuspend(detail, domain=agent.name, command=power.SUSPEND[mode], hint=hint)
+        raise CannotSuspend(found.detail, domain=agent.name, command=power.SUSPEND[sleep.mode], hint=found.hint)
 
 
-def obstacle(mode: str, management: t.Mapping[str, bool], kernel: Kernel) -> tuple[str, str] | None:
-    """Why this cannot work, and what to do about it; None for nothing known. Pure."""
-    element, word = _KINDS[mode]
+def obstacle(sleep: Sleep, management: t.Mapping[str, bool], kernel: Kernel) -> Obstacle | None:
+    """Why this cannot work; None for nothing known. Pure."""
+    mode, element, word = sleep.mode, sleep.element, sleep.word
     if not management.get(element, True):
         hint = f"set <pm><{element} enabled='yes'/></pm> in its definition, and start it anew"
-        return f"the domain's definition switches {element} off", hint
+        return Obstacle(f"the domain's definition switches {element} off", hint)
     if kernel.state is not None and word not in kernel.state.split():
-        return f"the guest's kernel offers no suspend to {mode} ({STATE} has no {word})", ""
+        return Obstacle(f"the guest's kernel offers no suspend to {mode} ({STATE} has no {word})")
     if mode != "ram" and kernel.disk is not None and "[disabled]" in kernel.disk:
-        return f"the guest's kernel does not let itself be suspended to disk ({DISK})", "secure boot is one reason for that"
+        detail = f"the guest's kernel does not let itself be suspended to disk ({DISK})"
+        return Obstacle(detail, "secure boot is one reason for that")
     if mode == "hybrid" and kernel.disk is not None and "suspend" not in kernel.disk.replace("[", " ").replace("]", " ").split():
-        return f"the guest's kernel offers no hybrid suspend ({DISK} has no suspend)", ""
+        return Obstacle(f"the guest's kernel offers no hybrid suspend ({DISK} has no suspend)")
     if mode != "ram" and kernel.swaps is not None and len(kernel.swaps.splitlines()) < 2:
-        return "the guest has no swap space to write its memory to", "add a swap partition or file as large as its memory"
+        detail = "the guest has no swap space to write its memory to"
+        return Obstacle(detail, "add a swap partition or file as large as its memory")
     return None
 
 
-def wait_until_suspended(domain: Domain, watch: LifecycleWatch, deadline: Deadline, mode: str, reply: str) -> str:
-    """``suspended``, or for mode disk ``off``. ``reply``: what came of the request, for the error.
+def wait_until_suspended(domain: Domain, watch: LifecycleWatch, deadline: Deadline, sleep: Sleep, reply: str) -> None:
+    """``reply``: what came of the request, for the error.
 
     :raise NotSuspended: it runs at the deadline, or has woken up by itself, or went off instead.
     """
     slept = False
     while True:
         state = _state(domain)
-        if state == "pmsuspended" and mode != "disk":
-            return "suspended"
+        if state == sleep.domain_state or (state == "gone" and sleep.state == "off"):
+            return
         if state in ("shutoff", "gone"):
-            if mode == "disk":
-                return "off"
             raise NotSuspended(f"the domain is {state} instead of suspended", domain=domain.name, hint="start it")
-        if slept and state != "pmsuspended" and mode != "disk":
+        if slept and sleep.state != "off":
             raise NotSuspended("the guest suspended itself and has woken up again by itself", domain=domain.name)
         if deadline.expired():
             detail = f"the domain is {state} {deadline.seconds:g} s after the guest was asked to suspend itself ({reply})"
-            raise NotSuspended(detail, domain=domain.name, command=power.SUSPEND[mode])
+            raise NotSuspended(detail, domain=domain.name, command=power.SUSPEND[sleep.mode])
         event = watch.next(min(deadline.remaining(), _LOOK_SECONDS))
         slept = slept or event == "pmsuspended"
 

@@ -422,7 +422,7 @@ OBSTACLES = [
 
 @pytest.mark.parametrize(("mode", "management", "kernel", "words"), OBSTACLES, ids=range(len(OBSTACLES)))
 def test_what_is_in_the_way_of_a_suspend(mode: str, management: dict, kernel: _suspend.Kernel, words: str | None) -> None:
-    found = _suspend.obstacle(mode, management, kernel)
+    found = _suspend.obstacle(_suspend.SLEEPS[mode], management, kernel)
     if words is None:
         assert found is None
     else:
