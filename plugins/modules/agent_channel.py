@@ -106,7 +106,7 @@ failure:
 """
 
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import InvalidInput, LibvirtFailure
+from ..module_utils._errors import InvalidInput
 from ..module_utils._module import agent_channel
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
@@ -123,36 +123,26 @@ SPEC = spec.Spec(
 
 
 def ensure(task: Task) -> Outcome:
-    name, present = task.params["name"], task.params["state"] == "present"
-    if not name.isprintable() or not name or len(name) > 255 or " " in name:
+    wish = agent_channel.Wish(task.params["name"], task.params["state"] == "present")
+    if not wish.name.isprintable() or not wish.name or len(wish.name) > 255 or " " in wish.name:
         raise InvalidInput("name must be the name of a channel, such as org.qemu.guest_agent.0")
     with open_guest(task.params) as guest:
         domain = guest.domain
-        before = agent_channel.read(domain, name)
-        plan = agent_channel.plan(before, name, present)
-        after, restart_required, refused = plan.after, plan.restart_required, "it has no virtio-serial controller"
-        if before.definition is None and restart_required:
-            raise LibvirtFailure(
-                f"the running domain cannot get the channel, for {refused}, and it is transient",
-                domain=domain.name,
-                hint="create it anew with the channel in its XML",
-            )
+        before = agent_channel.read(domain, wish.name)
+        plan = agent_channel.plan(before, wish)
+        agent_channel.check(domain, plan)
         if plan.change and not task.check_mode:
-            trouble = agent_channel.apply(domain, name, present, plan.change, Deadline(task.params["timeout"]))
-            if trouble and before.definition is None:
-                raise LibvirtFailure(trouble, domain=domain.name)
-            after, restart_required, refused = (
-                agent_channel.read(domain, name),
-                restart_required or bool(trouble),
-                trouble or refused,
-            )
-    if restart_required:
-        task.warn(f"Domain {domain.name}: the channel is not in the running domain: {refused}; shut the domain off and start it.")
-    return _outcome(before, after, restart_required)
+            plan = agent_channel.apply(domain, wish, plan, Deadline(task.params["timeout"]))
+    if plan.obstacle:
+        task.warn(
+            f"Domain {domain.name}: the channel is not in the running domain: {plan.obstacle}; shut the domain off and start it."
+        )
+    return _outcome(before, plan)
 
 
-def _outcome(before: agent_channel.Places, after: agent_channel.Places, restart_required: bool) -> Outcome:
-    result = {"running": _word(after.running), "definition": _word(after.definition), "restart_required": restart_required}
+def _outcome(before: agent_channel.Places, plan: agent_channel.Plan) -> Outcome:
+    after = plan.after
+    result = {"running": _word(after.running), "definition": _word(after.definition), "restart_required": bool(plan.obstacle)}
     old, new = agent_channel.text(before), agent_channel.text(after)
     return Outcome(result, {"xml": old}, {"xml": new}, {"before": old, "after": new})
 

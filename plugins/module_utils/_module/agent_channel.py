@@ -15,6 +15,7 @@ from .._libvirt.hypervisor import Domain
 
 #: libvirt plugs a channel into a running domain only where there is a controller already, and plugs in no controller.
 CONTROLLER: t.Final = '<controller type="virtio-serial" index="0"/>'
+NO_CONTROLLER: t.Final = "it has no virtio-serial controller"
 _ON: t.Final = ("running", "blocked", "paused", "pmsuspended", "shutdown", "crashed")
 _PAUSE: t.Final = 0.2
 
@@ -36,12 +37,25 @@ class Places(t.NamedTuple):
     definition: Parts | None
 
 
+class Wish(t.NamedTuple):
+    name: str
+    present: bool
+
+    @property
+    def device(self) -> str:
+        """The channel as XML, "" for none."""
+        return domain_xml.channel_device(self.name) if self.present else ""
+
+    def met_in(self, parts: Parts) -> Parts:
+        return parts.with_channel(self.name) if self.present else parts._replace(channel="")
+
+
 class Plan(t.NamedTuple):
     after: Places
     #: "running", "definition"
     change: tuple[str, ...]
-    #: the running domain cannot get the channel
-    restart_required: bool
+    #: why the running domain does not get the channel; "" where it does
+    obstacle: str
 
 
 def read(domain: Domain, name: str) -> Places:
@@ -49,44 +63,66 @@ def read(domain: Domain, name: str) -> Places:
     return Places(running, _parts(domain.definition(), name) if domain.persistent() else None)
 
 
-def plan(before: Places, name: str, present: bool) -> Plan:
+def plan(before: Places, wish: Wish) -> Plan:
     """Pure."""
     running, definition = before
-    change, restart_required = [], False
-    wanted = domain_xml.channel_device(name) if present else ""
-    if running is not None and running.channel != wanted:
-        if present and not running.controller:
-            restart_required = True
+    change, obstacle = [], ""
+    if running is not None and running.channel != wish.device:
+        if wish.present and not running.controller:
+            obstacle = NO_CONTROLLER
         else:
-            running = running.with_channel(name) if present else running._replace(channel="")
+            running = wish.met_in(running)
             change.append("running")
-    if definition is not None and definition.channel != wanted:
-        definition = definition.with_channel(name) if present else definition._replace(channel="")
+    if definition is not None and definition.channel != wish.device:
+        definition = wish.met_in(definition)
         change.append("definition")
-    return Plan(Places(running, definition), tuple(change), restart_required)
+    return Plan(Places(running, definition), tuple(change), obstacle)
 
 
-def apply(domain: Domain, name: str, present: bool, change: t.Sequence[str], deadline: Deadline) -> str:
-    """Make the change; why the running domain would not have it, "" where it has. A channel of another type is replaced.
+def check(domain: Domain, plan: Plan) -> None:
+    """
+    :raise LibvirtFailure: there is nothing else than the running domain to give the channel to, and that does not get it.
+    """
+    if plan.obstacle and plan.after.definition is None:
+        raise LibvirtFailure(
+            f"the running domain cannot get the channel, for {plan.obstacle}, and it is transient",
+            domain=domain.name,
+            hint="create it anew with the channel in its XML",
+        )
 
-    :raise LibvirtFailure: libvirt refuses to change the definition, or to take the channel out of the running domain.
+
+def apply(domain: Domain, wish: Wish, plan: Plan, deadline: Deadline) -> Plan:
+    """Make the change, and say what came of it. A channel of another type is replaced.
+
+    :raise LibvirtFailure: libvirt refuses to change the definition, to take the channel out of the running domain, or to plug it
+        into one that has no definition.
     :raise WaitTimeout: the guest does not let the channel go.
     """
-    refused = ""
-    if "definition" in change:
-        if plugged := domain_xml.plugged_channel(domain.definition(), name):
-            domain.detach(plugged, definition=True)
-        if present:
-            domain.attach(domain_xml.channel_device(name), definition=True)
-    if "running" in change:
-        if domain_xml.plugged_channel(domain.xml(), name):
-            _unplug(domain, name, deadline)
-        if present:
-            try:
-                domain.attach(domain_xml.channel_device(name))
-            except LibvirtFailure as error:
-                refused = error.detail
-    return refused
+    if "definition" in plan.change:
+        _define(domain, wish)
+    refused = _plug(domain, wish, deadline) if "running" in plan.change else ""
+    if refused and plan.after.definition is None:
+        raise LibvirtFailure(refused, domain=domain.name)
+    return plan._replace(after=read(domain, wish.name), obstacle=refused or plan.obstacle)
+
+
+def _define(domain: Domain, wish: Wish) -> None:
+    if plugged := domain_xml.plugged_channel(domain.definition(), wish.name):
+        domain.detach(plugged, definition=True)
+    if wish.present:
+        domain.attach(wish.device, definition=True)
+
+
+def _plug(domain: Domain, wish: Wish, deadline: Deadline) -> str:
+    """Why the running domain would not have it, "" where it has."""
+    if domain_xml.plugged_channel(domain.xml(), wish.name):
+        _unplug(domain, wish.name, deadline)
+    if wish.present:
+        try:
+            domain.attach(wish.device)
+        except LibvirtFailure as error:
+            return error.detail
+    return ""
 
 
 def _unplug(domain: Domain, name: str, deadline: Deadline) -> None:
