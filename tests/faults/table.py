@@ -185,10 +185,10 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "the agent hangs for a while": Fault((11,), for_a_while(STOP, CONT, 7), {**GOES_ON, **FROZEN_ON}),
     "the agent is held by another client": Fault((11,), hold, {**GOES_ON, **FROZEN_ON}),
-    "the agent hangs, and nobody knows yet": Fault(
+    "the agent hangs, and it is not known yet": Fault(
         (1,), in_guest("kill -STOP $(pidof qemu-ga)"), {COMMAND: ("agent_timeout",), LOOK: (FINE,)}, CONT, at_rest=True
     ),
-    "the guest is frozen by somebody else": Fault(
+    "the guest is frozen by another client": Fault(
         (2,),
         FROZEN,
         {COMMAND: ("guest_frozen",), PUSH: ("guest_frozen",), FREEZE: ("guest_frozen", FINE), LOOK: (FINE,)},
