@@ -52,13 +52,20 @@ lint-changelog: venv
 lint-shell: venv
 	$(BIN)/shellcheck $(SCRIPTS)
 
-.PHONY: sanity
-sanity: packages ## ansible-test sanity of ansible-core 2.16, 2.19 and 2.21, every test, no ignore file (CORE=2.21 takes one)
+# Each ansible-core apart from the others, two at a time.
+CORES = tests/tools/cores | sed 's/^/$(1) CORE=/' | xargs -P 2 -L 1 tests/tools/apart
+
+.PHONY: sanity sanity-of
+sanity: packages ## ansible-test sanity, every test of each ansible-core of the matrix, no ignore file
+	$(call CORES,sanity-of)
+sanity-of: # CORE=2.21
 	tests/tools/sanity $(CORE)
 
-.PHONY: unit
-unit: packages collections ## unit tests on ansible-core 2.16, 2.19 and 2.21
-	tests/tools/unit
+.PHONY: unit unit-of
+unit: packages collections ## unit tests on each ansible-core of the matrix
+	$(call CORES,unit-of)
+unit-of: # CORE=2.21 ONLY="-k pace"
+	.venv-core$(CORE)/bin/python -m pytest tests/unit -q -rs -n 3 $(ONLY)
 
 .PHONY: integration
 integration: system browser venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files, ONLY="-k frozen" some)

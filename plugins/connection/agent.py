@@ -64,13 +64,14 @@ options:
       - name: ansible_libvirt_uri
       - name: ansible_guest_agent_uri
   transport:
-    description: How to reach the agent.
+    description:
+      - How to reach the agent.
+      - V(libvirt) - Through libvirt's own connection to the agent on the channel C(org.qemu.guest_agent.0).
+      - V(channel) - Through libvirt to an agent on another virtio channel, which libvirt itself does not use.
+      - V(unix) - Through a unix socket of the controller, without libvirt.
     type: str
     default: libvirt
-    choices:
-      libvirt: Through libvirt's own connection to the agent on the channel C(org.qemu.guest_agent.0).
-      channel: Through libvirt to an agent on another virtio channel, which libvirt itself does not use.
-      unix: Through a unix socket of the controller, without libvirt.
+    choices: [libvirt, channel, unix]
     ini:
       - section: guest_agent_connection
         key: transport
@@ -103,12 +104,12 @@ options:
     description:
       - Whether files are transferred as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0). That is several
         times as fast. When it fails, the agent's commands are used.
+      - V(auto) - The port is used where the domain has it.
+      - V(attach) - A domain without the port gets it while it runs, and keeps it until it is shut off.
+      - V(never) - Files always go through agent commands.
     type: str
     default: auto
-    choices:
-      auto: The port is used where the domain has it.
-      attach: A domain without the port gets it while it runs, and keeps it until it is shut off.
-      never: Files always go through agent commands.
+    choices: [auto, attach, never]
     ini:
       - section: guest_agent_connection
         key: data_lane
@@ -201,13 +202,7 @@ options:
 """
 
 EXAMPLES = r"""
-# lab.libvirt.yml: an inventory in which every guest is reached over its agent
-plugin: virtops.guest_agent.libvirt
-uri: qemu:///system
-connection: agent
-
----
-# hosts.yml: or by hand, in any inventory
+# hosts.yml: guests in any inventory. The inventory plugin virtops.guest_agent.libvirt sets these itself with "connection: agent".
 all:
   hosts:
     web1:

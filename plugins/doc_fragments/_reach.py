@@ -16,13 +16,14 @@ options:
       - Required, except with O(transport=unix), where messages use it as the guest's name.
     type: str
   transport:
-    description: How to reach the agent.
+    description:
+      - How to reach the agent.
+      - V(libvirt) - Through libvirt's own connection to the agent on the channel C(org.qemu.guest_agent.0).
+      - V(channel) - Through libvirt to an agent on another virtio channel, which libvirt itself does not use.
+      - V(unix) - Through a unix socket of the host where the module runs, without libvirt.
     type: str
     default: libvirt
-    choices:
-      libvirt: Through libvirt's own connection to the agent on the channel C(org.qemu.guest_agent.0).
-      channel: Through libvirt to an agent on another virtio channel, which libvirt itself does not use.
-      unix: Through a unix socket of the host where the module runs, without libvirt.
+    choices: [libvirt, channel, unix]
   channel:
     description: The name of the virtio channel for O(transport=channel).
     type: str
@@ -34,12 +35,12 @@ options:
     description:
       - Whether files are transferred as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0). That is several
         times as fast. When it fails, the agent's commands are used.
+      - V(auto) - The port is used where the domain has it.
+      - V(attach) - A domain without the port gets it while it runs, and keeps it until it is shut off.
+      - V(never) - Files always go through agent commands.
     type: str
     default: auto
-    choices:
-      auto: The port is used where the domain has it.
-      attach: A domain without the port gets it while it runs, and keeps it until it is shut off.
-      never: Files always go through agent commands.
+    choices: [auto, attach, never]
 requirements:
   - the agent must allow guest-exec and guest-exec-status, and guest-file-* for files and for input and output of more than a few
     hundred KiB

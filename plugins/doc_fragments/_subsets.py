@@ -15,30 +15,47 @@ options:
       - What to ask the agents for. Most entries cost one command for each guest.
       - An entry that a guest refuses or cannot answer is missing in the result, and C(agent) has the reason. The other entries are
         not affected.
+      - V(os) - The operating system and its kernel.
+      - V(hostname) - The host name.
+      - V(interfaces) - The network interfaces and their addresses.
+      - V(filesystems) - The mounted filesystems.
+      - V(timezone) - The time zone.
+      - V(users) - The users that are logged in.
+      - V(sessions) - The login sessions of C(systemd-logind). Requires C(guest-exec).
+      - V(memory) - The memory, from C(/proc/meminfo), and what the hypervisor leaves to the guest of it. Linux only.
+      - V(load) - The load averages. Before qemu-ga 10.0 from C(/proc/loadavg).
+      - V(vcpus) - The processors, and which of them are online.
+      - V(cpu_stats) - How the processors have spent their time, in milliseconds. Linux only, from qemu-ga 7.1 on.
+      - V(disk_stats) - The kernel's counters of the disks. Linux only, from qemu-ga 7.1 on.
+      - V(disks) - The disks and partitions. From qemu-ga 5.2 on.
+      - V(routes) - The routes. Linux only. Before qemu-ga 9.1 from C(/proc/net).
+      - V(memory_blocks) - The blocks in which memory can be plugged, and which of them are online. Linux only.
+      - V(packages) - The installed packages, from the guest's own dpkg, apk or rpm. On Windows the installed programs, from
+        PowerShell, which was not tested on a real Windows. Requires C(guest-exec).
+      - V(devices) - The PCI devices and their drivers. Windows only.
+      - V(ssh_host_keys) - The public host keys of the SSH server, from C(/etc/ssh).
     type: list
     elements: str
     default: [os, hostname, interfaces, filesystems, timezone, users]
     choices:
-      os: The operating system and its kernel.
-      hostname: The host name.
-      interfaces: The network interfaces and their addresses.
-      filesystems: The mounted filesystems.
-      timezone: The time zone.
-      users: The users that are logged in.
-      sessions: The login sessions of C(systemd-logind). Requires C(guest-exec).
-      memory: The memory, from C(/proc/meminfo), and what the hypervisor leaves to the guest of it. Linux only.
-      load: The load averages. Before qemu-ga 10.0 from C(/proc/loadavg).
-      vcpus: The processors, and which of them are online.
-      cpu_stats: How the processors have spent their time, in milliseconds. Linux only, from qemu-ga 7.1 on.
-      disk_stats: The kernel's counters of the disks. Linux only, from qemu-ga 7.1 on.
-      disks: The disks and partitions. From qemu-ga 5.2 on.
-      routes: The routes. Linux only. Before qemu-ga 9.1 from C(/proc/net).
-      memory_blocks: The blocks in which memory can be plugged, and which of them are online. Linux only.
-      packages:
-        The installed packages, from the guest's own dpkg, apk or rpm. On Windows the installed programs, from PowerShell, which was
-        not tested on a real Windows. Requires C(guest-exec).
-      devices: The PCI devices and their drivers. Windows only.
-      ssh_host_keys: The public host keys of the SSH server, from C(/etc/ssh).
+      - os
+      - hostname
+      - interfaces
+      - filesystems
+      - timezone
+      - users
+      - sessions
+      - memory
+      - load
+      - vcpus
+      - cpu_stats
+      - disk_stats
+      - disks
+      - routes
+      - memory_blocks
+      - packages
+      - devices
+      - ssh_host_keys
   probes:
     description:
       - Statistics of your own. Each key is a name, and each value is a command to execute in the guest.

@@ -217,12 +217,8 @@ notes:
 """
 
 EXAMPLES = r"""
-# lab.libvirt.yml: all running guests of this host, with groups by hypervisor, state, OS and agent status
-plugin: virtops.guest_agent.libvirt
-uri: qemu:///system
-
----
-# fleet.libvirt.yml: several hypervisors, of which some may be down
+# fleet.libvirt.yml: several hypervisors, of which some may be down. Only the first line is required.
+# The collection's folder examples has more inventories.
 plugin: virtops.guest_agent.libvirt
 uri:
   - qemu+ssh://root@kvm1.example.com/system
@@ -237,24 +233,15 @@ compose:
 keyed_groups:
   - key: guest_os.version_id
     prefix: version
-
----
-# quick.libvirt.yml: what libvirt knows, no agent is asked
-plugin: virtops.guest_agent.libvirt
-gather_subset: []
-states: [all]
-
----
-# cached.libvirt.yml: cached for ten minutes, and old answers of silent guests rather than none
-plugin: virtops.guest_agent.libvirt
+probes:
+  load: cat /proc/loadavg
+  failed_units: [systemctl, list-units, --failed, --output=json]
+# Answers are kept for ten minutes. A guest that is silent keeps its last ones, marked as old.
 cache: true
 cache_plugin: ansible.builtin.jsonfile
 cache_connection: ~/.cache/guest-agent-inventory
 cache_timeout: 600
 stale: true
-probes:
-  load: cat /proc/loadavg
-  failed_units: [systemctl, list-units, --failed, --output=json]
 """
 
 import hashlib

@@ -11,9 +11,11 @@ import typing as t
 
 
 class Clock(t.Protocol):
-    def monotonic(self) -> float: ...
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
 
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> None:
+        """Return after so many seconds."""
 
 
 class SystemClock:

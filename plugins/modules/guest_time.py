@@ -17,13 +17,14 @@ description:
   - The guest's hardware clock is set as well, when the guest has C(/sbin/hwclock). Otherwise the module warns.
 options:
   source:
-    description: The reference for the guest's clock.
+    description:
+      - The reference for the guest's clock.
+      - V(host) - The time of the host that executes the module, which is the controller or the hypervisor.
+      - V(rtc) - The time of the guest's own hardware clock, which continues while the guest is paused. Not on Windows.
+      - V(none) - The clock is not set. It is only measured, against the host that executes the module.
     type: str
     default: host
-    choices:
-      host: The time of the host that executes the module, which is the controller or the hypervisor.
-      rtc: The time of the guest's own hardware clock, which continues while the guest is paused. Not on Windows.
-      none: The clock is not set. It is only measured, against the host that executes the module.
+    choices: [host, rtc, none]
   time:
     description:
       - A time for the guest's clock at the start of the task, instead of O(source). Either in ISO 8601 with its offset from UTC,

@@ -47,11 +47,14 @@ class Transport(t.Protocol):
 class Link(t.Protocol):
     """Bytes to an agent and back. Both calls raise TimeoutError at the deadline, and ConnectionError when the link is broken."""
 
-    def send(self, data: bytes, deadline: Deadline) -> None: ...
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        """All of ``data``."""
 
-    def receive(self, deadline: Deadline) -> bytes: ...
+    def receive(self, deadline: Deadline) -> bytes:
+        """At least one byte, or none where the other end has closed the link."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Without an error, also twice."""
 
 
 class LinkTransport:

@@ -38,13 +38,17 @@ class Keys(t.Protocol):
 
     by_file: bool
 
-    def lines(self) -> list[str]: ...
+    def lines(self) -> list[str]:
+        """In the order of the file."""
 
-    def add(self, keys: t.Sequence[str]) -> None: ...
+    def add(self, keys: t.Sequence[str]) -> None:
+        """Those that are not there yet, at the end."""
 
-    def remove(self, keys: t.Sequence[str]) -> None: ...
+    def remove(self, keys: t.Sequence[str]) -> None:
+        """Those that are there."""
 
-    def replace(self, keys: t.Sequence[str]) -> None: ...
+    def replace(self, keys: t.Sequence[str]) -> None:
+        """The file has these and no others."""
 
 
 def keys_of(agent: GuestAgent, user: str) -> Keys:

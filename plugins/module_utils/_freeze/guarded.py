@@ -87,7 +87,8 @@ class Guest(t.Protocol):
     """The guest's agent. What broke is made anew before the next question."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The domain's name."""
 
     def ask(self, question: t.Callable[[GuestAgent], T]) -> T:
         """

@@ -61,7 +61,8 @@ class Lane(t.Protocol):
     """A way for the content of files."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called at -vvv."""
 
     def write(self, path: str, source: t.BinaryIO, size: int, progress: Progress) -> None:
         """Fill the existing, empty file ``path`` of the guest with the next ``size`` bytes of ``source``."""

@@ -61,7 +61,8 @@ def ask(
 
 
 class _Domain(t.Protocol):
-    def balloon_bytes(self) -> int | None: ...
+    def balloon_bytes(self) -> int | None:
+        """What the balloon leaves to the guest, or None where libvirt does not know."""
 
 
 def complete(parts: record.GuestParts, domain: _Domain) -> None:
