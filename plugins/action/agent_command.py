@@ -24,7 +24,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 from ..plugin_utils._action import in_process
-from ..plugin_utils._guest_variables import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of
+from ..plugin_utils._guest_variables import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of, names_of
 
 _MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
 _SETTINGS: t.Final = ("action", "virtops.guest_agent.agent_command")
@@ -41,7 +41,7 @@ class ActionModule(NormalAction):
         variables = task_vars or {}
         delegate = self._task.delegate_to
         # A guest that is a hypervisor itself is told which of its own domains is meant.
-        nested = delegate and self._task.args.keys() & {"domain", "domains"}
+        nested = delegate and self._task.args.keys() & names_of("domain", self._module().SPEC.options)
         by_agent = self._connection.transport == AGENT_CONNECTION
         guest = None if nested else self._guest(host_of(variables, delegate), by_agent)
         if guest is not None:

@@ -15,6 +15,7 @@ options:
       - Name or UUID of the libvirt domain. On a guest of the inventory the default is that guest's domain.
     type: str
     required: true
+    aliases: [name]
 """
 
     HYPERVISOR = r"""

@@ -15,6 +15,7 @@ options:
       - Name or UUID of the libvirt domain. On a guest of the inventory the default is that guest's domain.
       - Required, except with O(transport=unix), where messages use it as the guest's name.
     type: str
+    aliases: [name]
   transport:
     description:
       - How to reach the agent.

@@ -94,7 +94,7 @@ class DomainBusy(LibvirtFailure):
 class DomainNotFound(GuestAgentError):
     kind = "domain_not_found"
     status = "not_running"
-    default_hint = "list the domains of this hypervisor with 'virsh list --all' and check name, UUID and URI"
+    default_hint = "check the name with 'virsh list --all', and the URI: qemu:///system and qemu:///session have different domains"
 
 
 class DomainNotRunning(GuestAgentError):

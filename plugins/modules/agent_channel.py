@@ -25,7 +25,7 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  name:
+  channel_name:
     description:
       - The name of the channel, by which the guest finds it.
       - libvirt uses only V(org.qemu.guest_agent.0) for its agent. This collection transfers files over
@@ -71,12 +71,12 @@ EXAMPLES = r"""
 - name: Add the port for files, which makes transfers several times as fast
   virtops.guest_agent.agent_channel:
     domain: web1
-    name: org.virtops.guest_agent.0
+    channel_name: org.virtops.guest_agent.0
 
 - name: Remove the port again
   virtops.guest_agent.agent_channel:
     domain: web1
-    name: org.virtops.guest_agent.0
+    channel_name: org.virtops.guest_agent.0
     state: absent
 """
 
@@ -116,16 +116,16 @@ SPEC = spec.Spec(
     {
         **spec.GUEST,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "name": {"type": "str", "default": "org.qemu.guest_agent.0"},
+        "channel_name": {"type": "str", "default": "org.qemu.guest_agent.0"},
         "timeout": {"type": "int", "default": 30},
     }
 )
 
 
 def ensure(task: Task) -> Outcome:
-    wish = agent_channel.Wish(task.params["name"], task.params["state"] == "present")
+    wish = agent_channel.Wish(task.params["channel_name"], task.params["state"] == "present")
     if not wish.name.isprintable() or not wish.name or len(wish.name) > 255 or " " in wish.name:
-        raise InvalidInput("name must be the name of a channel, such as org.qemu.guest_agent.0")
+        raise InvalidInput("channel_name must be the name of a channel, such as org.qemu.guest_agent.0")
     with open_guest(task.params) as guest:
         domain = guest.domain
         before = agent_channel.read(domain, wish.name)

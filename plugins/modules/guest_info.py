@@ -23,7 +23,7 @@ options:
       - On a guest of the inventory the default is that guest's domain alone.
     type: list
     elements: str
-    aliases: [domain]
+    aliases: [domain, name]
   states:
     description:
       - Which states a domain may be in, by libvirt's names. An empty list allows all.
@@ -377,7 +377,7 @@ SPEC = spec.Spec(
     {
         **spec.URI,
         **spec.AGENT_TIMEOUT,
-        "domains": {"type": "list", "elements": "str", "aliases": ["domain"]},
+        "domains": {"type": "list", "elements": "str", "aliases": ["domain", "name"]},
         "states": {"type": "list", "elements": "str", "choices": STATES},
         "gather_subset": {"type": "list", "elements": "str", "choices": list(SUBSETS), "default": list(DEFAULTS)},
         "probes": {"type": "dict", "default": {}},

@@ -15,7 +15,8 @@ description:
     less of its domain's memory.
   - The domain keeps its memory. This is the guest's half of plugging memory. Bring blocks online after they were plugged in, and
     take blocks offline before they are unplugged.
-  - Without O(online_bytes), O(online) and O(offline) the blocks are only listed.
+  - Without O(online_bytes), O(online) and O(offline) the blocks are only listed. To read them, prefer the subset
+    V(memory_blocks) of M(virtops.guest_agent.guest_info), which asks several guests at once.
 options:
   online_bytes:
     description:
@@ -52,6 +53,8 @@ notes:
     that was plugged in as movable (C(online_movable)) can go offline again.
   - A guest that runs out of memory kills programs. The module does not prevent you from taking too much.
   - The change does not outlast the guest's next boot.
+seealso:
+  - module: virtops.guest_agent.guest_info
 """
 
 EXAMPLES = r"""
@@ -65,9 +68,9 @@ EXAMPLES = r"""
     domain: web1
     offline: [40]
 
-- name: List the blocks
-  virtops.guest_agent.guest_memory_blocks:
-    domain: web1
+- name: Read them of all guests at once
+  virtops.guest_agent.guest_info:
+    gather_subset: [memory_blocks]
   register: result
 """
 

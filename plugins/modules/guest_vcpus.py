@@ -15,7 +15,8 @@ description:
     domain's vCPUs.
   - The domain keeps its vCPUs. This is the guest's half of plugging vCPUs. Bring vCPUs online after they were plugged in, and take
     vCPUs offline before they are unplugged.
-  - Without O(count), O(online) and O(offline) the vCPUs are only listed.
+  - Without O(count), O(online) and O(offline) the vCPUs are only listed. To read them, prefer the subset V(vcpus) of
+    M(virtops.guest_agent.guest_info), which asks several guests at once.
 options:
   count:
     description:
@@ -42,6 +43,8 @@ extends_documentation_fragment:
 notes:
   - The agent on Windows lists vCPUs and cannot switch them.
   - The change does not outlast the guest's next boot.
+seealso:
+  - module: virtops.guest_agent.guest_info
 """
 
 EXAMPLES = r"""
@@ -55,9 +58,9 @@ EXAMPLES = r"""
     domain: web1
     offline: [2, 3]
 
-- name: List the vCPUs
-  virtops.guest_agent.guest_vcpus:
-    domain: web1
+- name: Read them of all guests at once
+  virtops.guest_agent.guest_info:
+    gather_subset: [vcpus]
   register: result
 """
 

@@ -69,11 +69,17 @@ def filled_in(args: t.Mapping[str, t.Any], guest: t.Mapping[str, t.Any], options
     """``args`` with what they leave out and the guest's variables say, for a module with these ``options``."""
     filled = dict(args)
     for option, value in guest.items():
-        # guest_info takes several domains, and one under this name.
-        name = next((name for name, about in options.items() if option in (name, *about.get("aliases", ()))), None)
-        if name is not None and not args.keys() & {name, *options[name].get("aliases", ())}:
+        names = names_of(option, options)
+        name = next((name for name in names if name in options), None)
+        if name is not None and not args.keys() & names:
             filled[name] = [value] if options[name].get("type") == "list" else value
     return filled
+
+
+def names_of(option: str, options: Options) -> t.AbstractSet[str]:
+    """Every name of the option in a module with these ``options``: guest_info takes several domains, and one under this name."""
+    every = ({name, *about.get("aliases", ())} for name, about in options.items())
+    return next((names for names in every if option in names), set())
 
 
 def _first(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> t.Any:

@@ -75,7 +75,7 @@ CASES = (
     Case("run_script", {"content": "#!/bin/sh\necho table\n"}, changes=True, converges=False, blocked="guest-exec"),
     Case("push_file", {"content": "table\n", "dest": "/srv/table"}, changes=True, before="rm -f /srv/table", blocked="guest-exec"),
     Case("guest_session", {"state": "present", "user": USER, "tty": "tty8"}, changes=True, before=LOGGED_OUT, blocked="guest-exec"),
-    Case("agent_channel", {"name": CHANNEL, "state": "present"}, changes=True, **_TELLS),
+    Case("agent_channel", {"channel_name": CHANNEL, "state": "present"}, changes=True, **_TELLS),
     Case("wait_for_guest", {"agent": True, "timeout": 4}, frozen="", silent="not_ready", stopped="not_ready"),
     Case("shutdown", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown", stopped=""),
     Case("restart", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown"),

@@ -15,11 +15,11 @@ WITHHELD: t.Final = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 URI: t.Final[Options] = {"uri": {"type": "str"}}
 AGENT_TIMEOUT: t.Final[Options] = {"agent_timeout": {"type": "int", "default": 5}}
-DOMAIN: t.Final[Options] = {"domain": {"type": "str", "required": True}}
+DOMAIN: t.Final[Options] = {"domain": {"type": "str", "required": True, "aliases": ["name"]}}
 GUEST: t.Final[Options] = {**DOMAIN, **URI, **AGENT_TIMEOUT}
 #: The ways of _reach.py to a guest; what each of them needs is in REACH_REQUIRES.
 REACH: t.Final[Options] = {
-    "domain": {"type": "str"},
+    "domain": {"type": "str", "aliases": ["name"]},
     **URI,
     **AGENT_TIMEOUT,
     "transport": {"type": "str", "choices": ["libvirt", "channel", "unix"], "default": "libvirt"},

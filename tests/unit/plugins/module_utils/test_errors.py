@@ -91,6 +91,10 @@ def test_the_status_that_a_record_takes(kind: type[_errors.GuestAgentError], sta
     assert kind.status == status
 
 
+def test_a_domain_that_is_not_there_may_be_the_other_daemons() -> None:
+    assert "qemu:///system and qemu:///session" in str(_errors.DomainNotFound("no domain of this name or UUID", domain="web1"))
+
+
 @pytest.mark.parametrize(
     ("kind", "nothing_sent", "unknown", "refused"),
     [

@@ -16,6 +16,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import guarded, watchdog as _watchdog
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import shutdown as _shutdown
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
 from ansible_collections.virtops.guest_agent.plugins.modules import (
     agent_command,
     agent_info,
@@ -126,6 +127,23 @@ def test_facts(version: str, host: Hypervisor, run: Run) -> None:
         assert found["ansible_mounts"][0]["size_total"] == 4096000
     else:
         assert found["ansible_default_ipv4"]["gateway"] == "10.0.2.2"
+
+
+def _keys(value: t.Any) -> t.Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+    for member in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _keys(member)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("module", [guest_info, guest_facts])
+def test_every_key_of_a_record_is_reached_by_a_dot(version: str, host: Hypervisor, run: Run, module: t.Any) -> None:
+    """Jinja takes ``record.items`` for the method of that name."""
+    host.domains[0].guest = FakeGuest(version, files={"/proc/net/route": ROUTE})
+    keys = set(_keys(run(module, gather_subset=list(SUBSETS), **({"max_items": 0} if module is guest_info else {}))))
+    assert {"mount_point" if module is guest_info else "mount", "agent" if module is guest_info else "guest_agent"} <= keys
+    assert [key for key in sorted(keys) if hasattr(dict, key)] == []
 
 
 def test_facts_of_a_guest_that_refuses_the_extras(host: Hypervisor, run: Run) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from ansible_collections.virtops.guest_agent.plugins.connection import agent as connection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.spec import GUEST, REACH
-from ansible_collections.virtops.guest_agent.plugins.modules import guest_info
+from ansible_collections.virtops.guest_agent.plugins.modules import guest_info, snapshot
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_variables import (
     NAMES,
     SETTINGS,
@@ -21,6 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_variabl
     filled_in,
     guest_of,
     host_of,
+    names_of,
 )
 
 GUEST_VARIABLES = {
@@ -92,7 +93,17 @@ def test_what_the_task_says_is_stronger() -> None:
     assert filled_in({}, guest, REACH).keys() == {"domain", "uri", "agent_timeout", "socket", "channel"}
 
 
-@pytest.mark.parametrize("given", [{"domain": "x"}, {"domains": ["x", "y"]}])
+def test_a_task_may_call_the_domain_name() -> None:
+    assert filled_in({"name": "x"}, {"domain": "4dea22b3"}, GUEST) == {"name": "x"}
+    assert filled_in({"name": "x"}, {"domain": "4dea22b3"}, REACH) == {"name": "x"}
+
+
+def test_the_name_of_a_snapshot_is_no_domains() -> None:
+    assert filled_in({"name": "x"}, {"domain": "4dea22b3"}, snapshot.SPEC.options) == {"name": "x", "domains": ["4dea22b3"]}
+    assert names_of("domain", snapshot.SPEC.options) == {"domain", "domains"}
+
+
+@pytest.mark.parametrize("given", [{"domain": "x"}, {"name": "x"}, {"domains": ["x", "y"]}])
 def test_a_module_for_several_domains(given: dict[str, t.Any]) -> None:
     guest = {"domain": "4dea22b3"}
     assert filled_in({}, guest, guest_info.SPEC.options) == {"domains": ["4dea22b3"]}

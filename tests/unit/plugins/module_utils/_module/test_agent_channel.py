@@ -160,7 +160,7 @@ def test_agent_channel(host: Hypervisor, run: Run, domain: Pluggable, state: str
 def test_a_channel_that_waits_for_a_start_is_warned_of(host: Hypervisor, check: bool, controller: bool) -> None:
     host.domains = [Pluggable(True, True, controller=controller)]
     warned: list[str] = []
-    params = {"domain": "web", "uri": samples.URI, "agent_timeout": 5, "state": "present", "name": PORT, "timeout": 5}
+    params = {"domain": "web", "uri": samples.URI, "agent_timeout": 5, "state": "present", "channel_name": PORT, "timeout": 5}
     agent_channel.ensure(Task(params, check, False, warned.append))
     assert bool(warned) is not controller
     assert all("Domain web:" in warning and "shut the domain off and start it" in warning for warning in warned)
@@ -169,7 +169,7 @@ def test_a_channel_that_waits_for_a_start_is_warned_of(host: Hypervisor, check: 
 def test_the_diff_shows_the_parts(host: Hypervisor, run: Run) -> None:
     host.domains = [Pluggable(False, True, controller=False)]
     channel = '<channel type="unix"><target type="virtio" name="org.virtops.guest_agent.0" /></channel>'
-    assert run(name=PORT)["diff"] == {
+    assert run(channel_name=PORT)["diff"] == {
         "before": "<!-- definition -->\n",
         "after": f'<!-- definition -->\n<controller type="virtio-serial" index="0"/>\n{channel}\n',
     }
@@ -177,9 +177,9 @@ def test_the_diff_shows_the_parts(host: Hypervisor, run: Run) -> None:
 
 def test_another_channel_is_another_one(host: Hypervisor, run: Run) -> None:
     host.domains = [Pluggable(True, True, live=True, defined=True)]
-    assert run(name=PORT)["changed"] is True
+    assert run(channel_name=PORT)["changed"] is True
     assert set(domain_xml.channels(host.domains[0].text)) == {domain_xml.AGENT_CHANNEL, PORT}
-    assert run(name=PORT, state="absent")["changed"] is True
+    assert run(channel_name=PORT, state="absent")["changed"] is True
     assert set(domain_xml.channels(host.domains[0].text)) == {domain_xml.AGENT_CHANNEL}
 
 
@@ -214,13 +214,13 @@ def test_a_guest_that_takes_its_time_to_let_it_go(host: Hypervisor, run: Run) ->
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "x" * 256])
 def test_names_that_are_none(host: Hypervisor, run: Run, name: str) -> None:
     host.domains = [Pluggable(True, True)]
-    assert run(name=name)["failure"]["kind"] == "invalid_input"
+    assert run(channel_name=name)["failure"]["kind"] == "invalid_input"
 
 
 def test_a_name_cannot_break_the_xml(host: Hypervisor, run: Run) -> None:
     host.domains = [Pluggable(True, True)]
     name = "a'/><evil/>"
-    assert run(name=name)["running"] == "present"
+    assert run(channel_name=name)["running"] == "present"
     assert name in domain_xml.channels(host.domains[0].text)
     assert ET.fromstring(host.domains[0].text).find(".//evil") is None
 
