@@ -183,8 +183,8 @@ def _freeze(task: Task, guest: Guest, watchdog: _watchdog.Watchdog | None) -> Ou
         return Outcome({**before, "filesystems": None, "unfrozen": unfrozen, "watchdog_pid": None}, before, after)
     terms = group.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
     (group.arm_all if taken_over else group.freeze_all)([member], [watchdog], terms)
-    if member.trouble is not None:
-        raise member.trouble
+    if member.not_frozen is not None:
+        raise member.not_frozen
     if taken_over:
         watchdog.take_over()
     member.keep()

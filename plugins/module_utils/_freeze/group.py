@@ -82,13 +82,18 @@ def _mount_table(agent: GuestAgent) -> str | None:
 
 
 class Member:
-    """One guest of the group. ``trouble`` is why it was, or could be, frozen for the moment not or not long enough."""
+    """One guest of the group, and what went wrong with it: at most one of ``not_frozen``, ``not_thawed`` and ``not_held``."""
 
     def __init__(self, agent: GuestAgent, uuid: str, mountpoints: t.Sequence[str] | None = None) -> None:
         self.agent = agent
         self.uuid = uuid
         self.mountpoints = mountpoints
-        self.trouble: GuestAgentError | None = None
+        #: it has no watchdog, or could not be frozen
+        self.not_frozen: GuestAgentError | None = None
+        #: it may be frozen still; its watchdog goes on trying
+        self.not_thawed: GuestAgentError | None = None
+        #: it is thawed, and was before the moment was over
+        self.not_held: NotQuiesced | None = None
         self.windows = False
         self.seconds: float | None = None
         self.extent = freeze.Extent()
@@ -98,6 +103,11 @@ class Member:
         self.pid: int | None = None
         self._watchdog: Watchdog | None = None
         self._since: float | None = None
+
+    @property
+    def trouble(self) -> GuestAgentError | None:
+        """Why the moment is not this guest's: it was not frozen for all of it, or nothing tells that it was."""
+        return self.not_frozen or self.not_thawed or self.not_held
 
     @property
     def frozen(self) -> bool:
@@ -211,11 +221,11 @@ class Terms(t.NamedTuple):
 
 
 def freeze_all(members: t.Sequence[Member], watchdogs: t.Sequence[Watchdog], terms: Terms) -> None:
-    """Freeze those without ``trouble``, and note the trouble of those that could not be."""
+    """Freeze all that can be, and note of the others why they are ``not_frozen``."""
     arm_all(members, watchdogs, terms)
     deadline = Deadline(min(terms.timeout, terms.max_seconds or terms.timeout))
     for windows in (False, True):
-        _each([member for member in _well(members) if member.windows == windows], lambda member: member.freeze(deadline))
+        _freeze_each([member for member in members if member.windows == windows], lambda member: member.freeze(deadline))
 
 
 def arm_all(members: t.Sequence[Member], watchdogs: t.Sequence[Watchdog], terms: Terms) -> None:
@@ -224,19 +234,22 @@ def arm_all(members: t.Sequence[Member], watchdogs: t.Sequence[Watchdog], terms:
     def arm(member: Member) -> None:
         member.arm(armed[id(member)], Order(terms.uri, member.uuid, terms.max_seconds, terms.agent_timeout))
 
-    _each(_well(members), arm)
+    _freeze_each(members, arm)
 
 
 def thaw_all(members: t.Sequence[Member], seconds: float) -> None:
-    """Thaw those that are frozen, and note the trouble of those that were not frozen until now, or may still be."""
+    """Thaw those that are frozen, and note which were ``not_held`` until now and which are ``not_thawed``."""
     for windows in (True, False):
-        _each([member for member in members if member.frozen and member.windows == windows], lambda member: member.thaw(seconds))
+        frozen = [member for member in members if member.frozen and member.windows == windows]
+        for member, error in zip(frozen, parallel.each(lambda member: member.thaw(seconds), frozen, _AT_ONCE)):
+            if isinstance(error, NotQuiesced):
+                member.not_held = error
+            else:
+                member.not_thawed = error
 
 
-def _well(members: t.Iterable[Member]) -> list[Member]:
-    return [member for member in members if member.trouble is None]
-
-
-def _each(members: t.Sequence[Member], action: t.Callable[[Member], None]) -> None:
-    for member, trouble in zip(members, parallel.each(action, members, _AT_ONCE)):
-        member.trouble = trouble or member.trouble
+def _freeze_each(members: t.Iterable[Member], step: t.Callable[[Member], None]) -> None:
+    """One step on the way to the freeze, for those that may still get there."""
+    able = [member for member in members if member.not_frozen is None]
+    for member, error in zip(able, parallel.each(step, able, _AT_ONCE)):
+        member.not_frozen = error
