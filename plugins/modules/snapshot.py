@@ -190,18 +190,17 @@ failure:
 """
 
 import contextlib
+import typing as t
 
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import InvalidInput
-from ..module_utils._freeze import group as _group, watchdog as _watchdog
-from ..module_utils._libvirt.hypervisor import connect
+from ..module_utils._freeze import group as freezing, watchdog as _watchdog
+from ..module_utils._libvirt.hypervisor import Domain, connect
 from ..module_utils._reach.guest import LIBVIRT_SECONDS, Guest
-from ..module_utils._snapshot import group as group_module, plan, report
+from ..module_utils._snapshot import group as snapshots, plan, report
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
-#: Less than this leaves no time to take a snapshot in.
-MAX_SECONDS_LEAST = 5
 SPEC = spec.Spec(
     {
         **spec.URI,
@@ -222,70 +221,75 @@ SPEC = spec.Spec(
 
 def ensure(task: Task) -> Outcome:
     params = task.params
-    names = list(dict.fromkeys(params["domains"]))
-    if not names or "" in names:
-        raise InvalidInput("domains is empty, or one of its names is")
-    if params["max_seconds"] < MAX_SECONDS_LEAST:
-        raise InvalidInput(f"max_seconds must be at least {MAX_SECONDS_LEAST} seconds, and is {params['max_seconds']}")
-    plan.check_name(params["name"])
+    names = _names(params)
     freezes = params["state"] == "present" and params["quiesce"] != "never" and not task.check_mode
     # Forked while this process still has neither threads nor connections.
     watchdogs = [_watchdog.hatch() for _name in names] if freezes else []
     try:
         with contextlib.closing(connect(params["uri"], LIBVIRT_SECONDS)) as connection:
             domains = list({domain.uuid: domain for domain in map(connection.domain, names)}.values())
+            found = snapshots.look_at(domains, params["name"])
             if params["state"] == "absent":
-                return _remove(task, domains)
-            return _take(task, domains, watchdogs)
+                return _remove(task, domains, found)
+            if plan.all_there(found, params["name"], params["disks"]):
+                states = report.states(found)
+                return Outcome({"domains": report.all_as_found(domains, found)}, states, states)
+            return _take(task, _prepared(task, domains, found), watchdogs)
     finally:
         for watchdog in watchdogs:
             watchdog.leave()
 
 
-def _take(task: Task, domains: list, watchdogs: list) -> Outcome:
-    params, name = task.params, task.params["name"]
-    found = group_module.look_at(domains, name)
-    before = {each.name: report.found_state(each) for each in found}
-    if plan.all_there(found, name, params["disks"]):
-        return Outcome({"domains": [report.as_found(*pair) for pair in zip(domains, found)]}, before, before)
+def _names(params: t.Mapping[str, t.Any]) -> list[str]:
+    names = list(dict.fromkeys(params["domains"]))
+    if not names or "" in names:
+        raise InvalidInput("domains is empty, or one of its names is")
+    plan.check_time(params["max_seconds"])
+    plan.check_name(params["name"])
+    return names
+
+
+def _prepared(task: Task, domains: t.Sequence[Domain], found: t.Sequence[plan.Found]) -> list[snapshots.Subject]:
+    """What is to become of each domain, and which guests can be frozen for it."""
+    params = task.params
     group = [
-        group_module.Subject(domain, each, plan.overlays(each, name, params["disks"], params["directory"]))
-        for domain, each in zip(domains, found)
+        snapshots.Subject(domain, state, plan.overlays(state, params["name"], params["disks"], params["directory"]))
+        for domain, state in zip(domains, found)
     ]
     if params["quiesce"] != "never":
         guests = {domain.uuid: Guest(GuestAgent(domain, params["agent_timeout"]), domain) for domain in domains}
-        group_module.prepare(group, guests, params["quiesce"] == "required")
-    failure = None
-    if not task.check_mode:
-        wish = group_module.Wish(name, params["description"], params["quiesce"] == "required")
-        terms = _group.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
-        failure = group_module.take(group, wish, watchdogs, terms)
-        for each in group:
-            if each.member is not None and each.member.warning:
-                task.warn(f"Domain {each.domain.name}: the guest is thawed, and its agent reports a failure: {each.member.warning}")
-    after = {each.found.name: report.taken_state(each, each.taken or task.check_mode) for each in group}
-    return Outcome({"domains": [report.taken(each, task.check_mode) for each in group]}, before, after, failure=failure)
+        snapshots.prepare(group, guests, params["quiesce"] == "required")
+    return group
 
 
-def _remove(task: Task, domains: list) -> Outcome:
-    name = task.params["name"]
-    found = group_module.look_at(domains, name)
-    before = {each.name: report.found_state(each) for each in found}
-    removals = {each.name: plan.removal(each) for each in found if each.record is not None}
-    failures: dict = {}
-    left: dict = {}
+def _take(task: Task, group: t.Sequence[snapshots.Subject], watchdogs: t.Sequence[_watchdog.Watchdog]) -> Outcome:
+    params, failure = task.params, None
     if not task.check_mode:
-        failures, left = group_module.remove(domains, removals, name, task.params["merge_timeout"])
-    after = dict(before)
-    for each in found:
-        removal = removals.get(each.name)
-        if removal is None or each.name in failures:
-            continue
-        after[each.name] = report.state(False, plan.without(each.chains, removal))
-        for warning in report.leftovers(each, removal, left.get(each.name, ())):
+        wish = snapshots.Wish(params["name"], params["description"], params["quiesce"] == "required")
+        terms = freezing.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
+        failure = snapshots.take(group, wish, watchdogs, terms)
+        for warning in report.warnings(group):
             task.warn(warning)
-    result = {"domains": [report.as_found(*pair) for pair in zip(domains, found)]}
-    return Outcome(result, before, after, failure=next(iter(failures.values()), None))
+    reports = [report.taken(subject, task.check_mode) for subject in group]
+    after = {subject.found.name: report.taken_state(subject, subject.taken or task.check_mode) for subject in group}
+    return Outcome({"domains": reports}, report.states(subject.found for subject in group), after, failure=failure)
+
+
+def _remove(task: Task, domains: t.Sequence[Domain], found: t.Sequence[plan.Found]) -> Outcome:
+    removals = {state.name: plan.removal(state) for state in found if state.record is not None}
+    removed = snapshots.Removed()
+    if not task.check_mode:
+        removed = snapshots.remove(domains, removals, task.params["name"], task.params["merge_timeout"])
+    before = report.states(found)
+    after = dict(before)
+    for state in found:
+        if state.name in removals and state.name not in removed.failures:
+            removal = removals[state.name]
+            after[state.name] = report.state(False, plan.without(state.chains, removal))
+            for warning in report.leftovers(state, removal, removed.left.get(state.name, ())):
+                task.warn(warning)
+    result = {"domains": report.all_as_found(domains, found)}
+    return Outcome(result, before, after, failure=next(iter(removed.failures.values()), None))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .._deadline import Deadline
-from .._errors import GuestAgentError, HypervisorUnreachable, NotQuiesced
+from .._errors import GuestAgentError, HypervisorUnreachable
 from .._freeze import group as _group
 from .._freeze.watchdog import Watchdog
 from .._libvirt import parallel
@@ -98,25 +98,26 @@ def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog]
     deadline = Deadline(terms.max_seconds - _THAW_SECONDS)
     try:
         _group.freeze_all(members, watchdogs, terms)
-        trouble = _first(member.trouble for member in members)
-        if wish.required and trouble is not None:
-            trouble.detail += "; no snapshot was taken"
-            return trouble
+        not_frozen = _first(member.not_frozen for member in members)
+        if wish.required and not_frozen is not None:
+            not_frozen.detail += "; no snapshot was taken"
+            return not_frozen
         failures = parallel.each(lambda subject: _take(subject, wish, deadline), group)
     finally:
         _group.thaw_all(members, terms.timeout)
-    still = _first(m.trouble for m in members if m.seconds is not None and not isinstance(m.trouble, NotQuiesced))
     failure = _first(failures) or (_first(member.trouble for member in members) if wish.required else None)
-    return _undone(group, wish.name, failure) if failure is not None else still
+    return _undone(group, wish.name, failure) if failure is not None else _first(member.not_thawed for member in members)
 
 
-def remove(
-    domains: t.Sequence[Domain], removals: t.Mapping[str, _plan.Removal], name: str, seconds: float
-) -> tuple[dict[str, GuestAgentError], dict[str, list[str]]]:
-    """Merge the snapshot of the domains that are named in ``removals``.
+class Removed(t.NamedTuple):
+    """By the names of the domains: why it could not be done, and the files that libvirt did not remove."""
 
-    Name of the domain -> why it could not be done, and -> the files that libvirt did not remove.
-    """
+    failures: t.Mapping[str, GuestAgentError] = {}
+    left: t.Mapping[str, t.Sequence[str]] = {}
+
+
+def remove(domains: t.Sequence[Domain], removals: t.Mapping[str, _plan.Removal], name: str, seconds: float) -> Removed:
+    """Merge the snapshot of the domains that are named in ``removals``."""
     deadline = Deadline(seconds)
     having = [domain for domain in domains if domain.name in removals]
     left: dict[str, list[str]] = {}
@@ -125,7 +126,7 @@ def remove(
         left[domain.name] = _merge.merge(domain, name, removals[domain.name], deadline)
 
     troubles = parallel.each(merge, having)
-    return {domain.name: trouble for domain, trouble in zip(having, troubles) if trouble is not None}, left
+    return Removed({domain.name: trouble for domain, trouble in zip(having, troubles) if trouble is not None}, left)
 
 
 def _take(subject: Subject, wish: Wish, deadline: Deadline) -> None:

@@ -13,6 +13,8 @@ from .._errors import DiskBusy, DomainNotRunning, InvalidInput, SnapshotForeign,
 from .images import Disk, Snapshot
 
 NAME_MAX: t.Final = 100
+#: Less than this leaves no time to take a snapshot in.
+MAX_SECONDS_LEAST: t.Final = 5
 #: States in which QEMU runs, and libvirt knows the whole chain of each disk.
 _QEMU_RUNS: t.Final = ("running", "blocked", "paused", "pmsuspended")
 
@@ -69,6 +71,11 @@ def check_name(name: str) -> None:
             f"the snapshot's name becomes a part of its images' names: up to {NAME_MAX} printable characters, no slash, "
             "and neither a dot nor a hyphen in front"
         )
+
+
+def check_time(max_seconds: int) -> None:
+    if max_seconds < MAX_SECONDS_LEAST:
+        raise InvalidInput(f"max_seconds must be at least {MAX_SECONDS_LEAST} seconds, and is {max_seconds}")
 
 
 def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: str | None) -> dict[str, str]:

@@ -35,6 +35,10 @@ def state(there: bool, chains: Chains) -> State:
     return {"snapshot": "present" if there else "absent", "images": chains}
 
 
+def states(found: t.Iterable[Found]) -> dict[str, State]:
+    return {each.name: found_state(each) for each in found}
+
+
 def found_state(found: Found) -> State:
     return state(found.record is not None, found.chains)
 
@@ -57,12 +61,24 @@ def taken(subject: Subject, foreseen: bool) -> Report:
     }
 
 
+def warnings(group: t.Iterable[Subject]) -> t.Iterator[str]:
+    """Of thaws that were done although an agent reports a failure."""
+    for subject in group:
+        if subject.member is not None and subject.member.warning:
+            detail = subject.member.warning
+            yield f"Domain {subject.domain.name}: the guest is thawed, and its agent reports a failure: {detail}"
+
+
 def leftovers(found: Found, removal: Removal, left: t.Iterable[str]) -> t.Iterator[str]:
     """Of files that may be there still. ``left``: those that were merged, and that libvirt did not say it would remove."""
     for target, path in removal.merged.items():
         yield f"Domain {found.name}: {path} was not in use for disk {target} any more; its file may be there still."
     for path in left:
         yield f"Domain {found.name}: {path} was merged, and libvirt did not promise to remove its file; look for it."
+
+
+def all_as_found(domains: t.Iterable[Domain], found: t.Iterable[Found]) -> list[Report]:
+    return [as_found(*pair) for pair in zip(domains, found)]
 
 
 def as_found(domain: Domain, found: Found) -> Report:
