@@ -34,8 +34,8 @@ test: ## what CI runs: lint, unit, sanity, molecule and integration on real gues
 
 ##@ Parts of the test
 
-.PHONY: lint lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-shell
-lint: lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-shell ## every linter
+.PHONY: lint lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-galaxy lint-shell
+lint: lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lint-galaxy lint-shell ## every linter
 lint-python: venv
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
@@ -49,6 +49,8 @@ lint-docs: venv collections
 	$(RUN) antsibull-docs lint-collection-docs --plugin-docs .
 lint-changelog: venv
 	$(BIN)/antsibull-changelog lint
+lint-galaxy: venv
+	$(RUN) tests/tools/galaxy-import
 lint-shell: venv
 	$(BIN)/shellcheck $(SCRIPTS)
 
