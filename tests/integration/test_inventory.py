@@ -173,7 +173,7 @@ def test_many_guests_of_which_some_are_odd(lab: Lab, ansible: Ansible, options_f
     print(f"{len(started)} guests, 3 hung: {seconds:.1f} s, without asking {floor:.1f} s")  # noqa: T201 - for the log
     found = hostvars(listed)
     # Another lab may run beside this one: what Ansible itself takes on this machine, at this time, is not counted.
-    assert seconds - floor <= AGENT_TIMEOUT + MARGIN - 1
+    assert seconds <= AGENT_TIMEOUT + MARGIN - 1 + 2 * floor
     for guest in normal:
         assert found[guest.name]["guest_agent"]["status"] == "connected"
         assert found[guest.name]["guest_hostname"] == guest.name
@@ -196,7 +196,7 @@ def test_overall_deadline(lab: Lab, start: Callable[..., str], ansible: Ansible,
     bare = write_inventory(options_file.with_name("bare.libvirt.yml"), uri=[lab.uri], gather_subset=[], **only)
     floor = ansible.timed_inventory(bare)[1]
     listed, seconds = ansible.timed_inventory(options_file)
-    assert seconds - floor < 3 + MARGIN - 1
+    assert seconds < 3 + MARGIN - 1 + 2 * floor
     found = hostvars(listed)
     assert found[hung]["guest_agent"]["status"] == "unknown"
     assert found[last]["guest_agent"]["status"] in ("connected", "unknown")

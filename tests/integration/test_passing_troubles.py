@@ -74,7 +74,7 @@ def watch_the_end(lab: Lab, name: str, seconds: int, ways: list[Callable[[], dic
     with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:
         running = [pool.submit(way) for way in ways]
         try:
-            _until(lambda: _begun(lab, name, running), 120, "all have begun")
+            _until(lambda: _begun(lab, name, running), 300, "all have begun")
         finally:
             lab.run(name, ": >/run/go")
         strike()
