@@ -43,6 +43,13 @@ def test_every_agent_command_is_sent_where_the_page_says() -> None:
             assert [name for name in files if f'"{command}"' not in (CORE / name).read_text(encoding="utf-8")] == [], command
 
 
+def test_what_only_agent_command_sends_is_sent_nowhere_else() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in sorted(CORE.rglob("*.py"))]
+    sent = {command for source in sources for command in re.findall(r'\bcall\(\s*"(guest-[a-z-]+)"', source)}
+    assert "guest-file-read" in sent
+    assert sent & {command for command, files in _entries("Agent commands").items() if files == ["agent_command"]} == set()
+
+
 def test_every_promise_has_its_entry() -> None:
     assert [int(term) for term in _entries("Promises")] == list(range(1, 15))
 
