@@ -29,7 +29,7 @@ from .._errors import (
     WatchdogFailed,
 )
 from .._inside import small_files
-from .._libvirt import parallel
+from .._libvirt.threads import each
 from .._reach.diagnosis import explain
 from .guarded import Wish
 from .watchdog import Order, Release, Watchdog
@@ -241,7 +241,7 @@ def thaw_all(members: t.Sequence[Member], seconds: float) -> None:
     """Thaw those that are frozen, and note which were ``not_held`` until now and which are ``not_thawed``."""
     for windows in (True, False):
         frozen = [member for member in members if member.frozen and member.windows == windows]
-        for member, error in zip(frozen, parallel.each(lambda member: member.thaw(seconds), frozen, _AT_ONCE)):
+        for member, error in zip(frozen, each(lambda member: member.thaw(seconds), frozen, _AT_ONCE)):
             if isinstance(error, NotQuiesced):
                 member.not_held = error
             else:
@@ -251,5 +251,5 @@ def thaw_all(members: t.Sequence[Member], seconds: float) -> None:
 def _freeze_each(members: t.Iterable[Member], step: t.Callable[[Member], None]) -> None:
     """One step on the way to the freeze, for those that may still get there."""
     able = [member for member in members if member.not_frozen is None]
-    for member, error in zip(able, parallel.each(step, able, _AT_ONCE)):
+    for member, error in zip(able, each(step, able, _AT_ONCE)):
         member.not_frozen = error

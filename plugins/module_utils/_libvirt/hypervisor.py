@@ -30,7 +30,7 @@ from . import errors, stream
 from .crowded import patiently
 from .events import LifecycleWatch, serve_events
 from .storage import Storage
-from .threads import Lanes, LaneTimeout, NoFreeLane
+from .threads import CallTimeout, NoFreeWorker, Workers
 
 if t.TYPE_CHECKING:
     from .._agent.protocol import Request
@@ -250,7 +250,7 @@ class Connection:
         self.uri = uri or DEFAULT_HYPERVISOR
         self._timeout = timeout
         self._deadline = deadline
-        self._lanes = Lanes()
+        self._workers = Workers()
         self._renewing = threading.Lock()
         if events:
             serve_events(libvirt)
@@ -266,8 +266,8 @@ class Connection:
         """Connect once more, within ``seconds``, where the connection is lost or ``deaf``; one that is half open looks alive."""
         with self._renewing:
             if deaf:
-                self._lanes.close()
-                self.handle, self._lanes = None, Lanes()
+                self._workers.close()
+                self.handle, self._workers = None, Workers()
             if not _alive(self.handle):
                 self.handle = self._opened(self.uri, seconds)
 
@@ -317,10 +317,10 @@ class Connection:
         handle, self.handle = self.handle, None
         if handle is None:
             return
-        if self._lanes.idle():
-            with contextlib.suppress(LaneTimeout, libvirt.libvirtError):
-                self._lanes.call(handle.close, _CLOSE_SECONDS)
-        self._lanes.close()
+        if self._workers.idle():
+            with contextlib.suppress(CallTimeout, libvirt.libvirtError):
+                self._workers.call(handle.close, _CLOSE_SECONDS)
+        self._workers.close()
 
     def call(self, function: t.Callable[[], T], seconds: float | None = None, domain: str = "", command: str = "") -> T:
         """``function()`` within ``seconds`` (the connection's own timeout when not given), its errors translated."""
@@ -328,11 +328,11 @@ class Connection:
         if self._deadline is not None and not command:
             limit = min(limit, self._deadline.remaining())
         try:
-            return self._lanes.call(function, limit)
-        except NoFreeLane:
+            return self._workers.call(function, limit)
+        except NoFreeWorker:
             detail = f"all requests that libvirt at {self.uri} takes at a time are held up by other guests"
             raise (AgentBusy if command else HypervisorUnreachable)(detail, domain=domain, command=command) from None
-        except LaneTimeout:
+        except CallTimeout:
             if command:
                 raise StillInFlight("the agent did not answer in time", domain=domain, command=command) from None
             raise HypervisorUnreachable(f"libvirt at {self.uri} did not answer within {limit:g} s", domain=domain) from None

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import queue
 import threading
 import typing as t
 
 from .._deadline import Deadline
 from .._errors import AgentNotConfigured, ChannelBusy, GuestAgentError
+from .threads import Worker
 
 #: More in one call misbehaves in libvirt 9.0.
 PIECE: t.Final = 64 * 1024
@@ -101,19 +101,19 @@ class ChannelStream:
         self._failed = failed
         self._disconnect = disconnect
         self._take_over = take_over
-        self._lane = _Lane("virtops-stream")
+        self._calls = _Calls("virtops-stream")
         self._arrived = b""
         self._closed = False
 
     def send(self, data: bytes, deadline: Deadline) -> None:
         """After a TimeoutError any part of ``data`` may have been sent; the next call first waits for the rest to go."""
-        self._lane.call(lambda: self._send(data), deadline)
+        self._calls.call(lambda: self._send(data), deadline)
 
     def receive(self, deadline: Deadline) -> bytes:
         """Some bytes, at most ``PIECE``. Not for while a send waits."""
         pause = _FIRST_PAUSE
         while not self._arrived:
-            self._lane.call(self._receive, deadline)
+            self._calls.call(self._receive, deadline)
             if not self._arrived:
                 if deadline.expired():
                     raise TimeoutError
@@ -127,14 +127,14 @@ class ChannelStream:
         if self._closed:
             return
         self._closed = True
-        abort = _Lane("virtops-abort")
+        abort = _Calls("virtops-abort")
         try:
             abort.call(self._abort, Deadline(_ABORT_SECONDS))
         except TimeoutError:
             with contextlib.suppress(GuestAgentError):
                 self._take_over()
         abort.stop()
-        self._lane.stop()
+        self._calls.stop()
         self._disconnect()
 
     def _send(self, data: bytes) -> None:
@@ -166,20 +166,21 @@ class ChannelStream:
             raise ConnectionError("the stream to the channel ended") from error
 
 
-class _Lane:
+class _Calls:
     """Calls one after the other in a thread of their own. One that took too long is waited for by the next caller."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._jobs: queue.SimpleQueue[tuple[concurrent.futures.Future[None], t.Callable[[], None]] | None] = queue.SimpleQueue()
+        self._worker = Worker(name)
         self._running: concurrent.futures.Future[None] | None = None
-        self._thread: threading.Thread | None = None
 
     def call(self, function: t.Callable[[], None], deadline: Deadline) -> None:
         if self._running is not None:
             self._wait(self._running, deadline)
-        self._running = self._start(function)
+        self._running = self._worker.start(function)
         self._wait(self._running, deadline)
+
+    def stop(self) -> None:
+        self._worker.stop()
 
     def _wait(self, running: concurrent.futures.Future[None], deadline: Deadline) -> None:
         try:
@@ -189,29 +190,6 @@ class _Lane:
         finally:
             if running.done():
                 self._running = None
-
-    def stop(self) -> None:
-        self._jobs.put(None)
-
-    def _start(self, function: t.Callable[[], None]) -> concurrent.futures.Future[None]:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
-        future: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._jobs.put((future, function))
-        return future
-
-    def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job is None:
-                return
-            future, function = job
-            try:
-                future.set_result(function())
-            except BaseException as error:  # handed to the caller, who decides
-                future.set_exception(error)
-            del job, future, function
 
 
 def _refusal(code: int | None, text: str, domain: str, channel: str) -> GuestAgentError | None:

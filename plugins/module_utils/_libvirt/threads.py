@@ -4,9 +4,9 @@
 
 """Calls that may hang, each in a thread of its own and each waited for no longer than its time.
 
-libvirt's client calls have no timeout. A lane is a daemon thread that makes one call at a time; a caller that stops waiting
-leaves its lane behind, and the lane counts as occupied until the call returns. So the number of lanes is the number of
-requests in flight, whatever hangs.
+libvirt's client calls have no timeout. A worker is a daemon thread that makes one call at a time; a caller that stops waiting
+leaves its worker behind, which counts as occupied until the call returns. So the number of workers is the number of requests in
+flight, whatever hangs.
 """
 
 from __future__ import annotations
@@ -17,56 +17,57 @@ import threading
 import typing as t
 
 from .._deadline import Deadline
+from .._errors import GuestAgentError
 
+R = t.TypeVar("R")
 T = t.TypeVar("T")
 
-
 #: libvirtd reads no sixth request of one connection before one of five has been answered (max_client_requests).
-LANES_PER_CONNECTION: t.Final = 5
+CALLS_PER_CONNECTION: t.Final = 5
 
 
-class LaneTimeout(Exception):
+class CallTimeout(Exception):
     """The call took longer than the caller would wait. It is still running."""
 
 
-class NoFreeLane(LaneTimeout):
-    """All lanes were occupied for longer than the caller would wait. The call was never made."""
+class NoFreeWorker(CallTimeout):
+    """All workers were occupied for longer than the caller would wait. The call was never made."""
 
 
-class Lanes:
+class Workers:
     """At most ``size`` calls at once. Threads are started when first needed and end with ``close``."""
 
-    def __init__(self, size: int = LANES_PER_CONNECTION) -> None:
+    def __init__(self, size: int = CALLS_PER_CONNECTION) -> None:
         self._size = size
-        self._free: queue.LifoQueue[_Lane] = queue.LifoQueue()
+        self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
         self._closed = threading.Event()
         for _number in range(size):
-            self._free.put(_Lane(self._free, self._closed))
+            self._free.put(Worker("virtops-call"))
 
     def call(self, function: t.Callable[[], T], seconds: float) -> T:
         """The value of ``function()``, or what it raises.
 
-        :raise LaneTimeout: it did not return within ``seconds``; it may still be running.
+        :raise CallTimeout: it did not return within ``seconds``; it may still be running.
         """
         deadline = Deadline(seconds)
         try:
-            lane = self._free.get(timeout=deadline.remaining())
+            worker = self._free.get(timeout=deadline.remaining())
         except queue.Empty:
-            raise NoFreeLane from None
-        future = lane.start(function)
+            raise NoFreeWorker from None
+        future = worker.start(lambda: self._freeing(worker, function))
         try:
             return t.cast(T, future.result(timeout=deadline.remaining()))
         except concurrent.futures.TimeoutError:
             if future.done():  # at the last moment
                 return t.cast(T, future.result())
-            raise LaneTimeout from None
+            raise CallTimeout from None
 
     def idle(self) -> bool:
         """Whether no call is running, also none that nobody waits for any more."""
         return self._free.qsize() == self._size
 
     def close(self) -> bool:
-        """End the threads of the lanes, of occupied ones when they return. False when there are such."""
+        """End the threads of the workers, of occupied ones when they return. False when there are such."""
         self._closed.set()
         freed = 0
         while True:
@@ -76,23 +77,33 @@ class Lanes:
             except queue.Empty:
                 return freed == self._size
 
+    def _freeing(self, worker: Worker, function: t.Callable[[], T]) -> T:
+        try:
+            return function()
+        finally:
+            self._free.put(worker)
+            if self._closed.is_set():
+                worker.stop()
 
-class _Lane:
-    def __init__(self, free: queue.LifoQueue[_Lane], closed: threading.Event) -> None:
-        self._free = free
-        self._closed = closed
+
+class Worker:
+    """Calls one after the other, in a daemon thread that is started for the first of them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._jobs: queue.SimpleQueue[tuple[concurrent.futures.Future[t.Any], t.Callable[[], t.Any]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def start(self, function: t.Callable[[], t.Any]) -> concurrent.futures.Future[t.Any]:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="virtops-lane", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         future: concurrent.futures.Future[t.Any] = concurrent.futures.Future()
         self._jobs.put((future, function))
         return future
 
     def stop(self) -> None:
+        """The thread ends after the calls that were started."""
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -102,13 +113,22 @@ class _Lane:
                 return
             future, function = job
             try:
-                value = function()
+                future.set_result(function())
             except BaseException as error:  # handed to the caller, who decides
-                self._free.put(self)
                 future.set_exception(error)
-            else:
-                self._free.put(self)
-                future.set_result(value)
             del job, future, function
-            if self._closed.is_set():
-                return
+
+
+def each(action: t.Callable[[T], R], subjects: t.Sequence[T], at_once: int = CALLS_PER_CONNECTION) -> list[R | GuestAgentError]:
+    """What ``action`` gives for each of ``subjects``, or the error where it fails; as many at once as a connection takes."""
+
+    def attempt(subject: T) -> R | GuestAgentError:
+        try:
+            return action(subject)
+        except GuestAgentError as error:
+            return error
+
+    if not subjects:
+        return []
+    with concurrent.futures.ThreadPoolExecutor(max_workers=at_once) as pool:
+        return list(pool.map(attempt, subjects))

@@ -19,9 +19,9 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
-from .._libvirt import domain_xml, parallel
+from .._libvirt import domain_xml
 from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
-from .._libvirt.threads import LANES_PER_CONNECTION
+from .._libvirt.threads import CALLS_PER_CONNECTION, each
 from .._reach import preflight
 from . import ask, leases, record as _record
 from .addresses import AddressPolicy, contested, usable
@@ -153,8 +153,8 @@ class _Sweep:
         if not wanted:
             self._done.set()
         workers = min(self._plan.concurrency, len(wanted))
-        for number in range(0, workers, LANES_PER_CONNECTION):
-            share = min(LANES_PER_CONNECTION, workers - number)
+        for number in range(0, workers, CALLS_PER_CONNECTION):
+            share = min(CALLS_PER_CONNECTION, workers - number)
             self._start_workers(first if number == 0 else None, share)
 
     def _wanted(self, summary: DomainSummary) -> bool:
@@ -179,7 +179,7 @@ class _Sweep:
     def _work(self, handles: dict[str, Domain] | None, followups: _Followups) -> None:
         """Every domain's first step comes before any domain's second, so that the deadline finds something of everybody.
 
-        The second step stays on the connection of the first: its five lanes are for its five workers.
+        The second step stays on the connection of the first: its five calls at a time are for its five workers.
         """
         while not self._deadline.expired():
             try:
@@ -307,7 +307,7 @@ def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.R
     by_uri = {sweep.uri: sweep for sweep in sweeps}
     claims = {_record.key(record): usable(record["addresses"], policy) for record in records}
     disputants = {key for key, _address in contested(claims)}
-    parallel.each(
+    each(
         lambda record: by_uri[record["libvirt"]["uri"]].confirm(record),
         [record for record in records if _record.key(record) in disputants],
     )

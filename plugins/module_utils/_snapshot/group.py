@@ -12,8 +12,8 @@ from .._deadline import Deadline
 from .._errors import GuestAgentError, HypervisorUnreachable
 from .._freeze import group as _group
 from .._freeze.watchdog import Watchdog
-from .._libvirt import parallel
 from .._libvirt.hypervisor import Domain
+from .._libvirt.threads import each
 from .._reach.guest import Guest
 from . import images, merge as _merge, plan as _plan
 
@@ -57,11 +57,12 @@ def look_at(domains: t.Sequence[Domain], name: str) -> list[_plan.Found]:
     """
     :raise GuestAgentError: one of them cannot be looked at.
     """
-    found: dict[str, _plan.Found] = {}
-    trouble = _first(parallel.each(lambda domain: found.update({domain.uuid: look(domain, name)}), domains))
-    if trouble is not None:
-        raise trouble
-    return [found[domain.uuid] for domain in domains]
+    found = []
+    for seen in each(lambda domain: look(domain, name), domains):
+        if isinstance(seen, GuestAgentError):
+            raise seen
+        found.append(seen)
+    return found
 
 
 def look(domain: Domain, name: str) -> _plan.Found:
@@ -82,7 +83,7 @@ def prepare(group: t.Sequence[Subject], guests: t.Mapping[str, Guest], required:
         member.check()
         subject.member = member
 
-    for subject, trouble in zip(group, parallel.each(meet, group)):
+    for subject, trouble in zip(group, each(meet, group)):
         if trouble is not None and required:
             trouble.detail += "; no guest was frozen and no snapshot taken"
             raise trouble
@@ -102,7 +103,7 @@ def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog]
         if wish.required and not_frozen is not None:
             not_frozen.detail += "; no snapshot was taken"
             return not_frozen
-        failures = parallel.each(lambda subject: _take(subject, wish, deadline), group)
+        failures = each(lambda subject: _take(subject, wish, deadline), group)
     finally:
         _group.thaw_all(members, terms.timeout)
     failure = _first(failures) or (_first(member.trouble for member in members) if wish.required else None)
@@ -120,13 +121,15 @@ def remove(domains: t.Sequence[Domain], removals: t.Mapping[str, _plan.Removal],
     """Merge the snapshot of the domains that are named in ``removals``."""
     deadline = Deadline(seconds)
     having = [domain for domain in domains if domain.name in removals]
+    failures: dict[str, GuestAgentError] = {}
     left: dict[str, list[str]] = {}
-
-    def merge(domain: Domain) -> None:
-        left[domain.name] = _merge.merge(domain, name, removals[domain.name], deadline)
-
-    troubles = parallel.each(merge, having)
-    return Removed({domain.name: trouble for domain, trouble in zip(having, troubles) if trouble is not None}, left)
+    merged = each(lambda domain: _merge.merge(domain, name, removals[domain.name], deadline), having)
+    for domain, files in zip(having, merged):
+        if isinstance(files, GuestAgentError):
+            failures[domain.name] = files
+        else:
+            left[domain.name] = files
+    return Removed(failures, left)
 
 
 def _take(subject: Subject, wish: Wish, deadline: Deadline) -> None:
@@ -162,19 +165,19 @@ def _look_again(domain: Domain, name: str, deadline: Deadline) -> _plan.Found:
 def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> GuestAgentError:
     """Take back what was taken, also where libvirt did not say whether it was, and say in the error how that went."""
     deadline = Deadline(_UNDO_SECONDS)
-    files: list[str] = []
 
-    def undo(subject: Subject) -> None:
+    def undo(subject: Subject) -> list[str]:
         found = _look_again(subject.domain, name, deadline)
-        if found.record is not None:
-            files.extend(_merge.merge(subject.domain, name, _plan.removal(found), deadline))
+        files = [] if found.record is None else _merge.merge(subject.domain, name, _plan.removal(found), deadline)
         subject.taken = False
+        return files
 
-    left = [
-        f"{subject.domain.name} ({', '.join(subject.overlays.values())})"
-        for subject, trouble in zip(group, parallel.each(undo, group))
-        if trouble is not None
-    ]
+    left, files = [], []
+    for subject, undone in zip(group, each(undo, group)):
+        if isinstance(undone, GuestAgentError):
+            left.append(f"{subject.domain.name} ({', '.join(subject.overlays.values())})")
+        else:
+            files += undone
     outcome = f"what remains is the snapshot of {', '.join(left)}" if left else "no snapshot is left"
     unused = f", and {', '.join(sorted(files))} can be removed" if files else ""
     failure.detail = f"{failure.detail}; {outcome}{unused}"

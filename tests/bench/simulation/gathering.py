@@ -28,11 +28,11 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan 
 #: A file's name -> the layer that its time belongs to; the first that matches.
 _LAYERS = (
     ("simulation", "the simulation"),
-    ("_lanes.py", "waiting with a deadline (lanes)"),
-    ("_deadline.py", "waiting with a deadline (lanes)"),
-    ("threading.py", "waiting with a deadline (lanes)"),
-    ("queue.py", "waiting with a deadline (lanes)"),
-    ("concurrent", "waiting with a deadline (lanes)"),
+    ("_libvirt/threads.py", "waiting with a deadline"),
+    ("_deadline.py", "waiting with a deadline"),
+    ("threading.py", "waiting with a deadline"),
+    ("queue.py", "waiting with a deadline"),
+    ("concurrent", "waiting with a deadline"),
     ("_libvirt/hypervisor.py", "libvirt requests"),
     ("_libvirt/domain_xml.py", "domain XML"),
     ("ElementTree", "domain XML"),

@@ -13,8 +13,14 @@ import typing as t
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import SYSTEM_CLOCK, Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import InvalidInput
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import threads as _threads
-from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.threads import LANES_PER_CONNECTION, Lanes, LaneTimeout
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.threads import (
+    CALLS_PER_CONNECTION,
+    CallTimeout,
+    Workers,
+    each,
+)
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 
 
@@ -50,48 +56,48 @@ def gate() -> t.Iterator[threading.Event]:
 
 
 def test_values_and_errors_pass() -> None:
-    lanes = Lanes(1)
+    workers = Workers(1)
 
     def broken() -> t.NoReturn:
         raise TimeoutError("the call's own")
 
     for _time in range(3):
-        assert lanes.call(lambda: 5, 5) == 5
+        assert workers.call(lambda: 5, 5) == 5
         with pytest.raises(TimeoutError, match="own"):
-            lanes.call(broken, 5)
+            workers.call(broken, 5)
         with pytest.raises(ZeroDivisionError):
-            lanes.call(lambda: 1 / 0, 5)
-    assert lanes.close()
+            workers.call(lambda: 1 / 0, 5)
+    assert workers.close()
 
 
-def test_a_hung_call_costs_its_time_and_holds_its_lane(gate: threading.Event) -> None:
-    lanes = Lanes(2)
+def test_a_hung_call_costs_its_time_and_holds_its_worker(gate: threading.Event) -> None:
+    workers = Workers(2)
     started = time.monotonic()
-    with pytest.raises(LaneTimeout):
-        lanes.call(gate.wait, 0.05)
+    with pytest.raises(CallTimeout):
+        workers.call(gate.wait, 0.05)
     assert time.monotonic() - started < 1
-    assert lanes.call(lambda: "the other lane", 5) == "the other lane"
-    with pytest.raises(LaneTimeout):
-        lanes.call(gate.wait, 0.05)
+    assert workers.call(lambda: "the other worker", 5) == "the other worker"
+    with pytest.raises(CallTimeout):
+        workers.call(gate.wait, 0.05)
     ran = []
-    with pytest.raises(LaneTimeout):  # no lane is free: nothing is sent at all
-        lanes.call(lambda: ran.append(1), 0.05)
-    assert not lanes.close()
+    with pytest.raises(CallTimeout):  # no worker is free: nothing is sent at all
+        workers.call(lambda: ran.append(1), 0.05)
+    assert not workers.close()
     gate.set()
     assert ran == []
 
 
-def test_a_lane_comes_back(gate: threading.Event) -> None:
-    lanes = Lanes(1)
-    with pytest.raises(LaneTimeout):
-        lanes.call(gate.wait, 0.01)
+def test_a_worker_comes_back(gate: threading.Event) -> None:
+    workers = Workers(1)
+    with pytest.raises(CallTimeout):
+        workers.call(gate.wait, 0.01)
     gate.set()
-    assert lanes.call(lambda: "again", 5) == "again"
-    assert lanes.close()
+    assert workers.call(lambda: "again", 5) == "again"
+    assert workers.close()
 
 
 def test_five_at_once_and_no_more(gate: threading.Event) -> None:
-    lanes = Lanes()
+    workers = Workers()
     lock, running, most = threading.Lock(), [0], [0]
     five = threading.Event()
 
@@ -99,13 +105,13 @@ def test_five_at_once_and_no_more(gate: threading.Event) -> None:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-            if running[0] == LANES_PER_CONNECTION:
+            if running[0] == CALLS_PER_CONNECTION:
                 five.set()
         gate.wait(5)
         with lock:
             running[0] -= 1
 
-    threads = [threading.Thread(target=lanes.call, args=(call, 10)) for _number in range(12)]
+    threads = [threading.Thread(target=workers.call, args=(call, 10)) for _number in range(12)]
     for thread in threads:
         thread.start()
     assert five.wait(5)
@@ -113,8 +119,8 @@ def test_five_at_once_and_no_more(gate: threading.Event) -> None:
     gate.set()
     for thread in threads:
         thread.join()
-    assert most == [LANES_PER_CONNECTION] == [5]
-    assert lanes.close()
+    assert most == [CALLS_PER_CONNECTION] == [5]
+    assert workers.close()
 
 
 class _AtTheLastMoment(concurrent.futures.Future):  # type: ignore[type-arg]
@@ -135,17 +141,29 @@ class _AtTheLastMoment(concurrent.futures.Future):  # type: ignore[type-arg]
 
 
 def test_a_call_that_ends_at_the_last_moment_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_threads._Lane, "start", lambda lane, function: _AtTheLastMoment(function))
-    assert Lanes(1).call(lambda: 5, 1) == 5
+    monkeypatch.setattr(_threads.Worker, "start", lambda worker, function: _AtTheLastMoment(function))
+    assert Workers(1).call(lambda: 5, 1) == 5
     with pytest.raises(ValueError, match="ten"):
-        Lanes(1).call(lambda: int("ten"), 1)
+        Workers(1).call(lambda: int("ten"), 1)
 
 
-def test_closed_lanes_leave_no_thread() -> None:
+def test_closed_workers_leave_no_thread() -> None:
     before = set(threading.enumerate())
-    lanes = Lanes()
-    lanes.call(lambda: None, 5)
-    assert lanes.close()
+    workers = Workers()
+    workers.call(lambda: None, 5)
+    assert workers.close()
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
     assert set(threading.enumerate()) <= before
+
+
+def test_each_gives_what_there_is_and_what_went_wrong() -> None:
+    def action(number: int) -> int:
+        if number % 2:
+            raise InvalidInput(f"{number} is odd")
+        return number * 10
+
+    assert [str(found) for found in each(action, range(4))] == ["0", "1 is odd.", "20", "3 is odd."]
+    assert each(action, []) == []
+    with pytest.raises(ZeroDivisionError):
+        each(lambda number: 1 // number, [1, 0])
