@@ -154,7 +154,6 @@ SPEC = spec.Spec(
     echoes=True,
 )
 _DEPTH = 32
-_ONE_TEMPLATE = "give arguments as one template, so that numbers stay numbers, as in \"{{ {'pid': started.response.pid} }}\""
 _WRONG_TYPE = re.compile("Invalid parameter type for .* expected: (integer|boolean|number)")
 
 

@@ -72,9 +72,12 @@ def _os_text(entry: dict[str, t.Any]) -> tuple[str, str]:
 
 
 def system(os: OsInfo) -> str:
-    """Linux, Windows, FreeBSD, ...; "" where nothing tells."""
+    """Linux, Windows, FreeBSD, ...; "" where nothing tells. The kernel of a BSD says what it is, whatever is built upon it."""
     if os["id"] == "mswindows":
         return "Windows"
+    kernel = (os["kernel_version"] or "").partition(" ")[0]
+    if kernel in _NAMED_BY_KERNEL:
+        return kernel
     for name, os_id in _NAMED_BY_KERNEL.items():
         if os_id == os["id"]:
             return name

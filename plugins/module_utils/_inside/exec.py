@@ -58,7 +58,6 @@ class ExecResult(t.NamedTuple):
     signal: int | None
     stdout: bytes
     stderr: bytes
-    truncated: bool
 
 
 class ProcessForgotten(AgentDisappeared):
@@ -183,7 +182,6 @@ def _result(status: dict[str, t.Any]) -> ExecResult:
         signal=untrusted.optional_integer(status, "signal"),
         stdout=_bytes(status.get("out-data")),
         stderr=_bytes(status.get("err-data")),
-        truncated=bool(status.get("out-truncated") or status.get("err-truncated")),
     )
 
 

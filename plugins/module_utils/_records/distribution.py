@@ -15,6 +15,7 @@ import typing as t
 from ansible.module_utils.facts.system.distribution import Distribution
 
 from .._agent import untrusted
+from .._commands import system as _commands
 from .._commands.system import OsInfo
 
 OS_RELEASE: t.Final = "/etc/os-release"
@@ -99,7 +100,8 @@ _FILES: t.Final = {
 }
 #: Their code names are one small word; osinfo has them as Bionic Beaver.
 _SHORT_CODENAMES: t.Final = frozenset({"linuxmint", "neon", "pardus", "pop", "ubuntu"})
-_BSDS: t.Final = ("FreeBSD", "NetBSD", "OpenBSD", "DragonFly")
+#: What setup calls a system by another name than the core does; a guest that does not tell is most likely a Linux.
+_SYSTEMS: t.Final = {"Windows": "Win32NT", "": "Linux"}
 
 Texts = t.Mapping[str, str]
 
@@ -114,11 +116,8 @@ def wanted(os: OsInfo) -> tuple[str, ...]:
 
 
 def system(os: OsInfo) -> str:
-    """A BSD says what it is in its kernel's version, also where it has no os-release."""
-    if os["id"] == "mswindows":
-        return "Win32NT"
-    kernel = (os["kernel_version"] or "").partition(" ")[0]
-    return kernel if kernel in _BSDS else ("FreeBSD" if os["id"] == "freebsd" else "Linux")
+    found = _commands.system(os)
+    return _SYSTEMS.get(found, found)
 
 
 def facts(os: OsInfo, texts: Texts) -> dict[str, t.Any]:

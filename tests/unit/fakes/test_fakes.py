@@ -132,7 +132,7 @@ def test_what_it_can_do(agent: GuestAgent) -> None:
 @pytest.mark.parametrize(("argv", "program"), PROGRAMS.items())
 def test_exec(agent: GuestAgent, argv: tuple[str, ...], program: Program) -> None:
     result = exec_.run(agent, argv, 10)
-    assert result == exec_.ExecResult(program.rc, program.signal, program.out, program.err, truncated=False)
+    assert result == exec_.ExecResult(program.rc, program.signal, program.out, program.err)
 
 
 def test_an_ended_process_is_told_once(agent: GuestAgent) -> None:

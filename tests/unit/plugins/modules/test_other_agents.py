@@ -171,7 +171,8 @@ def test_freezing_a_bsd(system_word: str, version: str, is_impossible: bool) -> 
         ({"kernel-version": "#1 SMP", "kernel-release": "6.1.0"}, (None, None, None, "Linux")),
         ({"kernel-version": "#1 SMP", "kernel-release": "6.12.1-talos"}, ("talos", "Talos", None, "Linux")),
         ({"id": "openwrt", "name": "OpenWrt", "version-id": "24.10"}, ("openwrt", "OpenWrt", "24.10", "Linux")),
-        ({"id": "debian", "kernel-version": "FreeBSD 13"}, ("debian", None, None, "Linux")),
+        ({"id": "debian", "kernel-version": "FreeBSD 13"}, ("debian", None, None, "FreeBSD")),
+        ({"id": "ghostbsd", "kernel-version": "FreeBSD 14.1"}, ("ghostbsd", None, None, "FreeBSD")),
         ({}, (None, None, None, "")),
     ],
 )

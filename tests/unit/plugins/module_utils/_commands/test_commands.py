@@ -193,7 +193,7 @@ def test_privileged_totals() -> None:
 def test_a_process_is_asked_until_it_has_ended() -> None:
     clock = FakeClock()
     guest = FakeGuest(programs={("/bin/x", "1"): Program(3, b"out", b"err", polls=4)})
-    assert exec_.run(guest.agent(), ["/bin/x", "1"], 60, clock) == (3, None, b"out", b"err", False)
+    assert exec_.run(guest.agent(), ["/bin/x", "1"], 60, clock) == (3, None, b"out", b"err")
     assert clock.slept == sorted(clock.slept)
     assert guest.sent == ["guest-exec"] + ["guest-exec-status"] * 5
 
@@ -228,12 +228,6 @@ def test_an_exec_that_lies(command: str, reply: t.Any) -> None:
     guest.replies[command] = reply
     with pytest.raises(_errors.ProtocolError):
         exec_.run(guest.agent(), ["/bin/x"], 5, FakeClock())
-
-
-def test_truncated_output_is_said() -> None:
-    guest = FakeGuest(programs={("/bin/x",): Program()})
-    guest.replies["guest-exec-status"] = {"exited": True, "exitcode": 0, "out-truncated": True}
-    assert exec_.run(guest.agent(), ["/bin/x"], 5, FakeClock()).truncated
 
 
 def _probe_guest(program: Program | None) -> FakeGuest:
