@@ -232,6 +232,7 @@ from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, Gues
 from ..module_utils._inside import shell
 from ..module_utils._reach.advice import EXEC, FILES
 from ..module_utils._reach.guest import Guest, open_guest
+from ..module_utils._task.values import in_range
 from ..plugin_utils._connection.pace import Pace
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
@@ -241,7 +242,6 @@ display = Display()
 #: These are the task's failures; all others mean that the guest cannot be reached.
 _TASK_FAILED: t.Final = (InvalidInput, CommandTimeout, FileFailed, NoSpace, OutputTooLong)
 _COMMANDS: t.Final = (*EXEC, *FILES)
-_SECONDS_MAX: t.Final = 366 * 24 * 3600
 
 
 class Connection(ConnectionBase):
@@ -353,10 +353,7 @@ class Connection(ConnectionBase):
         return self.get_option("remote_user") or "root"
 
     def _seconds(self, option: str) -> int:
-        value = self.get_option(option)
-        if not 1 <= value <= _SECONDS_MAX:
-            raise InvalidInput(f"{option} must be from 1 to {_SECONDS_MAX} seconds, and is {value}")
-        return value
+        return in_range(self.get_option(option), option, 1)
 
     def _answer(self, command: str) -> shell.Answer | None:
         """What to type for become, where ``command`` was made by it and asks for a password."""

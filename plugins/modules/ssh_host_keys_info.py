@@ -152,6 +152,7 @@ from ..module_utils._records import addresses, interfaces as _interfaces
 from ..module_utils._records.own_addresses import OwnAddresses
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
+from ..module_utils._task.values import in_range
 
 SPEC = spec.Spec(
     {
@@ -167,8 +168,7 @@ _PATH = re.compile(r"(?:/|[A-Za-z]:[/\\])[^\x00-\x1f\x7f]{1,1000}\.pub")
 
 def gather(task: Task) -> Outcome:
     port, paths, hosts = task.params["port"], task.params["paths"], task.params["hosts"]
-    if not 1 <= port <= 65535:
-        raise InvalidInput(f"port must be from 1 to 65535, and is {port}")
+    in_range(port, "port", 1, 65535, unit="")
     for path in paths or ():
         if not _PATH.fullmatch(path):
             raise InvalidInput(f"paths: {path!r} is no absolute path of a file .pub")

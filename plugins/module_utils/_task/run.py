@@ -11,13 +11,12 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from .._errors import GuestAgentError, InvalidInput
+from . import values
 from .spec import WITHHELD, Spec
 
 if t.TYPE_CHECKING:
     from .._agent.client import GuestAgent
 
-#: A year: what is longer is a mistake, and more than the clocks of some systems can count.
-SECONDS_MAX: t.Final = 366 * 24 * 3600
 #: Options in seconds, and the least that each may be.
 _SECONDS: t.Final = {"agent_timeout": 1, "timeout": 1, "patience": 1, "merge_timeout": 1, "max_seconds": 0, "force_after": 0}
 
@@ -99,7 +98,7 @@ def _withhold(module: AnsibleModule, spec: Spec) -> dict[str, t.Any]:
 def _check(params: t.Mapping[str, t.Any]) -> None:
     for option, least in _SECONDS.items():
         value = params.get(option)
-        if value is not None and not least <= value <= SECONDS_MAX:
-            raise InvalidInput(f"{option} must be from {least} to {SECONDS_MAX} seconds, and is {value:g}")
+        if value is not None:
+            values.in_range(value, option, least)
     if params.get("domain") == "":
         raise InvalidInput("domain is empty", hint="give the domain's name or UUID")

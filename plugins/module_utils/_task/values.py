@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import json
 import re
+import typing as t
 
 from .._errors import InvalidInput
+
+#: A year: what is longer is a mistake, and more than the clocks of some systems can count.
+SECONDS_MAX: t.Final = 366 * 24 * 3600
+
+_Number = t.TypeVar("_Number", int, float)
+
+
+def in_range(value: _Number, option: str, least: float, most: float = SECONDS_MAX, unit: str = " seconds") -> _Number:
+    if not least <= value <= most:
+        raise InvalidInput(f"{option} must be from {least} to {most}{unit}, and is {value:g}")
+    return value
 
 
 def text(value: object, option: str) -> str:
