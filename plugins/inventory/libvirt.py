@@ -254,7 +254,7 @@ from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 
 from ..module_utils._errors import GuestAgentError
-from ..module_utils._records.addresses import assign
+from ..module_utils._records.addresses import AddressPolicy, Assigned, address_policy, assign
 from ..module_utils._records.own_addresses import host_of
 from ..module_utils._records.plan import Gathered
 from ..module_utils._records.query import Selection
@@ -280,31 +280,32 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._read_config_data(path)
         try:
             selection = Selection(self.get_option("include"), self.get_option("exclude"))
-            self._populate(self._records(path, cache, selection), selection)
+            policy = address_policy(self.get_option)
+            self._populate(self._records(path, cache, selection, policy), selection, policy)
         except GuestAgentError as error:
             raise AnsibleParserError(str(error)) from error
 
-    def _records(self, path: str, cache: bool, selection: Selection) -> list[Record]:
+    def _records(self, path: str, cache: bool, selection: Selection, policy: AddressPolicy) -> list[Record]:
         """From the cache where that is wanted and has them, else from the hypervisors. Raw records are cached, nothing else."""
         if not self.get_option("cache"):
-            return self._gathered(path, selection).records
+            return self._gathered(path, selection, policy).records
         self.load_cache_plugin()
         cache_key = self._cache_key(path)
         if cache:
             cached = stale.kept(self._cache.get(cache_key))
             if cached is not None:
                 return list(cached.values())
-        gathered = self._gathered(path, selection)
+        gathered = self._gathered(path, selection, policy)
         complete = not any(record["agent"]["status"] == "unknown" for record in gathered.records)
         if complete and not gathered.failures and not gathered.troubles:
-            self._cache[cache_key] = stale.keep({stale.key(record): record for record in gathered.records})
+            self._cache[cache_key] = stale.keep(gathered.records)
         return gathered.records
 
-    def _gathered(self, path: str, selection: Selection) -> Gathered:
+    def _gathered(self, path: str, selection: Selection, policy: AddressPolicy) -> Gathered:
         # Here, for a collection's modules are compiled at each start: an inventory from the cache needs none of the agent's.
         from ..module_utils._records.gather import gather
 
-        gathered = gather(self.get_option("uri") or [""], _options.plan(self.get_option, selection))
+        gathered = gather(self.get_option("uri") or [""], _options.plan(self.get_option, selection, policy))
         for error in gathered.failures.values():
             if self.get_option("on_unreachable") == "fail":
                 raise error
@@ -326,7 +327,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         )
         keeper_key = f"last_{self._cache_key(path)}"
         last = stale.kept(keeper.get(keeper_key)) or {}
-        keeper[keeper_key] = stale.keep(stale.remember(records, last))
+        keeper[keeper_key] = stale.keep(stale.remember(records, last).values())
         keeper.set_cache()
         stale.fill(records, last)
 
@@ -335,23 +336,22 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
         return f"{self.get_cache_key(path)}_{digest[:8]}"
 
-    def _populate(self, gathered: list[Record], selection: Selection) -> None:
+    def _populate(self, gathered: list[Record], selection: Selection, policy: AddressPolicy) -> None:
         # A guest that is left out keeps its address all the same.
         claims = {key(record): record["addresses"] for record in gathered}
-        policy = _options.address_policy(self.get_option)
         addresses = assign(claims, policy, {key(record) for record in gathered if _is_near(record)})
         records = [record for record in gathered if selection.after_agent(record)]
         found = [self._found(record, addresses[key(record)]) for record in records]
         for sentence in reachable.sentences(found, policy) if self.get_option("connection") in ("auto", "ssh") else ():
             self.display.warning(f"{self.NAME}: {sentence}")
-        variables = [untrusted(self._variables(record, addresses[key(record)])) for record in records]
+        variables = [untrusted(self._variables(record, addresses[key(record)].own)) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
         if any(host.get_vars().get("ansible_connection") == AGENT_CONNECTION for host in self.inventory.hosts.values()):
             _load_connection()
 
-    def _found(self, record: Record, addresses: list[str]) -> reachable.Found:
-        way = _variables.connection_vars(record, addresses, self.get_option("connection"), self._forward(record))
+    def _found(self, record: Record, addresses: Assigned) -> reachable.Found:
+        way = _variables.connection_vars(record, addresses.own, self.get_option("connection"), self._forward(record))
         return reachable.Found(record, addresses, "ansible_host" in way or way.get("ansible_connection") == AGENT_CONNECTION)
 
     def _forward(self, record: Record) -> tuple[str, int] | None:

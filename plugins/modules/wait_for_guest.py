@@ -208,9 +208,10 @@ from ..module_utils._inside.exec import Probe
 from ..module_utils._inside.small_files import BOOT_ID
 from ..module_utils._module.wait_for_guest import Readiness, Wanted
 from ..module_utils._reach.guest import open_guest
-from ..module_utils._records.addresses import SOURCES, AddressPolicy, parse_cidrs
+from ..module_utils._records.addresses import SOURCES, address_policy
 from ..module_utils._task import spec as _spec
 from ..module_utils._task.run import Outcome, Task, run
+from ..module_utils._task.values import in_range
 
 FAMILIES = ["ipv4", "ipv6"]
 POLICY = {
@@ -263,10 +264,8 @@ def gather(task: Task) -> Outcome:
 
 
 def _wanted(params: t.Mapping[str, t.Any]) -> Wanted:
-    if not 0.1 <= params["sleep"] <= 60:
-        raise InvalidInput(f"sleep must be from 0.1 to 60 seconds, and is {params['sleep']:g}")
-    if not 1 <= params["command_timeout"] <= 3600:
-        raise InvalidInput(f"command_timeout must be from 1 to 3600 seconds, and is {params['command_timeout']}")
+    in_range(params["sleep"], "sleep", 0.1, 60)
+    in_range(params["command_timeout"], "command_timeout", 1, 3600)
     if params["command"] is not None and not any(params["command"][:1]):
         raise InvalidInput("there is no command", hint="give a program and its arguments in command")
     for option, spec in POLICY.items():
@@ -278,23 +277,13 @@ def _wanted(params: t.Mapping[str, t.Any]) -> Wanted:
     wanted = Wanted(
         agent=params["agent"],
         boot_id=params["boot_id"],
-        address=_policy(params) if params["address"] else None,
+        address=address_policy(params.get) if params["address"] else None,
         cloud_init=params["cloud_init"],
         command=Probe(tuple(params["command"]), params["command_timeout"]) if params["command"] else None,
     )
     if not wanted.names():
         raise InvalidInput("there is nothing to wait for", hint="leave agent at true, or set another condition")
     return wanted
-
-
-def _policy(params: t.Mapping[str, t.Any]) -> AddressPolicy:
-    return AddressPolicy(
-        families=tuple(params["address_families"]),
-        cidrs=parse_cidrs(params["address_cidrs"], "address_cidrs"),
-        exclude_cidrs=parse_cidrs(params["address_exclude_cidrs"], "address_exclude_cidrs"),
-        networks=tuple(params["address_networks"]),
-        sources=tuple(params["address_sources"]),
-    )
 
 
 def main() -> None:

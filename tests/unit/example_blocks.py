@@ -26,6 +26,7 @@ from ansible.utils.plugin_docs import get_docstring
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import InvalidInput
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import address_policy
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.query import Selection
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_variables import filled_in
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._inventory import options as _options
@@ -236,7 +237,8 @@ def _of_source(source: dict[str, t.Any]) -> t.Iterator[str]:
     yield from (f"{name} is no option of {source['plugin']}" for name in sorted(source.keys() - known.keys()))
     try:
         plugin.set_options(direct=source)
-        _options.plan(plugin.get_option, Selection(plugin.get_option("include"), plugin.get_option("exclude")))
+        selection = Selection(plugin.get_option("include"), plugin.get_option("exclude"))
+        _options.plan(plugin.get_option, selection, address_policy(plugin.get_option))
     except (AnsibleError, InvalidInput) as error:
         yield str(error)
 

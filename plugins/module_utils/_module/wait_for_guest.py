@@ -173,10 +173,12 @@ class Readiness:
         interfaces = _interfaces.merge(self._domain.nics, told)
         known = _interfaces.candidates(interfaces)
         self._own.mark(known)
-        if not usable(known, policy):
+        ranked = usable(known, policy)
+        if not ranked:
             known = leases.fallback(self._guest.domain, interfaces, policy)
             self._own.mark(known)
-        look.found["addresses"] = [candidate["address"] for candidate in usable(known, policy)]
+            ranked = usable(known, policy)
+        look.found["addresses"] = [candidate["address"] for candidate in ranked]
         if not look.found["addresses"]:
             others = ", ".join(address for interface in interfaces for address in interface["ip_addresses"][:8]) or "none at all"
             raise trouble or GuestNotReady(f"no address of the guest can be used, and it has {others[:300]}")

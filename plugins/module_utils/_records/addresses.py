@@ -48,6 +48,20 @@ class AddressPolicy(t.NamedTuple):
     sources: tuple[str, ...] = ("agent", "lease", "arp")
 
 
+def address_policy(option: t.Callable[[str], t.Any]) -> AddressPolicy:
+    """What the options ``address_*`` say; one that is unknown here is a source of the caller's own.
+
+    :raise InvalidInput: a value that cannot be.
+    """
+    return AddressPolicy(
+        families=tuple(option("address_families")),
+        cidrs=parse_cidrs(option("address_cidrs"), "address_cidrs"),
+        exclude_cidrs=parse_cidrs(option("address_exclude_cidrs"), "address_exclude_cidrs"),
+        networks=tuple(option("address_networks")),
+        sources=tuple(source for source in option("address_sources") if source in SOURCES),
+    )
+
+
 def parse_cidrs(texts: t.Iterable[str], option: str) -> tuple[_Network, ...]:
     """
     :raise InvalidInput: one of them is no network, such as 10.0.0.0/8.
@@ -64,25 +78,37 @@ def parse_cidrs(texts: t.Iterable[str], option: str) -> tuple[_Network, ...]:
 _K = t.TypeVar("_K", bound=t.Hashable)
 
 
+class Assigned(t.NamedTuple):
+    """The addresses of one domain that are usable, best first: its own, and those that are another's as well."""
+
+    own: list[str]
+    contested: list[str]
+
+
 def assign(
     claims: t.Mapping[_K, t.Sequence[Candidate]], policy: AddressPolicy, near: t.Container[_K] = frozenset()
-) -> dict[_K, list[str]]:
-    """The addresses of each domain that are usable and its own, best first.
+) -> dict[_K, Assigned]:
+    """Which addresses each domain gets.
 
     :param near: domains of the hypervisor that this very computer is
     """
     allowed = {key: usable(candidates, policy) for key, candidates in claims.items()}
     known = {key: [c for c in candidates if c["source"] in _VERIFIED] for key, candidates in claims.items()}
     foreign = contested({key: [*candidates, *known[key]] for key, candidates in allowed.items()}, near)
-    return {
-        key: [c["address"] for c in candidates if (key, canonical(c["address"])) not in foreign]
-        for key, candidates in allowed.items()
-    }
+    found = {key: Assigned([], []) for key in allowed}
+    for key, candidates in allowed.items():
+        for address in (candidate["address"] for candidate in candidates):
+            (found[key].contested if (key, canonical(address)) in foreign else found[key].own).append(address)
+    return found
 
 
 def canonical(text: str) -> str:
     """One text for one address: an IPv4 address that is written as IPv6 (::ffff:10.0.0.5) is that IPv4 address."""
     return str(_address(text) or text)
+
+
+def is_usable(candidate: Candidate, policy: AddressPolicy) -> bool:
+    return _rank(candidate, policy) is not None
 
 
 def usable(candidates: t.Sequence[Candidate], policy: AddressPolicy) -> list[Candidate]:

@@ -24,7 +24,7 @@ from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, Domain
 from .._libvirt.threads import CALLS_PER_CONNECTION, each
 from .._reach import preflight
 from . import ask, leases, record as _record
-from .addresses import AddressPolicy, contested, usable
+from .addresses import AddressPolicy, contested, is_usable, usable
 from .own_addresses import OwnAddresses
 from .plan import Gathered, Plan
 
@@ -249,7 +249,7 @@ def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: Own
             _recheck(summary.domain, libvirt, agent)
     record = _record.build(libvirt, domain, agent, parts, plan.max_items)
     own.mark(record["addresses"])
-    if libvirt["state"] == "running" and not usable(record["addresses"], plan.policy):
+    if libvirt["state"] == "running" and not any(is_usable(found, plan.policy) for found in record["addresses"]):
         record["addresses"] += leases.fallback(summary.domain, record["interfaces"], plan.policy)
         own.mark(record["addresses"])
     yield record

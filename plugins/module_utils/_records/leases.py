@@ -10,7 +10,7 @@ import typing as t
 
 from .._errors import GuestAgentError
 from .._libvirt.hypervisor import Domain
-from .addresses import AddressPolicy, Candidate, usable
+from .addresses import AddressPolicy, Candidate, is_usable
 from .interfaces import Interface
 
 
@@ -23,7 +23,7 @@ def fallback(domain: Domain, interfaces: t.Sequence[Interface], policy: AddressP
             found = known(domain, interfaces, source)
         except GuestAgentError:
             continue
-        if usable(found, policy):
+        if any(is_usable(candidate, policy) for candidate in found):
             return found
     return []
 

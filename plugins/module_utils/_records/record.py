@@ -230,9 +230,9 @@ def build(
     return t.cast(Record, record)
 
 
-def key(record: Record) -> tuple[str, str]:
-    """What makes a domain itself: its hypervisor and its UUID there."""
-    return record["libvirt"]["uri"], record["libvirt"]["uuid"]
+def key(record: Record) -> str:
+    """What makes a domain itself: its hypervisor and its UUID there. A text, which caches keep."""
+    return f"{record['libvirt']['uri']} {record['libvirt']['uuid']}"
 
 
 def find_disk(disk: GuestDisk, domain_disks: t.Sequence[Disk]) -> str | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import typing as t
 
 from ...module_utils._errors import InvalidInput
-from ...module_utils._records.addresses import SOURCES, AddressPolicy, parse_cidrs
+from ...module_utils._records.addresses import AddressPolicy
 from ...module_utils._records.plan import Plan
 from ...module_utils._records.query import Selection
+from ...module_utils._task.values import in_range
 
 GetOption = t.Callable[[str], t.Any]
 
@@ -32,15 +33,14 @@ CACHED_OPTIONS: t.Final = (
 )
 
 
-def plan(get_option: GetOption, selection: Selection) -> Plan:
+def plan(get_option: GetOption, selection: Selection, policy: AddressPolicy) -> Plan:
     """
     :raise InvalidInput: a value that cannot be.
     """
     from ...module_utils._records.probes import probes  # with what asks agents: see the plugin
 
-    for option in ("agent_timeout", "timeout", "concurrency"):
-        if not 1 <= get_option(option) <= 10**6:
-            raise InvalidInput(f"{option} must be from 1 to {10**6}, and is {get_option(option):g}")
+    for option, unit in (("agent_timeout", " seconds"), ("timeout", " seconds"), ("concurrency", "")):
+        in_range(get_option(option), option, 1, 10**6, unit)
     if get_option("max_items") < 0:
         raise InvalidInput("max_items must be at least 0")
     states = get_option("states")
@@ -48,22 +48,12 @@ def plan(get_option: GetOption, selection: Selection) -> Plan:
         subsets=tuple(get_option("gather_subset")),
         states=() if "all" in states else tuple(states),
         select=selection.before_agent,
-        policy=address_policy(get_option),
+        policy=policy,
         probes=probes(get_option("probes")),
         agent_timeout=get_option("agent_timeout"),
         timeout=get_option("timeout"),
         concurrency=get_option("concurrency"),
         max_items=get_option("max_items"),
-    )
-
-
-def address_policy(get_option: GetOption) -> AddressPolicy:
-    return AddressPolicy(
-        families=tuple(get_option("address_families")),
-        cidrs=parse_cidrs(get_option("address_cidrs"), "address_cidrs"),
-        exclude_cidrs=parse_cidrs(get_option("address_exclude_cidrs"), "address_exclude_cidrs"),
-        networks=tuple(get_option("address_networks")),
-        sources=tuple(source for source in get_option("address_sources") if source in SOURCES),
     )
 
 

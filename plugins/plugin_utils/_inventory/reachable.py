@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ...module_utils._records.addresses import AddressPolicy, Candidate, canonical, usable
+from ...module_utils._records.addresses import AddressPolicy, Assigned, Candidate, canonical, usable
 from ...module_utils._records.record import Record
 
 #: Of hosts or addresses in one sentence.
@@ -16,27 +16,26 @@ _NAMED_MAX: t.Final = 5
 
 
 class Found(t.NamedTuple):
-    """One host: its record, the addresses that it got, and whether there is another way to it."""
+    """One host: its record, its addresses, and whether there is another way to it."""
 
     record: Record
-    addresses: t.Sequence[str]
+    addresses: Assigned
     otherwise: bool
 
 
 def sentences(hosts: t.Sequence[Found], policy: AddressPolicy) -> list[str]:
-    told = [_contested(hosts, policy)]
-    without = [host for host in hosts if not host.addresses]
+    told = [_contested(hosts)]
+    without = [host for host in hosts if not host.addresses.own]
     told += [_elsewhere(without, policy), _user_mode([host for host in without if not host.otherwise])]
     return [sentence for sentence in told if sentence]
 
 
-def _contested(hosts: t.Sequence[Found], policy: AddressPolicy) -> str:
+def _contested(hosts: t.Sequence[Found]) -> str:
     claimants: dict[str, list[Record]] = {}
-    owned = {canonical(address) for host in hosts for address in host.addresses}
+    owned = {canonical(address) for host in hosts for address in host.addresses.own}
     for host in hosts:
-        for candidate in usable(host.record["addresses"], policy):
-            if candidate["address"] not in host.addresses:
-                claimants.setdefault(canonical(candidate["address"]), []).append(host.record)
+        for address in host.addresses.contested:
+            claimants.setdefault(canonical(address), []).append(host.record)
     if not claimants:
         return ""
     said = [

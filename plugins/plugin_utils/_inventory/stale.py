@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ...module_utils._records.record import GUEST_KEYS, VERSION, Record
+from ...module_utils._records.record import GUEST_KEYS, VERSION, Record, key
 
 _SILENT: t.Final = ("unresponsive", "unknown", "frozen", "broken", "disconnected")
 
@@ -19,8 +19,8 @@ def kept(value: object) -> dict[str, Record] | None:
     return records if isinstance(records, dict) else None
 
 
-def keep(records: t.Mapping[str, Record]) -> dict[str, t.Any]:
-    return {"version": VERSION, "records": dict(records)}
+def keep(records: t.Iterable[Record]) -> dict[str, t.Any]:
+    return {"version": VERSION, "records": {key(record): record for record in records}}
 
 
 def fill(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> None:
@@ -49,7 +49,3 @@ def remember(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> dict[
     """``last`` with the answers of all guests that did answer."""
     answered = {key(record): record for record in records if record["agent"]["status"] in ("connected", "restricted")}
     return {**last, **answered}
-
-
-def key(record: Record) -> str:
-    return f"{record['libvirt']['uri']} {record['libvirt']['uuid']}"

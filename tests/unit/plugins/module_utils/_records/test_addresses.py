@@ -14,6 +14,11 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._records impor
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import AddressPolicy, parse_cidrs
 from ansible_collections.virtops.guest_agent.tests.unit.samples import candidate
 
+
+def _own(*arguments: t.Any) -> dict[str, list[str]]:
+    return {key: assigned.own for key, assigned in _addresses.assign(*arguments).items()}
+
+
 ALL = (
     candidate("fe80::1"),
     candidate("2001:db8::5"),
@@ -159,31 +164,32 @@ CLAIMS += OLD_CLAIMS
 def test_two_hypervisors_with_one_nat_network() -> None:
     """Each confirms its own; from this computer only what is here can be reached."""
     claims = {"here": [candidate(X), candidate(X, "lease")], "there": [candidate(X), candidate(X, "lease")]}
-    assert _addresses.assign(claims, AddressPolicy()) == {"here": [], "there": []}
-    assert _addresses.assign(claims, AddressPolicy(), {"here"}) == {"here": [X], "there": []}
-    assert _addresses.assign(claims, AddressPolicy(), {"here", "there"}) == {"here": [], "there": []}
+    assert _own(claims, AddressPolicy()) == {"here": [], "there": []}
+    assert _own(claims, AddressPolicy(), {"here"}) == {"here": [X], "there": []}
+    assert _addresses.assign(claims, AddressPolicy(), {"here"})["there"] == ([], [X])
+    assert _own(claims, AddressPolicy(), {"here", "there"}) == {"here": [], "there": []}
 
 
 def test_what_arp_says_here_does_not_decide_between_two() -> None:
     claims = {"here": [candidate(X, "arp")], "there": [candidate(X, "lease")]}
-    assert _addresses.assign(claims, AddressPolicy(), {"here"}) == {"here": [], "there": []}
+    assert _own(claims, AddressPolicy(), {"here"}) == {"here": [], "there": []}
     claims = {"here": [candidate(X)], "there": [candidate(X, "lease")]}
-    assert _addresses.assign(claims, AddressPolicy(), {"here"}) == {"here": [], "there": [X]}
+    assert _own(claims, AddressPolicy(), {"here"}) == {"here": [], "there": [X]}
 
 
 @pytest.mark.parametrize(("claims", "addresses"), CLAIMS)
 @pytest.mark.parametrize("backwards", [False, True])
 def test_contested_addresses(claims: dict, addresses: dict, backwards: bool) -> None:
     ordered = dict(reversed(claims.items())) if backwards else claims
-    assert _addresses.assign(ordered, AddressPolicy(sources=("agent", "lease", "arp"))) == addresses
+    assert _own(ordered, AddressPolicy(sources=("agent", "lease", "arp"))) == addresses
 
 
 def test_a_source_that_the_policy_leaves_out_still_confirms() -> None:
     claims = {"a": [candidate(X)], "b": [candidate(X), candidate(X, "arp")]}
-    assert _addresses.assign(claims, AddressPolicy(sources=("agent",))) == {"a": [], "b": [X]}
+    assert _own(claims, AddressPolicy(sources=("agent",))) == {"a": [], "b": [X]}
 
 
 def test_unverified_claims_contest_each_other_where_they_are_used() -> None:
     policy = AddressPolicy(sources=("agent", "agent_unverified"))
     claims = {"a": [candidate(X)], "b": [candidate(X, "agent_unverified")], "c": [candidate("10.0.0.9", "agent_unverified")]}
-    assert _addresses.assign(claims, policy) == {"a": [], "b": [], "c": ["10.0.0.9"]}
+    assert _own(claims, policy) == {"a": [], "b": [], "c": ["10.0.0.9"]}

@@ -19,8 +19,9 @@ from ansible.template import Templar
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.addresses import address_policy
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.query import Selection
-from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record, key
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._inventory import (
     names as _names,
     options as _options,
@@ -326,7 +327,8 @@ DEFAULTS: dict[str, t.Any] = {
 
 
 def _plan(**options: t.Any) -> t.Any:
-    return _options.plan(lambda name: {**DEFAULTS, **options}[name], Selection([], []))
+    get = {**DEFAULTS, **options}.__getitem__
+    return _options.plan(get, Selection([], []), address_policy(get))
 
 
 def test_options_become_a_plan() -> None:
@@ -395,7 +397,7 @@ KNOWN = samples.record("web", 1, ADDRESS, hostname="old", agent={"last_probe_tim
 )
 def test_old_answers_of_silent_guests(status: str, filled: bool) -> None:
     record = samples.record("web", 1, agent={"status": status, "version": None, "can_exec": False}, libvirt={"state": "new"})
-    stale.fill([record], {stale.key(KNOWN): KNOWN})
+    stale.fill([record], {key(KNOWN): KNOWN})
     assert record["agent"]["stale"] is filled
     assert all(candidate.get("stale") for candidate in record["addresses"])
     assert record["agent"]["status"] == status
@@ -408,10 +410,10 @@ def test_old_answers_of_silent_guests(status: str, filled: bool) -> None:
 
 def test_what_another_version_has_kept_is_not_read() -> None:
     """A key that comes with an upgrade is in no record of before."""
-    kept = stale.keep({stale.key(KNOWN): KNOWN})
-    assert stale.kept(kept) == {stale.key(KNOWN): KNOWN}
-    assert stale.kept(json.loads(json.dumps(kept))) == {stale.key(KNOWN): KNOWN}
-    without = {stale.key(KNOWN): KNOWN}
+    kept = stale.keep([KNOWN])
+    assert stale.kept(kept) == {key(KNOWN): KNOWN}
+    assert stale.kept(json.loads(json.dumps(kept))) == {key(KNOWN): KNOWN}
+    without = {key(KNOWN): KNOWN}
     for other in ({**kept, "version": "0"}, {"records": without}, without, [KNOWN], None, "x", {**kept, "records": [KNOWN]}):
         assert stale.kept(other) is None
 
@@ -428,15 +430,15 @@ def test_another_domains_answers_are_not_used() -> None:
         samples.record("web", 2, agent={"status": "unknown"}),
         samples.record("web", 1, libvirt={"uri": "x"}, agent={"status": "unknown"}),
     ):
-        stale.fill([other], {stale.key(KNOWN): KNOWN})
+        stale.fill([other], {key(KNOWN): KNOWN})
         assert "hostname" not in other
 
 
 def test_only_answers_are_remembered() -> None:
     silent = samples.record("web", 1, agent={"status": "unresponsive"})
     limited = samples.record("db", 2, agent={"status": "restricted"})
-    last = stale.remember([silent, limited], {stale.key(KNOWN): KNOWN})
-    assert last == {stale.key(KNOWN): KNOWN, stale.key(limited): limited}
+    last = stale.remember([silent, limited], {key(KNOWN): KNOWN})
+    assert last == {key(KNOWN): KNOWN, key(limited): limited}
 
 
 PLAIN = [
