@@ -112,7 +112,7 @@ class DomainOff(DomainNotRunning):
 
 
 class AgentUnavailable(GuestAgentError):
-    """No command was sent: there is nobody to send it to."""
+    """No command was sent, because no agent can be reached."""
 
     kind = "agent_unavailable"
     status = "disconnected"
@@ -159,7 +159,7 @@ class AgentTimeout(UnknownOutcome):
 
 
 class StillInFlight(AgentTimeout):
-    """Nobody waits for the reply any more, but libvirt may not even have sent the command yet: it can run at any time."""
+    """The wait for the reply has ended. libvirt may not even have sent the command yet, so it can run at any time."""
 
 
 class ConnectionLost(UnknownOutcome):
@@ -365,7 +365,7 @@ class WatchdogFailed(GuestAgentError):
 
 
 class NotQuiesced(GuestAgentError):
-    """The guest was thawed, by itself or by somebody else, before the moment was over that it was frozen for."""
+    """The guest was thawed, by itself or by another client, before the moment was over that it was frozen for."""
 
     kind = "not_quiesced"
     default_hint = "look for what else thaws the guest, or whether its storage is too slow; quiesce=preferred accepts this"

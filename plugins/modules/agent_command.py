@@ -189,7 +189,7 @@ def _send(agent: GuestAgent, command: str, arguments: t.Mapping[str, t.Any]) -> 
             )
         raise
     except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound) as error:
-        # Of these two nobody knows whether the agent has heard of it at all.
+        # After either of these two it is not known whether the agent received the command.
         if command in agent_command.NO_REPLY and not isinstance(error, (ConnectionLost, StillInFlight)):
             return None
         raise

@@ -168,7 +168,7 @@ def _wake(guest: Guest, off: bool, wait: bool, deadline: Deadline) -> None:
         suspend.wake(domain, watch, deadline)
     else:
         domain.wake()
-    # A suspend makes libvirt believe that nobody listens on the channel; the guest's resuming tells it otherwise.
+    # During a suspend libvirt takes the channel for disconnected, until the guest resumes.
     if wait and domain_xml.parse(domain.xml()).channel != "":
         suspend.wait_for_agent(guest.agent, deadline)
 

@@ -45,7 +45,7 @@ list() {
 }
 if command -v gzip >/dev/null; then list | gzip -c; else list; fi
 """
-#: What the "Apps" of the settings show. Nobody has tried this on a real Windows yet.
+#: What the "Apps" of the settings show. Not tested on a real Windows.
 _WINDOWS_SCRIPT: t.Final = r"""
 $keys = 'HKLM:\Software\Microsoft\Windows\CurrentVersion\Uninstall\*',
         'HKLM:\Software\WOW6432Node\Microsoft\Windows\CurrentVersion\Uninstall\*'

@@ -60,7 +60,7 @@ done
 exit {_FAILED}"""
 _REASONS: t.Final = {
     _MISSING: "the guest has no loginctl, which knows its login sessions",
-    _DOWN: "the guest was not started by systemd, so that nobody keeps its login sessions",
+    _DOWN: "the guest was not started by systemd, so it has no record of login sessions",
 }
 #: What can be done to sessions: loginctl's words.
 _VERBS: t.Final = ("lock-session", "unlock-session", "terminate-session")
@@ -94,7 +94,7 @@ class NoLogind(CommandFailed):
 def sessions(agent: GuestAgent) -> list[Session]:
     """The guest's login sessions, those of login screens and of closing logins included, in loginctl's order.
 
-    :raise NoLogind: there is nobody in the guest who knows.
+    :raise NoLogind: the guest has no logind to ask.
     :raise CommandFailed: loginctl fails.
     :raise ProtocolError: what it prints cannot be understood.
     """
@@ -135,7 +135,7 @@ def start(agent: GuestAgent, user: str, tty: str) -> None:
         reasons = {
             _NO_USER: "the guest has no such user",
             _NO_TTY: f"the guest has no terminal /dev/{tty}",
-            _NO_SHELL: "the user's shell in the guest lets nobody log in",
+            _NO_SHELL: "the user's shell in the guest allows no login",
         }
         detail = reasons.get(result.rc) or f"systemd-run: {_said(result.stderr)}"
         raise CommandFailed(detail, domain=agent.name, command="guest-exec")

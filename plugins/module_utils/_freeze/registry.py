@@ -5,7 +5,7 @@
 """Who watches over which guest on this host, so that a watchdog can be asked to thaw, or dismissed when the guest is another's.
 
 Each watchdog listens on an abstract unix socket that is named after the domain's UUID and its own process id: it needs no file,
-and ends with the process. Both ends accept nobody but their own user and root.
+and ends with the process. Both ends accept only their own user and root.
 
 What it hears says since when that is so (CLOCK_MONOTONIC, which all processes of a host share): the freeze of a watchdog that
 holds since later is another one, and is watched on.

@@ -170,14 +170,14 @@ def hatch() -> Watchdog:
             os._exit(0)
         its = _alone_with(its)
         _live(its)
-    except BaseException as error:  # nobody above would see it
+    except BaseException as error:  # no caller above would see it
         syslog.syslog(syslog.LOG_ERR, f"virtops.guest_agent: the watchdog failed: {error!r}")
     finally:
         os._exit(0)
 
 
 def _alone_with(link: socket.socket) -> socket.socket:
-    """Let go of the task's files and terminal: whoever waits for those to close must not wait for us."""
+    """Closes the task's files and terminal, because a caller that waits for their end must not wait for this process."""
     syslog.closelog()
     number = os.dup2(link.fileno(), 3, inheritable=False)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -277,7 +277,7 @@ class _GuestLink:
 
     def ask(self, question: t.Callable[[GuestAgent], T]) -> T:
         """
-        :raise GuestAgentError: whatever went wrong, also what nobody thought of: the guest still has to be thawed.
+        :raise GuestAgentError: whatever went wrong, unexpected errors included: the guest still has to be thawed.
         """
         try:
             return question(self._connected())

@@ -28,7 +28,7 @@ if [ -z "$n" ]; then
 fi
 cd "$h" 2>/dev/null || cd /
 """
-#: Of root a refusal can be told beforehand; any other user may have no right to go there, and finds out himself.
+#: For root a refusal is known beforehand. Another user may not be permitted to enter, which only trying shows.
 CHDIR: t.Final = """
 if [ "$i" = 0 ]; then cd -- "$D" >/dev/null 2>&1 || refuse chdir
 else

@@ -316,13 +316,13 @@ def _exports(command: Command) -> str:
 def kill(process_group: int, nonce: str, age: int = 0) -> str:
     """Ends a command with all that it started in its session, and removes its files.
 
-    :param age: how many seconds ago it was started. In a guest that is not up for that long its number is somebody else's.
+    :param age: how many seconds ago it was started. In a guest with a shorter uptime its number belongs to another process.
     """
     return f"{spool.find(nonce)}{_group(process_group, age)}{processes.end()}{clean_up(nonce)}"
 
 
 def discard(nonce: str) -> str:
-    """Removes input that was staged and not used. Where nobody heard how that ended, it may have just begun."""
+    """Removes input that was staged and not used. Without a reply the command may have just begun."""
     whole = 'c=0; until [ -n "$j" ] || [ $c = 20 ]; do c=$((c+1)); sleep 0.1; look; done\n'
     return f"{spool.find(nonce)}{whole}{spool.remove(nonce, spool.INPUT)}"
 

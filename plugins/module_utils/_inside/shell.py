@@ -48,7 +48,7 @@ _FRAME: t.Final = 1024
 #: Where a script leaves less room for input than this, all input is staged.
 _ROOM_MIN: t.Final = 8 * 1024
 #: What fits into a pipe. A program that ends with more than that unread makes qemu-ga spin for ever: it waits to write into the
-#: full pipe, and poll() tells it at once, again and again, that there is nobody to read.
+#: full pipe, and poll() reports at once, again and again, that there is no reader.
 _UNREAD_MAX: t.Final = 60 * 1024
 #: More output of one stream than the controller should hold in memory.
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024

@@ -22,7 +22,7 @@ _DIGITS_MAX: t.Final = 24
 _PORTS: t.Final = 65536
 #: Parts of an address: libvirt writes them in decimal and in hexadecimal.
 _PLACE: t.Final = re.compile(r"0x[0-9a-f]{1,8}|[0-9]{1,9}", re.ASCII | re.IGNORECASE)
-#: Whoever copies, templates or dumps metadata goes down in it by calling himself: what is deeper is left out.
+#: Code that copies, templates or dumps metadata is recursive, so what is deeper is left out.
 METADATA_DEPTH_MAX: t.Final = 32
 
 
@@ -103,8 +103,8 @@ def parse(xml: str) -> DomainXml:
 
 
 def channels(xml: str) -> dict[str, str | None]:
-    """Name -> state of the virtio channels: "connected" (somebody in the guest has it open), "disconnected"; None where libvirt
-    does not know: the domain is not running, or nobody in the guest has opened the port since it was plugged in.
+    """Name -> state of the virtio channels: "connected" (a program in the guest has it open), "disconnected"; None where libvirt
+    does not know: the domain is not running, or no program in the guest has opened the port since it was plugged in.
 
     :raise LibvirtFailure: this is not a domain's XML.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What libvirt tells of one domain while somebody watches it: words in a queue. Knows libvirt's numbers, not libvirt."""
+"""What libvirt reports of one domain while it is watched: words in a queue. Knows libvirt's numbers, not libvirt."""
 
 from __future__ import annotations
 

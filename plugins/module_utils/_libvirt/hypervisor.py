@@ -191,7 +191,7 @@ class Domain:
         self._call(lambda: self._handle.detachDeviceFlags(device, _AFFECT_CONFIG if definition else _AFFECT_LIVE))
 
     def open_channel(self, name: str, force: bool = False) -> stream.ChannelStream:
-        """The host's end of the virtio channel ``name`` (virDomainOpenChannel, 1.0.2); ``force`` takes it from whoever holds it.
+        """The host's end of the virtio channel ``name`` (virDomainOpenChannel, 1.0.2); ``force`` takes it from another client.
 
         :raise AgentNotConfigured: there is no such channel.
         :raise ChannelBusy: another client of libvirt holds it.
@@ -360,7 +360,7 @@ def connect(uri: str | None, timeout: float, events: bool = False, deadline: Dea
 
     With ``events`` a thread of this process serves libvirt's events; it must be asked for before the first connection.
 
-    :raise HypervisorUnreachable: nobody answers there, or not in time.
+    :raise HypervisorUnreachable: there is no answer, or not in time.
     :raise InvalidInput: libvirt-python is not installed here.
     """
     if LIBVIRT_IMPORT_ERROR is not None:

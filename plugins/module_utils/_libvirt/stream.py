@@ -6,8 +6,8 @@
 
 A receive that blocks is nothing to build on: before libvirt 10.0 threads that share a connection lose wakeups, be the other one
 libvirt's event loop, so that what has arrived is not seen. Hence the stream does not block when it receives, and a small request
-makes the client read what has arrived. Sends block all the same: while nobody in the guest reads, libvirtd reads nothing at all of
-the connection, not even virStreamAbort(). What gets through is another connection that takes the channel over with force. So each
+makes the client read what has arrived. Sends block all the same: while no program in the guest reads, libvirtd reads nothing of the
+connection, not even virStreamAbort(). What gets through is another connection that takes the channel over with force. So each
 stream has a connection of its own.
 """
 
@@ -28,7 +28,7 @@ PIECE: t.Final = 64 * 1024
 _FIRST_PAUSE: t.Final = 0.0002
 _PAUSE_GROWTH: t.Final = 1.5
 _LONGEST_PAUSE: t.Final = 0.02
-#: An abort takes a millisecond; one that takes longer stands behind a send that nobody reads.
+#: An abort takes a millisecond; one that takes longer waits for a send that the guest does not read.
 _ABORT_SECONDS: t.Final = 1.0
 #: virStreamFlags, and what a call returns that would block
 _NONBLOCK: t.Final = 1
@@ -42,7 +42,7 @@ _CONFIG_UNSUPPORTED: t.Final = 67
 
 
 class Opening:
-    """The opening of a stream, which may come about when nobody waits for it any more."""
+    """The opening of a stream, which may succeed after its caller has given up."""
 
     def __init__(self, failed: type[Exception], domain: str, channel: str) -> None:
         """``failed``: what libvirt raises."""

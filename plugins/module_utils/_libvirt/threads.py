@@ -63,7 +63,7 @@ class Workers:
             raise CallTimeout from None
 
     def idle(self) -> bool:
-        """Whether no call is running, also none that nobody waits for any more."""
+        """Whether no call is running, abandoned ones included."""
         return self._free.qsize() == self._size
 
     def close(self) -> bool:

@@ -30,7 +30,7 @@ class ChannelTransport(LinkTransport):
 
 def _open_channel(domain: Domain, channel: str) -> Link:
     if channel == domain_xml.AGENT_CHANNEL:
-        detail = f"libvirt itself holds the channel {channel}, and nobody else is heard there"
+        detail = f"libvirt itself uses the channel {channel}, and no other client can"
         raise InvalidInput(detail, domain=domain.name, hint="use the transport libvirt, or another channel")
     if domain_xml.channels(domain.xml()).get(channel) == "disconnected":
         hint = f"start another qemu-ga in the guest, on /dev/virtio-ports/{channel}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is known of any agent command, whoever wrote it down: for requests that a user makes himself. Pure."""
+"""What is known of any agent command, for requests that a user writes. Pure."""
 
 from __future__ import annotations
 

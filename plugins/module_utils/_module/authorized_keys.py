@@ -73,7 +73,7 @@ def _access(line: _public_keys.Line) -> tuple[str, _public_keys.PublicKey]:
 
 
 def _parsed(text: str) -> _public_keys.Line | None:
-    """None for what sshd would not take either; it is somebody's, and stays."""
+    """None for a line that sshd would not accept either; it stays, because it has an owner."""
     try:
         return _public_keys.parse_line(text)
     except ValueError:

@@ -87,7 +87,7 @@ def todo(selected: t.Sequence[Session], state: str) -> list[Session]:
 def terminal(found: t.Sequence[Session], meant: Meant, domain: str) -> str:
     """Where a new session goes. Pure.
 
-    :raise CommandFailed: somebody is there, or no terminal is free.
+    :raise CommandFailed: another user has a session there, or no terminal is free.
     """
     taken = {session["tty"]: session for session in found if session["tty"] and session["state"] != "closing"}
     if not meant.tty:

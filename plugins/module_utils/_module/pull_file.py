@@ -18,7 +18,7 @@ from .._inside import files
 from .._task import modes
 from . import transfer
 
-#: For a copy that is new: nobody knows who had the right to read the original.
+#: For a new copy, because it is not known which users could read the original.
 _NEW_MODE: t.Final = 0o600
 
 

@@ -67,7 +67,7 @@ def request(guest: Guest, method: str, params: t.Mapping[str, t.Any], deadline: 
     """Ask, and say how: an agent that refuses gives way to the power button in mode auto. ``kind`` is powerdown or reboot.
 
     The agent is asked by its own command, not by virDomainShutdownFlags: that one would hold the agent for 60 s when the guest
-    does nothing, so that nobody could ask it why.
+    does nothing, so it could not be asked why.
     """
     if method == "agent":
         try:

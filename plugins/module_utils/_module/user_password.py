@@ -31,7 +31,7 @@ _HASH: t.Final = re.compile(
     """
 )
 _LOCK: t.Final = re.compile(r"!{1,2}\*?|\*")
-#: Of what a guest says only what takes a second at most to compute: nobody can interrupt it.
+#: Only hashes that take a second at most to compute, because the computation cannot be interrupted.
 _CHEAP: t.Final = re.compile(
     r"""(?x)
       \$g?y\$j[789ABC][5T]\$.+
@@ -62,7 +62,7 @@ def check_password(password: str) -> None:
 
 def check_hash(password_hash: str) -> None:
     """
-    :raise InvalidInput: it is neither a hash of crypt(5) nor a mark that lets nobody in.
+    :raise InvalidInput: it is neither a hash of crypt(5) nor a mark of a locked password.
     """
     lock = _LOCK.match(password_hash)
     rest = password_hash[lock.end() :] if lock else password_hash

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a guest is as somebody needs it: its agent, its boot, an address, cloud-init, a command. One look, and a wait."""
+"""Whether a guest is ready: its agent, its boot, an address, cloud-init, a command. One check, and a wait."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _AFTER_EVENT: t.Final = 0.3
 
 
 class Wanted(t.NamedTuple):
-    """The conditions: None and False for those that nobody waits for."""
+    """The conditions: None and False for those that are not waited for."""
 
     agent: bool = True
     #: the boot that it must not be any more

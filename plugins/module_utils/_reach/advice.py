@@ -119,7 +119,7 @@ def impossible(system: str, command: str, agent_version: str = "") -> bool:
 def unconfine(os_id: str | None, selinux: str | None, command: str) -> str:
     """What to do when the agent, which is root, says that ``command`` was denied; "" where SELinux cannot be the reason.
 
-    ``selinux``: enforcing, permissive, off, or None where nobody knows.
+    ``selinux``: enforcing, permissive, off, or None where it is not known.
     """
     if selinux in ("permissive", "off") or (selinux is None and _family(os_id) not in _CONFINING):
         return ""

@@ -167,7 +167,7 @@ def _refused(agent: GuestAgent, error: CommandRefused, needed: t.Sequence[str]) 
     refused = joined(refused_by([error]), missing(agent, (error.command, *needed)))
     reason = refusal(refused, version(agent), os)
     if error.hint and error.hint != type(error).default_hint:
-        reason = reason._replace(hint=error.hint)  # whoever raised it knew better
+        reason = reason._replace(hint=error.hint)  # the place that raised it knew better
     if advice.impossible(os.system, error.command, version(agent)):
         # No configuration would help: an agent of this platform does not have it, however it says so.
         error = CommandUnknown(error.detail, domain=error.domain, command=error.command, hint=reason.hint or _ELSEWHERE)

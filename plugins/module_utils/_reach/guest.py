@@ -55,7 +55,7 @@ class Guest:
         What is asked does no harm when it is answered too late. What a silent agent is sent it still does when it goes on.
 
         :raise DomainNotRunning: the domain is off, paused or suspended.
-        :raise AgentUnavailable: it has no channel, or nobody listens on it.
+        :raise AgentUnavailable: it has no channel, or no agent listens on it.
         :raise UnknownOutcome: the agent does not answer.
         :raise CommandRefused: it blocks or does not know one of the commands, or the guest is frozen.
         """

@@ -140,7 +140,7 @@ class _Sweep:
             self.failure = error
             self._done.set()
             return
-        except BaseException as error:  # raised again where somebody sees it, in records()
+        except BaseException as error:  # raised again in records(), for the caller
             self._crash = error
             self._done.set()
             return
@@ -209,7 +209,7 @@ class _Sweep:
             pass  # it vanished before anything was known of it: it costs only itself
         except GuestAgentError as error:
             trouble = error
-        except BaseException as error:  # raised again where somebody sees it, in records()
+        except BaseException as error:  # raised again in records(), for the caller
             self._crash = error
         with self._lock:
             summary = self._pending.pop(uuid, None)

@@ -38,5 +38,5 @@ SUBSETS: t.Final[dict[str, Subset]] = {
     "devices": Subset("guest-get-devices", hardware.devices),
     "ssh_host_keys": Subset("guest-file-open", ssh_host_keys.host_keys),
 }
-#: What modules gather when nobody says what; everything else only when it is asked for.
+#: What modules gather by default; everything else only when it is asked for.
 DEFAULTS: t.Final = ("os", "hostname", "interfaces", "filesystems", "timezone", "users")

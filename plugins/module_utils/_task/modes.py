@@ -57,7 +57,7 @@ def _changed(bits: int, operator: str, user: str, letters: str) -> int:
 
 
 def _permissions(letters: str, bits: int) -> int:
-    """The letters behind an operator as one octal digit, in a file with these ``bits``. X is x where anybody has that."""
+    """The letters behind an operator as one octal digit, in a file with these ``bits``. X is x where any class has it."""
     found = 0
     for letter in letters:
         if letter in _CLASSES:

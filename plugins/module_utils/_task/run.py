@@ -36,7 +36,7 @@ class Task(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What it gives back. ``changed`` and ``diff`` follow from ``before`` and ``after``, nobody sets them."""
+    """What it gives back. ``changed`` and ``diff`` follow from ``before`` and ``after``, and are never set."""
 
     result: t.Mapping[str, t.Any]
     before: t.Mapping[str, t.Any] = {}

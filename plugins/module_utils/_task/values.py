@@ -41,7 +41,7 @@ def encoded(value: object, option: str) -> bytes:
 
 
 def octal(value: object, option: str) -> str:
-    """Four octal digits. Numbers are refused: to YAML 0644 and 644 are different ones, and which was meant nobody knows."""
+    """Four octal digits. Numbers are refused: to YAML 0644 and 644 are different ones, and it is not known which was meant."""
     if not isinstance(value, str) or not re.fullmatch("[0-7]{3,5}", value) or int(value, 8) > 0o7777:
         raise InvalidInput(f"{option} must be three or four octal digits in quotes, such as '0644'")
     return f"{int(value, 8):04o}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records -> inventory host names: one name for one domain, and none that a guest could take from somebody else. Pure."""
+"""Records -> inventory host names: one name for one domain, and none that a guest could take from another host. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOST_NAME: t.Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Z
 #: A name that ends in a number is an address to the resolver, whatever else is in it: 127.1, 2130706433, 0x7f000001.
 _NUMBER: t.Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LOOPBACK: t.Final = re.compile(r"(ip6-)?(localhost|loopback)[0-9]*(-.*)?|localdomain")
-#: What is the controller itself to Ansible or to the resolver, whoever is called so.
+#: Names that mean the controller itself, to Ansible or to the resolver.
 _CONTROLLER: t.Final = re.compile(
     r"((ip6-)?loopback|(.+\.)?(ip6-)?localhost[46]?(\.localdomain[46]?)?|127(\.[0-9]+){1,3})\.?", re.IGNORECASE
 )
@@ -45,7 +45,7 @@ def choose(record: Record, preference: t.Iterable[str], evaluate: t.Callable[[st
     """The first of the user's preferences that gives a name; the domain's name where none does.
 
     :param evaluate: the value of a Jinja expression over the record's host variables
-    :param taken: names that belong to somebody already: hosts of other inventory sources, groups, and the domains' own names
+    :param taken: names that are taken already: hosts of other inventory sources, groups, and the domains' own names
     """
     libvirt = record["libvirt"]
     for source in preference:
