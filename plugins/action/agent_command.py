@@ -23,7 +23,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
-from ..plugin_utils._action import in_process
+from ..plugin_utils._action import become, in_process
 from ..plugin_utils._guest_variables import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of, names_of
 
 _MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
@@ -58,7 +58,16 @@ class ActionModule(NormalAction):
         module = self._module()
         args = self._searched(filled_in(self._task.args, guest, module.SPEC.options), module.SPEC.searched)
         ensure = getattr(module, "ensure", None) or module.gather
-        return in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff)
+        result = in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff)
+        acts_as = module.SPEC.options.get("user", {}).get("default") or ""
+        if vain := become.in_vain(name, self._become_user(), acts_as, result.get("failure", {}).get("kind", "")):
+            result.setdefault("warnings", []).append(vain)
+        return result
+
+    def _become_user(self) -> str:
+        """Whom the task becomes; "" for nobody."""
+        plugin = self._connection.become
+        return str(plugin.get_option("become_user", playcontext=self._play_context) or "root") if plugin else ""
 
     def _searched(self, args: dict[str, t.Any], options: t.Mapping[str, str]) -> dict[str, t.Any]:
         """``args`` with relative paths of files replaced by where the role or the playbook has them."""

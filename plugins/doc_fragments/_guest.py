@@ -40,6 +40,8 @@ notes:
   - On a guest of the inventory P(virtops.guest_agent.libvirt#inventory) it runs in the controller's process. It takes O(uri) and
     the domain from the guest's variables C(ansible_guest_agent_uri) and C(ansible_guest_agent_domain). Otherwise they come from the
     environment and C(ansible.cfg), as for P(virtops.guest_agent.agent#connection).
+  - In the controller's process C(become), C(remote_user) and C(environment) have no effect. In the guest the module acts as root,
+    or as the user in its option for that.
   - With C(delegate_to) the module runs on that host, and still acts on the guest. On a host other than the controller's own, set
     O(uri) in the task, or libvirt's default there is used. On a host that is no guest of the inventory set O(uri) and the domain.
   - An agent that does not answer fails the task and does not make the host unreachable, wherever the module runs.

@@ -52,7 +52,7 @@ def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str)
     commands = bin_dir(core, "a play on guests")
     ansible = Ansible(tmp_path / "home", commands)
     tries = "echo x >>/run/tries; wc -l </run/tries"
-    defaults, looped, until, found, nowhere, unsupported, asynchronous, elsewhere = play(
+    defaults, looped, until, found, nowhere, unsupported, asynchronous, ours, elsewhere = play(
         ansible,
         source,
         tmp_path,
@@ -69,6 +69,12 @@ def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str)
         {f"{OURS}agent_info": {"nonsense": 1}},
         {f"{OURS}agent_info": {}, "async": 5},
         {
+            f"{OURS}run_command": {"shell": "id -un; echo [$X]"},
+            "become": True,
+            "become_user": "nobody",
+            "environment": {"X": "1"},
+        },
+        {
             f"{OURS}agent_info": {},
             "delegate_to": "localhost",
             "vars": {"ansible_python_interpreter": f"{commands}/python"},
@@ -83,6 +89,8 @@ def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str)
     assert nowhere["failure"]["kind"] == "local_file"
     assert unsupported["msg"].startswith(f"Unsupported parameters for ({OURS}agent_info) module: nonsense.")
     assert "delegate_to: localhost" in asynchronous["msg"]
+    assert ours["stdout"] == "root\n[]"
+    assert any("become has no effect. For a user of the guest set the option user." in warning for warning in ours["warnings"])
     assert elsewhere["libvirt"]["name"] == guest
 
 
