@@ -4,8 +4,59 @@
 
 """The exception tree. Every expected failure of the core is one of these and reads as one sentence.
 
-The tree is semantic: ``AgentUnavailable`` means that nothing was sent, ``UnknownOutcome`` that the command may or may
-not have run in the guest, ``CommandRefused`` that the agent answered with an error.
+::
+
+    GuestAgentError             base of all expected failures
+    ├─ InvalidInput             the caller asked for something that cannot be sent
+    ├─ HypervisorUnreachable    libvirt cannot be reached, or did not answer in time
+    ├─ PermissionDenied         libvirt refused it to this user (read-only connection or polkit)
+    ├─ LibvirtFailure           libvirt failed in a way that has no class of its own
+    │  └─ DomainBusy            another job holds the domain, or its QEMU does not answer its monitor
+    ├─ DomainNotFound           libvirt has no such domain
+    ├─ DomainNotRunning         the domain is off, paused, suspended or crashed
+    │  └─ DomainOff             nothing of what ran in its guest goes on
+    ├─ AgentUnavailable         nothing was sent, because no agent can take it
+    │  ├─ AgentNotConfigured    the domain has no channel for an agent
+    │  ├─ AgentDisconnected     no agent has opened the guest's end of the channel
+    │  ├─ AgentBroken           libvirt gave the channel up after a reply that it could not read
+    │  ├─ AgentBusy             another client's command holds the agent
+    │  └─ ChannelBusy           another client holds the host's end of the channel
+    ├─ UnknownOutcome           the command may or may not have run, because no reply came
+    │  ├─ AgentTimeout          the agent did not answer in time
+    │  │  └─ StillInFlight      the command may be sent yet, or run at any time
+    │  ├─ ConnectionLost        the connection to libvirt broke while the command was under way
+    │  └─ AgentDisappeared      the agent ended while the command was under way
+    ├─ CommandRefused           the agent answered with an error
+    │  ├─ CommandFailed         it tried, and says why it failed
+    │  │  ├─ NumberRefused      it (before qemu-ga 2.12) takes no request with a number; nothing was done
+    │  │  ├─ OutputTooLong      a command printed more than the controller should hold in memory
+    │  │  ├─ NoSpace            no directory of the guest takes what has to be there for a moment
+    │  │  │  └─ OutputCut       the command ran, and there was no space for all that it printed
+    │  │  ├─ ProgramMissing     the guest lacks a program that is used around commands
+    │  │  ├─ FileFailed         the guest's file system did not allow it
+    │  │  │  └─ FileMissing     there is no such file
+    │  │  └─ UserNotFound       the guest has no such user
+    │  ├─ CommandUnknown        this agent does not know the command
+    │  │  └─ CommandUnanswered  it is silent on this command, and answers others
+    │  ├─ CommandBlocked        its configuration forbids the command, or its system cannot do it
+    │  └─ GuestFrozen           the guest is frozen, and the agent accepts six commands only
+    ├─ ProtocolError            the reply is no JSON, has a foreign id or a wrong type
+    ├─ WaitTimeout              a wait ended before what it waited for came about
+    │  ├─ DomainStillOn         asked to shut down, the guest runs on
+    │  ├─ NotRestarted          asked to restart, the guest goes on as before or is off
+    │  ├─ NotBack               restarted or woken, the guest has no agent that answers
+    │  ├─ NotSuspended          asked to suspend itself, the guest runs on
+    │  ├─ NotAwake              woken, the domain is suspended still
+    │  ├─ GuestNotReady         what was waited for has not come about in the guest
+    │  ├─ CommandTimeout        the command was still running when its time was over, and was killed
+    │  └─ NotMerged             images were still being merged when the time was over; no content is lost
+    ├─ CannotSuspend            the domain or the guest's kernel has no such sleep
+    ├─ LaneFailed               the data lane is not there, is busy or broke; another lane may do
+    ├─ WatchdogFailed           the watchdog of a freeze does not answer, or is gone
+    ├─ NotQuiesced              the guest was thawed before the moment was over that it was frozen for
+    ├─ SnapshotForeign          a snapshot has this name, and is none of ours or not in use any more
+    ├─ SnapshotPartial          some domains of the group have the snapshot, others do not
+    └─ DiskBusy                 libvirt copies between the images of the disk
 """
 
 from __future__ import annotations
@@ -57,37 +108,27 @@ class GuestAgentError(Exception):
 
 
 class InvalidInput(GuestAgentError):
-    """The caller asked for something that cannot be sent."""
-
     kind = "invalid_input"
 
 
 class HypervisorUnreachable(GuestAgentError):
-    """libvirt cannot be reached, or did not answer in time."""
-
     kind = "hypervisor_unreachable"
     status = "unknown"
     default_hint = "check the URI, that the libvirt daemon runs there, and that this user may reach it"
 
 
 class PermissionDenied(GuestAgentError):
-    """libvirt refused the operation to this user (read-only connection or polkit)."""
-
     kind = "permission_denied"
     status = "unknown"
     default_hint = "agent commands need a read-write connection with the right domain.write"
 
 
 class LibvirtFailure(GuestAgentError):
-    """libvirt failed in a way that has no class of its own."""
-
     kind = "libvirt_error"
     status = "unknown"
 
 
 class DomainBusy(LibvirtFailure):
-    """Another job of libvirt's holds the domain, or a QEMU that does not answer its monitor."""
-
     kind = "domain_busy"
 
 
@@ -98,22 +139,16 @@ class DomainNotFound(GuestAgentError):
 
 
 class DomainNotRunning(GuestAgentError):
-    """The domain is off, paused, suspended or crashed."""
-
     kind = "domain_not_running"
     status = "not_running"
     default_hint = "start, resume or wake the domain"
 
 
 class DomainOff(DomainNotRunning):
-    """Nothing of what ran in its guest goes on, unlike in one that is paused or suspended."""
-
     default_hint = "start the domain"
 
 
 class AgentUnavailable(GuestAgentError):
-    """No command was sent, because no agent can be reached."""
-
     kind = "agent_unavailable"
     status = "disconnected"
 
@@ -131,24 +166,18 @@ class AgentDisconnected(AgentUnavailable):
 
 
 class AgentBroken(AgentUnavailable):
-    """libvirt gave the channel up after a reply that it could not read."""
-
     kind = "agent_broken"
     status = "broken"
     default_hint = "restart qemu-guest-agent in the guest so that libvirt opens the channel again"
 
 
 class AgentBusy(AgentUnavailable):
-    """Another client's command holds the agent of this domain."""
-
     kind = "agent_busy"
     status = "unresponsive"
     default_hint = "another agent command of this domain is still running; try again when it has ended"
 
 
 class UnknownOutcome(GuestAgentError):
-    """The command was sent, or may have been, and no reply came: it may or may not have run."""
-
     kind = "unknown_outcome"
     status = "unresponsive"
 
@@ -163,8 +192,6 @@ class StillInFlight(AgentTimeout):
 
 
 class ConnectionLost(UnknownOutcome):
-    """The connection to libvirt broke while the command was under way."""
-
     kind = "connection_lost"
     status = "unknown"
     default_hint = "check that the libvirt daemon still runs, and look at the guest before you try again"
@@ -177,14 +204,10 @@ class AgentDisappeared(UnknownOutcome):
 
 
 class CommandRefused(GuestAgentError):
-    """The agent answered, and the answer is an error."""
-
     kind = "command_refused"
 
 
 class CommandFailed(CommandRefused):
-    """The agent tried and reports why it failed."""
-
     kind = "command_failed"
 
 
@@ -199,8 +222,6 @@ class CommandUnknown(CommandRefused):
 
 
 class CommandUnanswered(CommandUnknown):
-    """The agent is silent on this command, and answers others."""
-
     kind = "command_unanswered"
     default_hint = "this agent is silent on commands that it does not know; qemu-guest-agent has them"
 
@@ -212,98 +233,70 @@ class CommandBlocked(CommandRefused):
 
 
 class GuestFrozen(CommandRefused):
-    """The guest's filesystems are frozen: the agent accepts six commands only."""
-
     kind = "guest_frozen"
     status = "frozen"
     default_hint = "thaw the guest first (virtops.guest_agent.fsfreeze with state=thawed)"
 
 
 class ProtocolError(GuestAgentError):
-    """The reply is not what the agent's protocol promises: not JSON, a foreign id, a wrong type."""
-
     kind = "protocol_error"
     status = "broken"
     default_hint = "the agent of this guest is faulty or hostile; do not trust what it says"
 
 
 class WaitTimeout(GuestAgentError):
-    """A wait ended before what it waited for came about."""
-
     kind = "wait_timeout"
 
 
 class DomainStillOn(WaitTimeout):
-    """The guest was asked to shut down, and the domain is still running."""
-
     kind = "still_on"
     default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after pull the plug"
 
 
 class NotRestarted(WaitTimeout):
-    """The guest was asked to restart, and goes on as before or is off."""
-
     kind = "not_restarted"
     default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after reset it"
 
 
 class NotBack(WaitTimeout):
-    """The guest went down to restart, or was woken, and its agent does not answer again."""
-
     kind = "not_back"
     default_hint = "look at the guest's console, and give it more time; is qemu-guest-agent started when it boots?"
 
 
 class CannotSuspend(GuestAgentError):
-    """Known before it is asked: the domain or the guest's kernel has no such sleep."""
-
     kind = "cannot_suspend"
 
 
 class NotSuspended(WaitTimeout):
-    """The guest was asked to suspend itself, and runs on."""
-
     kind = "not_suspended"
     default_hint = "look in the guest's log for what kept it awake"
 
 
 class NotAwake(WaitTimeout):
-    """The domain was woken, and is suspended still."""
-
     kind = "not_awake"
     default_hint = "a guest that cannot resume must be reset or destroyed"
 
 
 class GuestNotReady(WaitTimeout):
-    """What was waited for has not come about in the guest."""
-
     kind = "not_ready"
 
 
 class ChannelBusy(AgentUnavailable):
-    """Another client holds the host's end of the channel."""
-
     kind = "channel_busy"
     status = "unresponsive"
     default_hint = "end the other client of this channel, or use another channel"
 
 
 class CommandTimeout(WaitTimeout):
-    """The command was still running when its time was over; it has been killed."""
-
     kind = "command_timeout"
     default_hint = "give it more time, or look at what it waits for"
 
 
 class OutputTooLong(CommandFailed):
-    """A command printed more than the controller should hold in memory."""
-
     kind = "output_too_long"
 
 
 class NoSpace(CommandFailed):
-    """No directory of the guest takes what has to be there for a moment."""
-
     kind = "no_space"
     default_hint = "free some space in the guest there"
 
@@ -320,8 +313,6 @@ class OutputCut(NoSpace):
 
 
 class ProgramMissing(CommandFailed):
-    """The guest lacks a program that is used around commands."""
-
     kind = "program_missing"
 
 
@@ -358,42 +349,30 @@ class UserNotFound(CommandFailed):
 
 
 class WatchdogFailed(GuestAgentError):
-    """The watchdog of a freeze does not answer, or is gone."""
-
     kind = "watchdog_failed"
     default_hint = "look in the system log of the host that executes the module for what ended it"
 
 
 class NotQuiesced(GuestAgentError):
-    """The guest was thawed, by itself or by another client, before the moment was over that it was frozen for."""
-
     kind = "not_quiesced"
     default_hint = "look for what else thaws the guest, or whether its storage is too slow; quiesce=preferred accepts this"
 
 
 class SnapshotForeign(GuestAgentError):
-    """There is a snapshot of this name, and it is not what this collection takes, or its images are not in use any more."""
-
     kind = "foreign_snapshot"
     default_hint = "choose another name, or look at it with 'virsh snapshot-dumpxml' and remove it with 'virsh snapshot-delete'"
 
 
 class SnapshotPartial(GuestAgentError):
-    """Some domains of the group have the snapshot and others do not: together they show no single moment."""
-
     kind = "partial_snapshot"
     default_hint = "remove it from those that have it (state=absent) and take it anew, or choose another name"
 
 
 class DiskBusy(GuestAgentError):
-    """libvirt copies between the images of the disk."""
-
     kind = "disk_busy"
     default_hint = "wait until the block job has ended, or end it with 'virsh blockjob'"
 
 
 class NotMerged(WaitTimeout):
-    """The images of a snapshot were still being merged when the time was over; nothing of their content is lost."""
-
     kind = "not_merged"
     default_hint = "run it again with a longer merge_timeout; the guest works on meanwhile"

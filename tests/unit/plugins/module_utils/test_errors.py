@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
@@ -59,6 +61,21 @@ def test_every_class_says_what_it_is(kind: type[_errors.GuestAgentError]) -> Non
     assert "\n" not in sentence
     assert kind.status in STATUSES | {""}
     assert str(kind("it broke", hint="mend it")) == "it broke; mend it."
+
+
+def _drawn() -> dict[str, str]:
+    """Class -> its base, as the tree at the head of the file has them; the root has none."""
+    bases, above = {}, [""]
+    for line, name in re.findall(r"^ {4}((?:[│ ]  )*(?:[├└]─ )?)([A-Z]\w+) {2,}\S", _errors.__doc__ or "", re.MULTILINE):
+        depth = len(line) // 3
+        bases[name] = above[depth]
+        above[depth + 1 :] = [name]
+    return bases
+
+
+def test_the_tree_is_drawn_as_it_is() -> None:
+    bases = {kind.__name__: kind.__base__.__name__ for kind in CLASSES if kind.__base__}
+    assert _drawn() == {**bases, "GuestAgentError": ""}
 
 
 def test_every_kind_is_its_own() -> None:
