@@ -93,3 +93,9 @@ def write_inventory(path: Path, **options: Any) -> Path:
     """An options file for the inventory plugin; YAML is a superset of JSON."""
     path.write_text(json.dumps({"plugin": "virtops.guest_agent.libvirt", **options}), encoding="utf-8")
     return path
+
+
+def hostvars(listed: dict[str, Any]) -> dict[str, Any]:
+    """By host, of what ansible-inventory lists."""
+    found: dict[str, Any] = listed["_meta"]["hostvars"]
+    return found

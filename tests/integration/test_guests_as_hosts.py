@@ -45,17 +45,9 @@ def play(ansible: Ansible, source: Path, place: Path, *tasks: dict[str, Any], ho
     return found
 
 
-@pytest.mark.parametrize("core", CORES)
-def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str) -> None:
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "named").write_text("by name only\n")
-    commands = bin_dir(core, "a play on guests")
-    ansible = Ansible(tmp_path / "home", commands)
+def _tasks_with_keywords(commands: Path) -> list[dict[str, Any]]:
     tries = "echo x >>/run/tries; wc -l </run/tries"
-    defaults, looped, until, found, nowhere, unsupported, asynchronous, ours, elsewhere = play(
-        ansible,
-        source,
-        tmp_path,
+    return [
         {f"{OURS}agent_info": {}},
         {f"{OURS}run_command": {"argv": ["echo", "{{ item }}"]}, "loop": ["a", "b"]},
         {
@@ -79,6 +71,20 @@ def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str)
             "delegate_to": "localhost",
             "vars": {"ansible_python_interpreter": f"{commands}/python"},
         },
+    ]
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_keywords_of_a_task(tmp_path: Path, source: Path, guest: str, core: str) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "named").write_text("by name only\n")
+    commands = bin_dir(core, "a play on guests")
+    ansible = Ansible(tmp_path / "home", commands)
+    defaults, looped, until, found, nowhere, unsupported, asynchronous, ours, elsewhere = play(
+        ansible,
+        source,
+        tmp_path,
+        *_tasks_with_keywords(commands),
         module_defaults={f"group/{OURS}guest_agent": {"agent_timeout": 7}},
     )
     assert (defaults["libvirt"]["name"], defaults["agent"]["status"]) == (guest, "connected")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.integration.ansible_cli import ROOT, Ansible
 from tests.lab import Lab
@@ -31,6 +31,18 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+def _opened(browser: Browser, path: Path, width_name: str, width: int) -> tuple[Page, list[str]]:
+    """The page, without its own policy, which would hide what is not escaped; and what it asks for. A picture of it is kept."""
+    page = browser.new_context(viewport={"width": width, "height": 900}, bypass_csp=True).new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_timeout(200)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{width_name}.png", full_page=True)
+    return page, asked
+
+
 def test_a_page_in_which_nothing_that_guests_say_does_anything(
     lab: Lab, ansible: Ansible, start: Callable[..., str], browser: Browser, tmp_path: Path
 ) -> None:
@@ -47,24 +59,14 @@ def test_a_page_in_which_nothing_that_guests_say_does_anything(
         "ansible_python_interpreter": sys.executable,
     }  # fmt: skip
     ansible.run("ansible-playbook", "virtops.guest_agent.report", "-i", "localhost,", "-c", "local", "-e", json.dumps(options))
-
     records = {guest["libvirt"]["name"]: guest for guest in json.loads(files["json"].read_text())["guests"]}
     assert {hostile, deaf, plain, off} <= set(records)
     said = records[hostile]["os"]["pretty_name"]
     assert "window.harm" in said
     (row,) = [line for line in files["md"].read_text().splitlines() if hostile in line]
     assert row.count("|") == 9, row
-
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for width_name, width in WIDTHS.items():
-        # Without its own policy, which would hide what is not escaped.
-        context = browser.new_context(viewport={"width": width, "height": 900}, bypass_csp=True)
-        page = context.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
-        page.goto(files["html"].as_uri())
-        page.wait_for_timeout(200)
-        page.screenshot(path=SCREENSHOTS / f"{width_name}.png", full_page=True)
+        page, asked = _opened(browser, files["html"], width_name, width)
         cells = page.locator("tr", has_text=hostile)
         assert said in " ".join(cells.inner_text().split())
         assert '"><b onclick=window.harm=1>x' in cells.inner_text()
@@ -79,4 +81,4 @@ def test_a_page_in_which_nothing_that_guests_say_does_anything(
         assert page.locator(".bar i").first.bounding_box()["width"] > 20
         assert page.locator("tr", has_text=deaf).locator(".badge").inner_text() == "unresponsive"
         assert page.locator("tr", has_text=plain).locator(".badge").inner_text() == "connected"
-        context.close()
+        page.context.close()

@@ -58,7 +58,6 @@ def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tm
     names = [f"it-tier-{number}" for number in range(size)]
     tiers = [names[1::3], names[2::3]]  # those of names[0::3] are in none, and go first
     deaf = names[1]
-    guests = [Guest(name=name, persistent=True, kernel=QUIET) for name in names]
     record = tmp_path / "var" / "record.json"
     role = Role(ansible, tmp_path, "graceful_shutdown", {})
     others = sorted({domain.name() for domain in lab.connection.listAllDomains()})
@@ -67,7 +66,7 @@ def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tm
         "graceful_shutdown_exclude": others, "graceful_shutdown_timeout": 40,
     }  # fmt: skip
     try:
-        lab.start_all(guests, parallel=4, timeout=300)
+        lab.start_all([Guest(name=name, persistent=True, kernel=QUIET) for name in names], parallel=4, timeout=300)
         lab.domain(names[0]).destroy()
         was = running(lab)
         assert len(was) == size - 1
@@ -75,7 +74,6 @@ def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tm
         role.run("--check", **options)
         assert running(lab) == was
         assert not record.exists()
-
         role.run(check=False, **{**options, "graceful_shutdown_timeout": 15})
         left = running(lab)
         assert deaf in left
@@ -92,9 +90,8 @@ def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tm
         role.run(**options, graceful_shutdown_state="started")
         assert role.changed == 0
     finally:
-        for guest in guests:
-            if guest.name in lab.names():
-                lab.destroy(guest.name)
+        for name in set(names) & set(lab.names()):
+            lab.destroy(name)
 
 
 def test_who_cannot_be_started_again_is_not_stopped(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:

@@ -90,6 +90,13 @@ def _sources() -> list[Source]:
     return [Source(path.relative_to(PLUGINS), path.read_text(encoding="utf-8")) for path in paths]
 
 
+def _others() -> list[Source]:
+    """The Python files beside plugins/; their paths are relative to the checkout."""
+    paths = sorted(path for folder in (".ci", "extensions", "tests") for path in (ROOT / folder).rglob("*.py"))
+    mine = (path for path in paths if not {"__pycache__", "output"} & set(path.parts))
+    return [Source(path.relative_to(ROOT), path.read_text(encoding="utf-8")) for path in mine]
+
+
 def _imports(source: Source) -> t.Iterator[Imported]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Import):
@@ -219,6 +226,10 @@ RULES: list[tuple[Rule, str, str]] = [
 @pytest.mark.parametrize("rule", dict.fromkeys(rule for rule, _path, _text in RULES), ids=lambda rule: rule.__name__)
 def test_the_house_keeps_its_rules(rule: Rule) -> None:
     assert not [sentence for source in _sources() for sentence in rule(source)]
+
+
+def test_functions_are_short_everywhere() -> None:
+    assert not [sentence for source in _others() for sentence in functions_are_short(source)]
 
 
 @pytest.mark.parametrize(("rule", "path", "text"), RULES)

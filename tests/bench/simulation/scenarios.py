@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pstats
+import resource
 import subprocess
 import sys
 import tempfile
@@ -91,9 +92,22 @@ def inventories(scenario: Scenario, ways: Iterable[str]) -> Iterator[dict[str, A
             yield _inventory(scenario, source, how)
 
 
+def _timed(command: list[str], env: dict[str, str], what: str) -> tuple[float, resource.struct_rusage]:
+    """Seconds on the clock, and what the command used."""
+    began = time.monotonic()
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        told = child.stderr.read() if child.stderr else b""
+        _pid, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.monotonic() - began
+    if child.returncode:
+        raise SystemExit(f"{what}: {told[-2000:].decode('utf-8', 'replace')}")
+    return wall, used
+
+
 def _inventory(scenario: Scenario, source: Path, how: str) -> dict[str, Any]:
     work = source.parent
-    report, profile = work / "report.json", work / "profile"
+    report, profile, out = work / "report.json", work / "profile", work / "out.json"
     (work / "ansible.cfg").touch()
     env = {
         **_env(scenario),
@@ -101,27 +115,12 @@ def _inventory(scenario: Scenario, source: Path, how: str) -> dict[str, Any]:
         "ANSIBLE_HOME": str(work),
         "ANSIBLE_CONFIG": str(work / "ansible.cfg"),
     }
-    command = [
-        str(Path(sys.executable).with_name("ansible-inventory")),
-        "-i",
-        str(source),
-        "--list",
-        "--output",
-        str(work / "out.json"),
-    ]
     profiler = ["-m", "cProfile", "-o", str(profile)] if how.endswith("profiled") else []
+    program = str(Path(sys.executable).with_name("ansible-inventory"))
     report.write_text("{}", encoding="utf-8")
-    began = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, *profiler, *command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as child:
-        told = child.stderr.read() if child.stderr else b""
-        _pid, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - began
-    if child.returncode:
-        raise SystemExit(f"ansible-inventory, {how}: {told[-2000:].decode('utf-8', 'replace')}")
-    listed = json.loads((work / "out.json").read_text(encoding="utf-8"))
+    command = [sys.executable, *profiler, program, "-i", str(source), "--list", "--output", str(out)]
+    wall, used = _timed(command, env, f"ansible-inventory, {how}")
+    listed = json.loads(out.read_text(encoding="utf-8"))
     return {
         "sweep": scenario.sweep,
         "title": f"{scenario.title} ({how})",

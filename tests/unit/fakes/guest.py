@@ -90,6 +90,13 @@ class FakeGuest:
 
     name = "fake"
 
+    frozen = False
+    #: what the agent says of a thaw hook that fails, when it has thawed
+    thaw_hook = ""
+    #: a freeze times out, the agent is deaf for so many requests more, and then it is frozen
+    freezes_late: int | None = None
+    busy = 0
+
     def __init__(
         self,
         version: str = "10.0",
@@ -112,13 +119,7 @@ class FakeGuest:
         #: what happens when the agent has done a command: another client's turn
         self.after: dict[str, t.Callable[[], None]] = {}
         self.blocked = set(block)
-        self.frozen = False
         self.mountpoints = ["/", "/data"]
-        #: what the agent says of a thaw hook that fails, when it has thawed
-        self.thaw_hook = ""
-        #: a freeze times out, the agent is deaf for so many requests more, and then it is frozen
-        self.freezes_late: int | None = None
-        self.busy = 0
         #: what a shutdown does, beside ending the agent without a reply
         self.on_shutdown: t.Callable[[], None] = lambda: None
         self.on_reboot: t.Callable[[], None] = lambda: None
