@@ -211,11 +211,9 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
     return facts
 
 
-def _default_route(agent: GuestAgent) -> network.DefaultRoute | None:
+def _default_route(agent: GuestAgent) -> network.Route | None:
     try:
-        if agent.can("guest-network-get-route"):
-            return network.default_route(agent)
-        return network.parse_proc_route(files.read_small(agent, "/proc/net/route").decode("ascii", "replace"))
+        return network.default_route(agent)
     except GuestAgentError:  # the other facts are none the worse
         return None
 

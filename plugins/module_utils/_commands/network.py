@@ -79,40 +79,6 @@ def _counter(entry: dict[str, t.Any]) -> tuple[str, int]:
     return entry["name"].replace("-", "_"), untrusted.integer(entry["count"], entry["name"], 0)
 
 
-class DefaultRoute(t.NamedTuple):
-    interface: str
-    gateway: str | None
-    metric: int
-
-
-def default_route(agent: GuestAgent) -> DefaultRoute | None:
-    """The IPv4 default route of the lowest metric (guest-network-get-route, qemu-ga 9.1); None where there is none."""
-    found = agent.each(agent.call("guest-network-get-route"), "the routes", _default_route, _ROUTES_MAX)
-    return min((route for route in found if route), key=lambda route: route.metric, default=None)
-
-
-def _default_route(entry: dict[str, t.Any]) -> DefaultRoute | None:
-    if entry.get("version") != 4 or entry.get("destination") != "0.0.0.0" or entry.get("mask", "0.0.0.0") != "0.0.0.0":
-        return None
-    name = untrusted.text(entry.get("iface"), "a route's interface", 255)
-    metric = untrusted.integer(entry.get("metric", 0), "a route's metric")
-    return DefaultRoute(name, _plain_address(entry.get("gateway")), metric)
-
-
-def parse_proc_route(text: str) -> DefaultRoute | None:
-    """The same from /proc/net/route, for agents that have no command for it."""
-    found = []
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) >= 8 and fields[1] == "00000000" and fields[7] == "00000000" and len(fields[6]) <= len(str(_METRIC_MAX)):
-            try:
-                gateway = str(ipaddress.IPv4Address(bytes.fromhex(fields[2])[::-1]))
-                found.append(DefaultRoute(untrusted.clean(fields[0], 255), gateway, int(fields[6])))
-            except ValueError:
-                continue
-    return min(found, key=lambda route: route.metric, default=None)
-
-
 class Route(t.TypedDict):
     interface_name: str
     #: address/prefix; 0.0.0.0/0 and ::/0 are the default routes
@@ -124,6 +90,12 @@ class Route(t.TypedDict):
 def routes(agent: GuestAgent) -> list[Route]:
     """guest-network-get-route (qemu-ga 9.1), and /proc/net for older agents. Linux only; loopback and local routes are left out."""
     return ask_or_read(agent, "guest-network-get-route", _ask_routes, _read_routes)
+
+
+def default_route(agent: GuestAgent) -> Route | None:
+    """The IPv4 default route of the lowest metric; None where there is none."""
+    found = ask_or_read(agent, "guest-network-get-route", _ask_routes, _read_ipv4_routes)
+    return min((route for route in found if route["destination"] == "0.0.0.0/0"), key=lambda route: route["metric"], default=None)
 
 
 def _ask_routes(agent: GuestAgent) -> list[Route]:
@@ -141,10 +113,14 @@ def _asked_route(entry: dict[str, t.Any]) -> Route | None:
 
 
 def _read_routes(agent: GuestAgent) -> list[Route]:
-    found = _kept(_ipv4_route(line.split()) for line in read_text(agent, "/proc/net/route").splitlines()[1:])
+    found = _read_ipv4_routes(agent)
     with contextlib.suppress(CommandFailed):  # a guest without IPv6
         found += _kept(_ipv6_route(line.split()) for line in read_text(agent, "/proc/net/ipv6_route").splitlines())
     return found
+
+
+def _read_ipv4_routes(agent: GuestAgent) -> list[Route]:
+    return _kept(_ipv4_route(line.split()) for line in read_text(agent, "/proc/net/route").splitlines()[1:])
 
 
 def _ipv4_route(fields: list[str]) -> Route | None:

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from .._commands.filesystems import GuestFilesystem
-from .._commands.network import DefaultRoute, GuestInterface
+from .._commands.network import GuestInterface, Route
 from .._commands.ssh_host_keys import HostKey
 from .._commands.statistics import Load, Memory
 from .._commands.system import OsInfo
@@ -41,7 +41,7 @@ def hostname_facts(hostname: str) -> dict[str, t.Any]:
     return {"hostname": short, "nodename": hostname, "fqdn": hostname, "domain": domain}
 
 
-def interface_facts(interfaces: t.Sequence[GuestInterface], route: DefaultRoute | None) -> dict[str, t.Any]:
+def interface_facts(interfaces: t.Sequence[GuestInterface], route: Route | None) -> dict[str, t.Any]:
     facts: dict[str, t.Any] = {}
     for interface in interfaces:
         name = re.sub(r"[-:.@]", "_", interface["interface_name"])
@@ -152,17 +152,17 @@ def _scope(address: ipaddress.IPv6Interface) -> str:
     return "link" if address.ip.is_link_local else "global"
 
 
-def _default(interfaces: t.Sequence[GuestInterface], route: DefaultRoute | None, version: int) -> dict[str, t.Any]:
+def _default(interfaces: t.Sequence[GuestInterface], route: Route | None, version: int) -> dict[str, t.Any]:
     """The first routable address, on the interface of the default route where that is known."""
     for interface in interfaces:
-        if route is not None and interface["interface_name"] != route.interface:
+        if route is not None and interface["interface_name"] != route["interface_name"]:
             continue
         for address in (ipaddress.ip_interface(text) for text in interface["ip_addresses"]):
             if address.version != version or address.is_loopback or address.is_link_local:
                 continue
             common = {"interface": interface["interface_name"], "macaddress": interface["mac"]}
             if isinstance(address, ipaddress.IPv4Interface):
-                gateway = {"gateway": route.gateway} if route and route.gateway else {}
+                gateway = {"gateway": route["gateway"]} if route and route["gateway"] else {}
                 return {**common, **_ipv4(address), **gateway}
             prefix = str(address.network.prefixlen)
             return {**common, "address": str(address.ip), "prefix": prefix, "scope": "global"}

@@ -121,10 +121,15 @@ def test_an_alias_is_one_with_its_interface() -> None:
     assert [(entry["interface_name"], entry["ip_addresses"]) for entry in found] == [("eth0", ["10.0.0.5/24", "10.0.0.6/24"])]
 
 
+def _default_route(guest: FakeGuest) -> tuple[t.Any, ...] | None:
+    found = network.default_route(guest.agent())
+    return found and (found["interface_name"], found["gateway"], found["metric"])
+
+
 def test_the_default_route() -> None:
-    assert network.default_route(FakeGuest("10.0").agent()) == ("eth0", "10.0.2.2", 1024)
-    with pytest.raises(_errors.CommandUnknown):
-        network.default_route(FakeGuest("7.2").agent())
+    assert _default_route(FakeGuest("10.0")) == ("eth0", "10.0.2.2", 1024)
+    with pytest.raises(_errors.CommandFailed):
+        _default_route(FakeGuest("7.2"))
 
 
 def _route(**values: t.Any) -> dict[str, t.Any]:
@@ -146,17 +151,18 @@ def _route(**values: t.Any) -> dict[str, t.Any]:
         ([_route()], ("eth0", "10.0.0.1", 5)),
         ([_route(), _route(iface="eth1", metric=1)], ("eth1", "10.0.0.1", 1)),
         ([_route(version=6)], None),
-        ([_route(destination="10.0.0.0")], None),
+        ([_route(destination="10.0.0.0", mask="255.0.0.0")], None),
         ([_route(mask="128.0.0.0")], None),
         ([_route(gateway="{{ evil }}")], ("eth0", None, 5)),
         ([_route(gateway="fe80::1%x")], ("eth0", None, 5)),
         ([_route(gateway=None)], ("eth0", None, 5)),
+        ([_route(gateway="0.0.0.0")], ("eth0", None, 5)),
     ],
 )
 def test_routes(routes: list, found: t.Any) -> None:
     guest = FakeGuest()
     guest.replies["guest-network-get-route"] = routes
-    assert network.default_route(guest.agent()) == found
+    assert _default_route(guest) == found
 
 
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
@@ -179,7 +185,7 @@ HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tW
     ],
 )
 def test_proc_net_route(text: str, found: t.Any) -> None:
-    assert network.parse_proc_route(text) == found
+    assert _default_route(FakeGuest("7.2", files={"/proc/net/route": text.encode()})) == found
 
 
 def test_privileged_totals() -> None:

@@ -9,7 +9,6 @@ import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.network import DefaultRoute
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.system import _OS_KEYS
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import guest_facts as _facts
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import advice
@@ -149,9 +148,9 @@ NICS = [
     ("route", "ipv4", "gateway"),
     [
         (None, "10.0.0.5", None),
-        (DefaultRoute("eth1", "10.0.0.1", 0), "10.0.0.5", "10.0.0.1"),
-        (DefaultRoute("eth1", None, 0), "10.0.0.5", None),
-        (DefaultRoute("eth0", "10.0.0.1", 0), None, None),
+        ({"interface_name": "eth1", "gateway": "10.0.0.1"}, "10.0.0.5", "10.0.0.1"),
+        ({"interface_name": "eth1", "gateway": None}, "10.0.0.5", None),
+        ({"interface_name": "eth0", "gateway": "10.0.0.1"}, None, None),
     ],
 )
 def test_the_default_addresses(route: t.Any, ipv4: str | None, gateway: str | None) -> None:

@@ -193,7 +193,7 @@ def test_a_metric_that_no_kernel_has(version: str) -> None:
         {"iface": "eth0", "destination": "0.0.0.0", "mask": "0.0.0.0", "gateway": "10.0.2.2", "metric": 2**32, "version": 4}
     ]
     assert network.routes(guest.agent()) == []
-    assert network.parse_proc_route(ipv4) is None
+    assert network.default_route(guest.agent()) is None
 
 
 def test_vcpus_come_in_order(guest: FakeGuest) -> None:
