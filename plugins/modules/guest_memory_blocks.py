@@ -136,15 +136,13 @@ import typing as t
 
 from ..module_utils._commands import memory_blocks as commands
 from ..module_utils._commands.units import Unit
-from ..module_utils._deadline import Deadline
-from ..module_utils._errors import GuestAgentError, InvalidInput
+from ..module_utils._errors import InvalidInput
 from ..module_utils._module import online
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
-COMMAND = "guest-set-memory-blocks"
-NOUN = "memory block"
+KIND = online.Kind("guest-set-memory-blocks", "memory block", commands.blocks, commands.switch)
 SPEC = spec.Spec(
     {
         **spec.GUEST,
@@ -164,45 +162,27 @@ def ensure(task: Task) -> Outcome:
         task.warn_of_left_out(agent)
         # Where there are none, the agent has no size for them and says that this is an error.
         size = commands.block_size(agent) if before else 0
-        try:
-            plan = _plan(before, size, task.params)
-        except InvalidInput as error:
-            raise _about(error, agent.name) from None
-        if not plan.needed:
-            return _outcome(before, before, size, {})
-        agent.require(COMMAND)
-        if task.check_mode:
-            return _outcome(before, online.predict(plan, before), size, {})
-        deadline = Deadline(task.params["timeout"])
-        refused, stopped = online.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
-        after = commands.blocks(agent)
-    trouble = stopped or online.trouble(plan, after, refused, NOUN)
-    return _outcome(before, after, size, refused)._replace(failure=trouble and _about(trouble, agent.name))
+        return online.converge(
+            task, agent, KIND, before, lambda: _plan(before, size, task.params), lambda blocks: _shown(blocks, size)
+        )
 
 
 def _plan(blocks: t.Sequence[Unit], size: int, params: t.Mapping[str, t.Any]) -> online.Plan:
     wanted = params["online_bytes"]
     if wanted is None:
-        return online.plan_ids(blocks, params["online"] or [], params["offline"] or [], NOUN)
+        return online.plan_ids(blocks, params["online"] or [], params["offline"] or [], KIND.noun)
     if not 1 <= wanted <= len(blocks) * size:
         raise InvalidInput(f"the guest has {len(blocks) * size} bytes, and {wanted} cannot be online", hint="plug in more first")
-    return online.plan_count(blocks, -(-wanted // size), NOUN)
+    return online.plan_count(blocks, -(-wanted // size), KIND.noun)
 
 
-def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], size: int, refused: t.Mapping[int, str]) -> Outcome:
-    result = {
-        "blocks": list(after),
+def _shown(blocks: t.Sequence[Unit], size: int) -> dict[str, t.Any]:
+    return {
+        "blocks": list(blocks),
         "block_size": size,
-        "online_bytes": sum(block["online"] for block in after) * size,
-        "total_bytes": len(after) * size,
-        "errors": online.errors(refused),
+        "online_bytes": sum(block["online"] for block in blocks) * size,
+        "total_bytes": len(blocks) * size,
     }
-    return Outcome(result, online.state(before), online.state(after))
-
-
-def _about(error: GuestAgentError, domain: str) -> GuestAgentError:
-    error.domain, error.command = domain, COMMAND
-    return error
 
 
 def main() -> None:

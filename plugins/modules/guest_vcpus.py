@@ -115,15 +115,12 @@ import typing as t
 
 from ..module_utils._commands import vcpus as commands
 from ..module_utils._commands.units import Unit
-from ..module_utils._deadline import Deadline
-from ..module_utils._errors import GuestAgentError, InvalidInput
 from ..module_utils._module import online
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
-COMMAND = "guest-set-vcpus"
-NOUN = "vCPU"
+KIND = online.Kind("guest-set-vcpus", "vCPU", commands.vcpus, commands.switch)
 SPEC = spec.Spec(
     {
         **spec.GUEST,
@@ -141,37 +138,17 @@ def ensure(task: Task) -> Outcome:
         agent = guest.require_agent()
         before = commands.vcpus(agent)
         task.warn_of_left_out(agent)
-        try:
-            plan = _plan(before, task.params)
-        except InvalidInput as error:
-            raise _about(error, agent.name) from None
-        if not plan.needed:
-            return _outcome(before, before, {})
-        agent.require(COMMAND)
-        if task.check_mode:
-            return _outcome(before, online.predict(plan, before), {})
-        deadline = Deadline(task.params["timeout"])
-        refused, stopped = online.carry_out(plan, lambda wanted: commands.switch(agent, wanted, deadline))
-        after = commands.vcpus(agent)
-    trouble = stopped or online.trouble(plan, after, refused, NOUN)
-    return _outcome(before, after, refused)._replace(failure=trouble and _about(trouble, agent.name))
+        return online.converge(task, agent, KIND, before, lambda: _plan(before, task.params), _shown)
 
 
 def _plan(vcpus: t.Sequence[Unit], params: t.Mapping[str, t.Any]) -> online.Plan:
     if params["count"] is not None:
-        return online.plan_count(vcpus, params["count"], NOUN)
-    return online.plan_ids(vcpus, params["online"] or [], params["offline"] or [], NOUN)
+        return online.plan_count(vcpus, params["count"], KIND.noun)
+    return online.plan_ids(vcpus, params["online"] or [], params["offline"] or [], KIND.noun)
 
 
-def _outcome(before: t.Sequence[Unit], after: t.Sequence[Unit], refused: t.Mapping[int, str]) -> Outcome:
-    count = sum(vcpu["online"] for vcpu in after)
-    result = {"vcpus": list(after), "count": count, "errors": online.errors(refused)}
-    return Outcome(result, online.state(before), online.state(after))
-
-
-def _about(error: GuestAgentError, domain: str) -> GuestAgentError:
-    error.domain, error.command = domain, COMMAND
-    return error
+def _shown(vcpus: t.Sequence[Unit]) -> dict[str, t.Any]:
+    return {"vcpus": list(vcpus), "count": sum(vcpu["online"] for vcpu in vcpus)}
 
 
 def main() -> None:

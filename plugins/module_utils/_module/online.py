@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import typing as t
 
+from .._agent.client import GuestAgent
 from .._commands.units import Unit, Wanted
-from .._errors import CommandFailed, InvalidInput, WaitTimeout
+from .._deadline import Deadline
+from .._errors import CommandFailed, GuestAgentError, InvalidInput, WaitTimeout
+from .._task.run import Outcome, Task
+
+
+class Kind(t.NamedTuple):
+    """vCPUs or memory blocks: the command that switches them, what one is called, and what reads and switches them."""
+
+    command: str
+    noun: str
+    read: t.Callable[[GuestAgent], list[Unit]]
+    switch: t.Callable[[GuestAgent, t.Sequence[Wanted], Deadline], dict[int, str]]
 
 
 class Plan(t.NamedTuple):
@@ -87,13 +99,44 @@ def trouble(plan: Plan, after: t.Sequence[Unit], refused: t.Mapping[int, str], n
     return CommandFailed(f"{noun} {wrong[0]} was not switched{why}", hint="see errors for each")
 
 
-def errors(refused: t.Mapping[int, str]) -> list[dict[str, t.Any]]:
-    return [{"id": number, "error": why} for number, why in sorted(refused.items())]
+def converge(
+    task: Task,
+    agent: GuestAgent,
+    kind: Kind,
+    before: t.Sequence[Unit],
+    plan: t.Callable[[], Plan],
+    shown: t.Callable[[t.Sequence[Unit]], dict[str, t.Any]],
+) -> Outcome:
+    """Switch what ``plan`` says of what is there ``before``. ``shown`` makes the module's result of what is there then."""
+
+    def outcome(after: t.Sequence[Unit], refused: t.Mapping[int, str]) -> Outcome:
+        errors = [{"id": number, "error": why} for number, why in sorted(refused.items())]
+        return Outcome({**shown(after), "errors": errors}, _state(before), _state(after))
+
+    try:
+        planned = plan()
+    except InvalidInput as error:
+        raise _about(error, agent, kind) from None
+    if not planned.needed:
+        return outcome(before, {})
+    agent.require(kind.command)
+    if task.check_mode:
+        return outcome(predict(planned, before), {})
+    deadline = Deadline(task.params["timeout"])
+    refused, stopped = carry_out(planned, lambda wanted: kind.switch(agent, wanted, deadline))
+    after = kind.read(agent)
+    failure = stopped or trouble(planned, after, refused, kind.noun)
+    return outcome(after, refused)._replace(failure=failure and _about(failure, agent, kind))
 
 
-def state(units: t.Sequence[Unit]) -> dict[str, list[int]]:
+def _state(units: t.Sequence[Unit]) -> dict[str, list[int]]:
     """For a diff."""
     return {
         "online": [unit["id"] for unit in units if unit["online"]],
         "offline": [unit["id"] for unit in units if not unit["online"]],
     }
+
+
+def _about(error: GuestAgentError, agent: GuestAgent, kind: Kind) -> GuestAgentError:
+    error.domain, error.command = agent.name, kind.command
+    return error

@@ -693,7 +693,7 @@ def test_a_switch_that_ends_too_early_says_what_it_did(host: Hypervisor, run: Ru
         switch(agent, wanted[:32], deadline)
         raise _errors.WaitTimeout("67 were left")
 
-    monkeypatch.setattr(vcpus, "switch", some)
+    monkeypatch.setattr(guest_vcpus, "KIND", guest_vcpus.KIND._replace(switch=some))
     result = run(guest_vcpus, count=1, diff=True)
     assert (result["failed"], result["changed"], result["count"]) == (True, True, 68)
     assert "67 were left" in result["msg"]
