@@ -114,30 +114,19 @@ failure:
 """
 
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import DomainNotRunning, InvalidInput
+from ..module_utils._errors import DomainNotRunning
 from ..module_utils._module import shutdown
 from ..module_utils._module.restart import Before, Restart, Restarted, look
 from ..module_utils._reach.guest import open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = spec.Spec(
-    {
-        **spec.GUEST,
-        "mode": {"type": "str", "choices": ["auto", "agent", "acpi"], "default": "auto"},
-        "wait": {"type": "bool", "default": True},
-        "timeout": {"type": "int", "default": 300},
-        "force_after": {"type": "int"},
-    }
-)
+SPEC = spec.Spec({**spec.GUEST, **shutdown.options(300)})
 
 
 def ensure(task: Task) -> Outcome:
+    shutdown.check(task.params)
     force_after = task.params["force_after"]
-    if force_after is not None and not task.params["wait"]:
-        raise InvalidInput("force_after needs wait=true")
-    if force_after is not None and force_after >= task.params["timeout"]:
-        raise InvalidInput(f"force_after ({force_after} s) must be less than timeout ({task.params['timeout']} s)")
     deadline = Deadline(task.params["timeout"])
     with open_guest(task.params, events=True) as guest:
         state = guest.domain.state()

@@ -94,29 +94,17 @@ failure:
 """
 
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import DomainNotFound, InvalidInput
-from ..module_utils._module.shutdown import Shutdown
+from ..module_utils._errors import DomainNotFound
+from ..module_utils._module import shutdown
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = spec.Spec(
-    {
-        **spec.GUEST,
-        "mode": {"type": "str", "choices": ["auto", "agent", "acpi"], "default": "auto"},
-        "wait": {"type": "bool", "default": True},
-        "timeout": {"type": "int", "default": 120},
-        "force_after": {"type": "int"},
-    }
-)
+SPEC = spec.Spec({**spec.GUEST, **shutdown.options(120)})
 
 
 def ensure(task: Task) -> Outcome:
-    force_after = task.params["force_after"]
-    if force_after is not None and not task.params["wait"]:
-        raise InvalidInput("force_after needs wait=true")
-    if force_after is not None and force_after >= task.params["timeout"]:
-        raise InvalidInput(f"force_after ({force_after} s) must be less than timeout ({task.params['timeout']} s)")
+    shutdown.check(task.params)
     deadline = Deadline(task.params["timeout"])
     try:
         with open_guest(task.params, events=True) as guest:
@@ -132,14 +120,14 @@ def _shut_down(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
     if state == "shutoff":
         return _outcome("off", "none", deadline, {"state": "off"})
     gone = "off" if guest.domain.persistent() else "gone"
-    shutdown = Shutdown(guest, guest.domain.lifecycle(), task.params, deadline)
+    way = shutdown.Shutdown(guest, guest.domain.lifecycle(), task.params, deadline)
     if task.check_mode:
-        return _outcome("requested", shutdown.foresee(), deadline, {"state": state})
-    shutdown.ask()
+        return _outcome("requested", way.foresee(), deadline, {"state": state})
+    way.ask()
     if not task.params["wait"]:
-        return _outcome("requested", shutdown.method, deadline, {"state": state})
-    shutdown.wait()
-    return _outcome(gone, shutdown.method, deadline, {"state": state})
+        return _outcome("requested", way.method, deadline, {"state": state})
+    way.wait()
+    return _outcome(gone, way.method, deadline, {"state": state})
 
 
 def _outcome(outcome: str, method: str, deadline: Deadline, before: dict[str, str]) -> Outcome:

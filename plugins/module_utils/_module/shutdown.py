@@ -19,6 +19,7 @@ from .._errors import (
     DomainStillOn,
     GuestAgentError,
     GuestFrozen,
+    InvalidInput,
     LibvirtFailure,
     NotAwake,
     NotBack,
@@ -46,6 +47,27 @@ OBSTACLES: t.Final = (
     ProtocolError,
     UnknownOutcome,
 )
+
+
+def options(timeout: int) -> dict[str, dict[str, t.Any]]:
+    """What shutdown and restart have in common; ``timeout`` is the default."""
+    return {
+        "mode": {"type": "str", "choices": ["auto", "agent", "acpi"], "default": "auto"},
+        "wait": {"type": "bool", "default": True},
+        "timeout": {"type": "int", "default": timeout},
+        "force_after": {"type": "int"},
+    }
+
+
+def check(params: t.Mapping[str, t.Any]) -> None:
+    """
+    :raise InvalidInput: the options contradict each other.
+    """
+    force_after, timeout = params["force_after"], params["timeout"]
+    if force_after is not None and not params["wait"]:
+        raise InvalidInput("force_after needs wait=true")
+    if force_after is not None and force_after >= timeout:
+        raise InvalidInput(f"force_after ({force_after} s) must be less than timeout ({timeout} s)")
 
 
 def choose(mode: str, guest: Guest) -> str:
