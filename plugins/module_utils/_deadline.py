@@ -49,3 +49,13 @@ class Deadline:
     def sleep(self, seconds: float) -> None:
         """Sleep, but never past the deadline."""
         self._clock.sleep(min(seconds, self.remaining()))
+
+    def pauses(self, first: float, longest: float) -> t.Iterator[None]:
+        """A turn at once, and further ones after pauses that double from ``first`` to ``longest``. The last is at the deadline."""
+        pause = first
+        while True:
+            yield
+            if self.expired():
+                return
+            self.sleep(pause)
+            pause = min(2 * pause, longest)

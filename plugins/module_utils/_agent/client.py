@@ -231,13 +231,13 @@ class GuestAgent:
         if self._given_up or not isinstance(error, _ENDED):
             return
         deadline = Deadline(self.timeout, clock)
-        while not deadline.expired():
+        for _turn in deadline.pauses(_RETURN_PAUSE, _RETURN_PAUSE):
             try:
                 self.renew(max(1.0, deadline.remaining()))
                 self.call("guest-ping")
                 return
             except (*_ENDED, HypervisorUnreachable):
-                deadline.sleep(_RETURN_PAUSE)
+                continue
             except GuestAgentError:
                 break
         self._given_up = True

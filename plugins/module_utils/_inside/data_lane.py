@@ -15,7 +15,6 @@ import contextlib
 import secrets
 import typing as t
 
-from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
@@ -31,6 +30,7 @@ from .._errors import (
 from .._libvirt import domain_xml
 from .._libvirt.hypervisor import Domain
 from .._libvirt.stream import ChannelStream
+from . import exec as _exec
 
 PORT: t.Final = domain_xml.DATA_CHANNEL
 GUEST_PATH: t.Final = f"/dev/virtio-ports/{PORT}"
@@ -273,9 +273,7 @@ class _Process:
 
     def __init__(self, agent: GuestAgent, script: str, values: t.Mapping[str, str]) -> None:
         self._agent = agent
-        environment = [f"{name}={value}" for name, value in {"PATH": _PATH, **values}.items()]
-        reply = agent.call("guest-exec", {"path": "/bin/sh", "arg": ["-c", script], "env": environment})
-        self._pid = untrusted.integer(untrusted.mapping(reply).get("pid"), "a process id", 0)
+        self._pid = _exec.start(agent, ("/bin/sh", "-c", script), {"PATH": _PATH, **values}, captures=False)
         self._ended = False
         #: exit code; None while it runs, and when a signal ended it
         self.code: int | None = None
@@ -283,25 +281,19 @@ class _Process:
     def ended(self) -> bool:
         if not self._ended:
             try:
-                status = untrusted.mapping(self._agent.call("guest-exec-status", {"pid": self._pid}))
-            except CommandRefused:
+                result = _exec.status(self._agent, self._pid)
+            except (CommandRefused, _exec.ProcessForgotten):
                 self._ended = True  # another agent, which was started since
             else:
-                self._ended = untrusted.boolean(status.get("exited"), "exited")
-                self.code = untrusted.optional_integer(status, "exitcode")
+                self._ended = result is not None
+                self.code = result and result.rc
         return self._ended
 
     def reason(self) -> str:
         return _KILLED if self.code is None else _REASONS.get(self.code, _KILLED)
 
     def wait(self, deadline: Deadline) -> bool:
-        pause = _FIRST_PAUSE
-        while not self.ended():
-            if deadline.expired():
-                return False
-            deadline.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
-        return True
+        return any(self.ended() for _turn in deadline.pauses(_FIRST_PAUSE, _LONGEST_PAUSE))
 
 
 def attach(domain: Domain) -> None:

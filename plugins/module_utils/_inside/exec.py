@@ -64,15 +64,18 @@ class ProcessForgotten(AgentDisappeared):
     """The agent knows nothing of the process: it was restarted, or has told the end already and the answer was lost."""
 
 
-def start(agent: GuestAgent, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, stdin: bytes = b"") -> int:
+def start(
+    agent: GuestAgent, argv: t.Sequence[str], env: t.Mapping[str, str] | None = None, stdin: bytes = b"", captures: bool = True
+) -> int:
     """Start ``argv`` as the agent's user and give its process id back. ``env`` replaces the agent's environment.
 
     qemu-ga writes ``argv`` to the guest's log. What it prints is kept for ``status``: at most 16 MiB of each stream, of which
     libvirt carries 3 MiB, so only for programs that print little.
 
+    :param captures: whether what it prints is kept; its end then is that of all who may still print
     :raise CommandFailed: there is no such program.
     """
-    arguments: dict[str, t.Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
+    arguments: dict[str, t.Any] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": captures}
     if env is not None:
         arguments["env"] = [f"{name}={value}" for name, value in env.items()]
     if stdin:

@@ -126,17 +126,16 @@ def change(agent: GuestAgent, meant: Meant, state: str, ids: t.Sequence[str], de
     :raise WaitTimeout: they are not as wanted by the deadline.
     """
     complaint = _sessions.act(agent, VERBS[state], ids)
-    while True:
+    late: list[str] = []
+    for _turn in deadline.pauses(_PAUSE, _PAUSE):
         found = select(_sessions.sessions(agent), meant)
         late = [session["id"] for session in todo(found, state) if session["id"] in ids]
         if not late:
             return found
-        if deadline.expired():
-            reason = f" (loginctl: {complaint})" if complaint else ""
-            detail = f"session {', '.join(late)} is not {state} {deadline.seconds:g} s after logind was asked{reason}"
-            hint = "" if state == "absent" else "what locks is the screen locker of a desktop; a login on a text terminal has none"
-            raise WaitTimeout(detail, domain=agent.name, command="guest-exec", hint=hint)
-        deadline.sleep(_PAUSE)
+    reason = f" (loginctl: {complaint})" if complaint else ""
+    detail = f"session {', '.join(late)} is not {state} {deadline.seconds:g} s after logind was asked{reason}"
+    hint = "" if state == "absent" else "what locks is the screen locker of a desktop; a login on a text terminal has none"
+    raise WaitTimeout(detail, domain=agent.name, command="guest-exec", hint=hint)
 
 
 def begin(agent: GuestAgent, meant: Meant, tty: str, deadline: Deadline) -> list[Session]:
@@ -147,15 +146,13 @@ def begin(agent: GuestAgent, meant: Meant, tty: str, deadline: Deadline) -> list
     meant = meant._replace(tty=tty)
     _sessions.start(agent, meant.user or "", tty)
     try:
-        while True:
+        for _turn in deadline.pauses(_PAUSE, _PAUSE):
             found = select(_sessions.sessions(agent), meant)
             if found and all(session["state"] != "opening" for session in found):
                 return found
-            if deadline.expired():
-                detail = f"{meant.user} has no session on {tty} {deadline.seconds:g} s after it was started"
-                hint = f"look in the guest's journal for {_sessions.unit(tty)}; does the user's shell allow a login?"
-                raise WaitTimeout(detail, domain=agent.name, command="guest-exec", hint=hint)
-            deadline.sleep(_PAUSE)
+        detail = f"{meant.user} has no session on {tty} {deadline.seconds:g} s after it was started"
+        hint = f"look in the guest's journal for {_sessions.unit(tty)}; does the user's shell allow a login?"
+        raise WaitTimeout(detail, domain=agent.name, command="guest-exec", hint=hint)
     except BaseException:
         with contextlib.suppress(GuestAgentError):
             _sessions.withdraw(agent, tty)

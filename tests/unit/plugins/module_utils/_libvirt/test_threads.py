@@ -48,6 +48,13 @@ def test_the_systems_clock() -> None:
     assert deadline.expired()
 
 
+def test_pauses_double_and_the_last_turn_is_at_the_deadline() -> None:
+    clock = FakeClock()
+    assert sum(1 for _turn in Deadline(10, clock).pauses(1, 4)) == 5
+    assert clock.slept == [1, 2, 4, 3]
+    assert sum(1 for _turn in Deadline(0, clock).pauses(1, 4)) == 1
+
+
 @pytest.fixture
 def gate() -> t.Iterator[threading.Event]:
     event = threading.Event()
