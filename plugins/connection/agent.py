@@ -228,6 +228,7 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
+from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
 from ..module_utils._inside import shell
 from ..module_utils._reach.advice import EXEC, FILES
@@ -271,7 +272,7 @@ class Connection(ConnectionBase):
         )
         with self._guest() as guest:
             pace = Pace(self._domain(), "module" if in_data else "command")
-            before, started = guest.agent.round_trips, time.monotonic()
+            cost = _Cost(guest.agent)
             result = shell.execute(
                 guest.agent,
                 command,
@@ -281,13 +282,11 @@ class Connection(ConnectionBase):
                 expected=pace.expected(),
                 first=pace.first,
             )
-            seconds = time.monotonic() - started
             pace.learn(result.seconds)
-        self._tell(
-            f"EXEC as {command.user}: {len(text)} characters, {len(command.stdin)} bytes in, {len(result.stdout)} and"
-            f" {len(result.stderr)} bytes out, rc {result.rc}, {seconds:.2f} s of which {result.seconds:.2f} s in the command,"
-            f" {guest.agent.round_trips - before} agent commands"
-        )
+            self._tell(
+                f"EXEC as {command.user}: {len(text)} characters, {len(command.stdin)} bytes in, {len(result.stdout)} and"
+                f" {len(result.stderr)} bytes out, rc {result.rc}, {cost}, {result.seconds:.2f} s in the command"
+            )
         if command.answer is not None:
             self._check_become(command.answer, result)
         return result.rc, result.stdout, result.stderr
@@ -300,11 +299,10 @@ class Connection(ConnectionBase):
         if not os.path.exists(local):
             raise AnsibleFileNotFound(f"file or module does not exist: {to_text(in_path)}")
         with self._guest() as guest, open(local, "rb") as source:
-            before, started = guest.agent.round_trips, time.monotonic()
+            cost = _Cost(guest.agent)
             where = files.Where(to_text(out_path, errors="surrogateescape"), self._user(), "none")
             files.push(guest.agent, source, where, lane=guest.lane)
-            size = source.tell()
-        self._tell_transfer("PUT", in_path, out_path, size, started, guest, before)
+            self._tell(f"PUT {to_text(in_path)} TO {to_text(out_path)}: {source.tell()} bytes, {cost}")
 
     def fetch_file(self, in_path: str, out_path: str) -> None:
         from ..module_utils._inside import files
@@ -312,7 +310,7 @@ class Connection(ConnectionBase):
         super().fetch_file(in_path, out_path)
         local = to_bytes(out_path, errors="surrogate_or_strict")
         with self._guest() as guest:
-            before, started = guest.agent.round_trips, time.monotonic()
+            cost = _Cost(guest.agent)
             descriptor, partial = tempfile.mkstemp(prefix=b".virtops-", dir=os.path.dirname(local) or b".")
             try:
                 with open(descriptor, "wb") as sink:
@@ -324,7 +322,7 @@ class Connection(ConnectionBase):
             except BaseException:
                 os.unlink(partial)
                 raise
-        self._tell_transfer("FETCH", in_path, out_path, size, started, guest, before)
+            self._tell(f"FETCH {to_text(in_path)} TO {to_text(out_path)}: {size} bytes, {cost}")
 
     def reset(self) -> None:
         self.close()
@@ -403,10 +401,18 @@ class Connection(ConnectionBase):
     def _tell(self, text: str) -> None:
         display.vvv(text, host=self._domain())
 
-    def _tell_transfer(self, verb: str, source: str, target: str, size: int, started: float, guest: Guest, before: int) -> None:
-        seconds = time.monotonic() - started
-        commands = guest.agent.round_trips - before
-        self._tell(f"{verb} {to_text(source)} TO {to_text(target)}: {size} bytes, {seconds:.2f} s, {commands} agent commands")
+
+class _Cost:
+    """What something has taken until now, as a sentence has it."""
+
+    def __init__(self, agent: GuestAgent) -> None:
+        self._agent = agent
+        self._before = agent.round_trips
+        self._started = time.monotonic()
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self._started
+        return f"{seconds:.2f} s, {self._agent.round_trips - self._before} agent commands"
 
 
 def _umask() -> int:

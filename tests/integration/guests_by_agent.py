@@ -16,7 +16,7 @@ from tests.integration.ansible_cli import CALLBACKS, Ansible
 from tests.lab import Lab
 
 PLAYS = Path(__file__).parent / "plays"
-_COST = re.compile(r"EXEC as (\S+): .*?([0-9.]+) s of which ([0-9.]+) s in the command, (\d+) agent commands")
+_COST = re.compile(r"EXEC as \S+: .*? s, (?P<commands>\d+) agent commands, (?P<seconds>[0-9.]+) s in the command")
 
 
 def variables(lab: Lab, name: str, **more: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Plays:
         """What ``ansible -vvvvv`` prints of one module, and the seconds and agent commands that each command of it took."""
         words = ["ansible", "all", "-i", str(self._inventory), "-m", module, "-a", arguments, "-vvvvv"]
         done = self._ansible.run(*words)
-        return done.stdout, [(float(found[3]), int(found[4])) for found in _COST.finditer(done.stdout)]
+        return done.stdout, [(float(found["seconds"]), int(found["commands"])) for found in _COST.finditer(done.stdout)]
 
 
 def booted(lab: Lab, name: str, seconds: float = 180) -> str:
