@@ -11,20 +11,16 @@ what is known without it, which is at least what its hypervisor lists.
 
 from __future__ import annotations
 
-import datetime
 import queue
 import threading
 import typing as t
 
-from .._agent.client import GuestAgent
 from .._deadline import Deadline
-from .._errors import DomainNotFound, DomainNotRunning, GuestAgentError, HypervisorUnreachable, InvalidInput
-from .._libvirt import domain_xml
+from .._errors import DomainNotFound, GuestAgentError, HypervisorUnreachable, InvalidInput
 from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
 from .._libvirt.threads import CALLS_PER_CONNECTION, each
-from .._reach import preflight
-from . import ask, leases, record as _record
-from .addresses import AddressPolicy, contested, is_usable, usable
+from . import leases, one_domain, record as _record
+from .addresses import AddressPolicy, contested, usable
 from .own_addresses import OwnAddresses
 from .plan import Gathered, Plan
 
@@ -41,72 +37,135 @@ def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:
     for sweep in sweeps:
         sweep.wait()
     try:
+        known = [sweep.known() for sweep in sweeps]
         # One hypervisor may have been named twice, by its URI and as libvirt's default.
-        records = list({_record.key(record): record for sweep in sweeps for record in sweep.records()}.values())
+        records = list({_record.key(record): record for found in known for record in found.records}.values())
         _confirm_contested(sweeps, records, plan.policy)
     finally:
         for sweep in sweeps:
             sweep.close()
     records.sort(key=lambda record: (record["libvirt"]["uri"], record["libvirt"]["name"]))
-    failures = {sweep.uri: sweep.failure for sweep in sweeps if sweep.failure is not None}
-    return Gathered(records, failures, [trouble for sweep in sweeps for trouble in sweep.troubles()])
+    failures = {sweep.uri: found.failure for sweep, found in zip(sweeps, known) if found.failure is not None}
+    return Gathered(records, failures, [trouble for found in known for trouble in found.troubles])
+
+
+class _Known(t.NamedTuple):
+    """What is known of one hypervisor's domains; ``troubles``: why of some no more than that they are listed."""
+
+    records: list[_record.Record]
+    troubles: list[GuestAgentError]
+    failure: GuestAgentError | None
+
+
+class _Entry:
+    """One domain while it is asked: its last record, or why there is none."""
+
+    def __init__(self, summary: DomainSummary) -> None:
+        self.summary = summary
+        self.record: _record.Record | None = None
+        self.trouble: GuestAgentError | None = None
+        self.ended = False
+
+
+class _Board:
+    """The domains of one hypervisor, as far as they are known. Several threads write here, and one waits until all is in."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._all_in = threading.Event()
+        self._entries: dict[str, _Entry] | None = None
+        self._open = 0
+
+    def expect(self, listed: t.Sequence[DomainSummary]) -> None:
+        with self._lock:
+            self._entries = {summary.domain.uuid: _Entry(summary) for summary in listed}
+            self._open = len(self._entries)
+        if not listed:
+            self._all_in.set()
+
+    def fail(self, error: BaseException) -> None:
+        """For what is no trouble of one domain alone: nothing more is waited for."""
+        self.error = error
+        self._all_in.set()
+
+    def publish(self, uuid: str, record: _record.Record) -> None:
+        with self._lock:
+            self._entry(uuid).record = record
+
+    def end(self, uuid: str, trouble: GuestAgentError | None = None) -> None:
+        """Nothing more comes of this domain. One without a record or a trouble has vanished, or is not wanted."""
+        with self._lock:
+            entry = self._entry(uuid)
+            entry.trouble, entry.ended = trouble, True
+            self._open -= 1
+            if self._open == 0:
+                self._all_in.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Until all is in. Whether there is something by then: the domains are listed, or there is an error."""
+        return self._all_in.wait(seconds) or self._entries is not None
+
+    def domain(self, uuid: str) -> Domain:
+        return self._entry(uuid).summary.domain
+
+    def now(self) -> tuple[list[_record.Record], list[tuple[DomainSummary, GuestAgentError]]]:
+        """The records, and the domains that have none, with the reason."""
+        late = HypervisorUnreachable("libvirt did not give the XML in time", hint="raise timeout, or look at libvirt")
+        records, untold = [], []
+        with self._lock:
+            for entry in (self._entries or {}).values():
+                trouble = entry.trouble if entry.ended else late
+                if entry.record is not None:
+                    records.append(entry.record)
+                elif trouble is not None:
+                    untold.append((entry.summary, trouble))
+        return records, untold
+
+    def _entry(self, uuid: str) -> _Entry:
+        return (self._entries or {})[uuid]
+
+
+#: The steps of a domain that are still to be taken.
+_Steps = t.Iterator[_record.Record]
+_Queue = queue.SimpleQueue[tuple[str, _Steps]]
 
 
 class _Sweep:
-    """One hypervisor's part. All that several threads touch is guarded by ``_lock``; ``_done`` says that all is in."""
+    """One hypervisor's part: the threads that list its domains and ask them."""
 
     def __init__(self, uri: str, plan: Plan, deadline: Deadline) -> None:
-        self.uri = uri
-        self.failure: GuestAgentError | None = None
-        self._crash: BaseException | None = None
         self._plan = plan
         self._deadline = deadline
-        self._lock = threading.Lock()
-        self._done = threading.Event()
-        self._jobs: queue.SimpleQueue[DomainSummary] = queue.SimpleQueue()
-        self._records: dict[str, _record.Record] = {}
-        self._domains: dict[str, Domain] = {}
-        #: those of which nothing is known yet but that they are listed, and those of which nothing more can be
-        self._pending: dict[str, DomainSummary] = {}
-        self._untold: dict[str, tuple[DomainSummary, GuestAgentError]] = {}
-        self._own = OwnAddresses("")
-        self._open = 0
-        self._listed = False
-        self._hostname = ""
+        self._board = _Board()
+        self._place = one_domain.Place(uri, "", OwnAddresses(""))
         self._connections: list[Connection] = []
 
+    @property
+    def uri(self) -> str:
+        """As libvirt has it, once it is connected."""
+        return self._place.uri
+
     def start(self) -> None:
-        threading.Thread(target=self._list, name="virtops-sweep", daemon=True).start()
+        threading.Thread(target=self._run, name="virtops-sweep", daemon=True).start()
 
     def wait(self) -> None:
         """Until all domains have answered or the deadline has come."""
-        if not self._done.wait(self._deadline.remaining()) and not self._listed:
-            self.failure = HypervisorUnreachable(f"{self.uri or DEFAULT_HYPERVISOR} did not answer in time")
+        if not self._board.wait(self._deadline.remaining()):
+            self._board.fail(HypervisorUnreachable(f"{self.uri or DEFAULT_HYPERVISOR} did not answer in time"))
 
-    def records(self) -> list[_record.Record]:
+    def known(self) -> _Known:
         """What is known by now.
 
         :raise InvalidInput: the plan's selection cannot be applied to a record.
         """
-        if self._crash is not None:
-            raise self._crash
-        with self._lock:
-            if self._pending:
-                late = HypervisorUnreachable("libvirt did not give the XML in time", hint="raise timeout, or look at libvirt")
-                self._untold.update({uuid: (summary, late) for uuid, summary in self._pending.items()})
-                self._pending = {}
-            listed = [_listed_only(*untold, self.uri, self._hostname) for untold in self._untold.values()]
-            told = list(self._records.values())
-        return told + [record for record in listed if self._plan.select({"libvirt": record["libvirt"]})]
-
-    def troubles(self) -> list[GuestAgentError]:
-        """Why of some domains no more is known than that they are there: one error for each reason."""
-        names: dict[str, list[str]] = {}
-        errors: dict[str, GuestAgentError] = {}
-        for summary, error in self._untold.values():
-            names.setdefault(str(error.detail), []).append(summary.domain.name)
-            errors.setdefault(str(error.detail), error)
-        return [_together(errors[detail], sorted(found), self.uri) for detail, found in names.items()]
+        error = self._board.error
+        if error is not None and (isinstance(error, InvalidInput) or not isinstance(error, GuestAgentError)):
+            raise error
+        records, untold = self._board.now()
+        listed = [one_domain.listed_only(summary, trouble, self._place) for summary, trouble in untold]
+        records += [record for record in listed if self._plan.select({"libvirt": record["libvirt"]})]
+        return _Known(records, _together(untold, self.uri), error)
 
     def close(self) -> None:
         for connection in self._connections:
@@ -114,7 +173,7 @@ class _Sweep:
 
     def confirm(self, record: _record.Record) -> None:
         """Add what the hypervisor itself knows of the domain's addresses."""
-        domain = self._domains[record["libvirt"]["uuid"]]
+        domain = self._board.domain(record["libvirt"]["uuid"])
         for source in ("lease", "arp"):
             if self._deadline.expired():
                 return
@@ -122,184 +181,103 @@ class _Sweep:
                 record["addresses"] += leases.known(domain, record["interfaces"], source)
             except GuestAgentError:
                 continue
-        self._own.mark(record["addresses"])
+        self._place.own.mark(record["addresses"])
 
-    def _list(self) -> None:
+    def _run(self) -> None:
         try:
-            first = connect(self.uri, self._deadline.remaining(), deadline=self._deadline)
-            self._connections.append(first)
-            self.uri = first.uri
-            self._own = OwnAddresses(self.uri)
-            self._hostname = first.hostname()
+            first = self._connected()
+            self._place = one_domain.Place(first.uri, "", OwnAddresses(first.uri))
+            self._place = self._place._replace(hostname=first.hostname())
             wanted = [summary for summary in first.list_domains() if self._wanted(summary)]
-        except InvalidInput as error:
-            self._crash = error
-            self._done.set()
+        except BaseException as error:  # raised again, or told, where somebody sees it
+            self._board.fail(error)
             return
-        except GuestAgentError as error:
-            self.failure = error
-            self._done.set()
-            return
-        except BaseException as error:  # raised again in records(), for the caller
-            self._crash = error
-            self._done.set()
-            return
-        self._domains = {summary.domain.uuid: summary.domain for summary in wanted}
-        self._pending = {summary.domain.uuid: summary for summary in wanted}
-        self._open = len(wanted)
-        self._listed = True
+        self._board.expect(wanted)
+        jobs: queue.SimpleQueue[DomainSummary] = queue.SimpleQueue()
         for summary in wanted:
-            self._jobs.put(summary)
-        if not wanted:
-            self._done.set()
+            jobs.put(summary)
         workers = min(self._plan.concurrency, len(wanted))
         for number in range(0, workers, CALLS_PER_CONNECTION):
             share = min(CALLS_PER_CONNECTION, workers - number)
-            self._start_workers(first if number == 0 else None, share)
+            self._start_workers(jobs, share, is_first=number == 0)
+
+    def _connected(self) -> Connection:
+        connection = connect(self.uri, self._deadline.remaining(), deadline=self._deadline)
+        self._connections.append(connection)
+        return connection
 
     def _wanted(self, summary: DomainSummary) -> bool:
         plan, domain = self._plan, summary.domain
         named = not plan.domains or domain.name in plan.domains or domain.uuid in plan.domains
         return named and (not plan.states or summary.state in plan.states)
 
-    def _start_workers(self, connection: Connection | None, count: int) -> None:
-        """``count`` workers on ``connection``, or on a further one, which may fail: the first still does all the work."""
-        handles: dict[str, Domain] | None = None
-        if connection is None:
+    def _start_workers(self, jobs: queue.SimpleQueue[DomainSummary], count: int, is_first: bool) -> None:
+        """``count`` workers on the first connection, or on a further one, which may fail: the first still does all the work."""
+        handles: dict[str, Domain] = {}
+        if not is_first:
             try:
-                connection = connect(self.uri, self._deadline.remaining(), deadline=self._deadline)
-                self._connections.append(connection)
-                handles = connection.domains()
+                handles = self._connected().domains()
             except GuestAgentError:
                 return
-        followups: _Followups = queue.SimpleQueue()
+        followups: _Queue = queue.SimpleQueue()
         for _number in range(count):
-            threading.Thread(target=self._work, args=(handles, followups), name="virtops-worker", daemon=True).start()
+            threading.Thread(target=self._work, args=(jobs, handles, followups), name="virtops-worker", daemon=True).start()
 
-    def _work(self, handles: dict[str, Domain] | None, followups: _Followups) -> None:
+    def _work(self, jobs: queue.SimpleQueue[DomainSummary], handles: dict[str, Domain], followups: _Queue) -> None:
         """Every domain's first step comes before any domain's second, so that the deadline finds something of everybody.
 
         The second step stays on the connection of the first: its five calls at a time are for its five workers.
         """
         while not self._deadline.expired():
             try:
-                self._begin(self._jobs.get_nowait(), handles, followups)
-                continue
+                summary = jobs.get_nowait()
             except queue.Empty:
-                pass
-            try:
-                self._advance(*followups.get_nowait(), followups)
-            except queue.Empty:
-                return
+                try:
+                    uuid, steps = followups.get_nowait()
+                except queue.Empty:
+                    return
+            else:
+                uuid = summary.domain.uuid
+                steps = one_domain.steps(summary._replace(domain=handles.get(uuid, summary.domain)), self._place, self._plan)
+            if self._advance(uuid, steps):
+                followups.put((uuid, steps))
 
-    def _begin(self, summary: DomainSummary, handles: dict[str, Domain] | None, followups: _Followups) -> None:
-        if handles is not None:
-            summary = summary._replace(domain=handles.get(summary.domain.uuid, summary.domain))
-        steps = _steps(summary, self.uri, self._hostname, self._plan, self._own)
-        self._advance(summary.domain.uuid, steps, followups)
-
-    def _advance(self, uuid: str, steps: t.Iterator[_record.Record], followups: _Followups) -> None:
-        """Publish the domain's next record, if there is one."""
+    def _advance(self, uuid: str, steps: _Steps) -> bool:
+        """Publish the domain's next record; whether there was one."""
         record, trouble = None, None
         try:
             record = next(steps, None)
-        except InvalidInput as error:
-            self._crash = error
         except DomainNotFound:
             pass  # it vanished before anything was known of it: it costs only itself
+        except InvalidInput as error:
+            self._board.fail(error)
         except GuestAgentError as error:
             trouble = error
-        except BaseException as error:  # raised again in records(), for the caller
-            self._crash = error
-        with self._lock:
-            summary = self._pending.pop(uuid, None)
-            if summary is not None and trouble is not None:
-                self._untold[uuid] = summary, trouble
-            if record is not None:
-                self._untold.pop(uuid, None)
-                self._records[uuid] = record
-                followups.put((uuid, steps))
-                return
-            self._open -= 1
-            if self._open == 0:
-                self._done.set()
+        except BaseException as error:  # raised again where somebody sees it, in known()
+            self._board.fail(error)
+        if record is None:
+            self._board.end(uuid, trouble)
+            return False
+        self._board.publish(uuid, record)
+        return True
 
 
-_Followups = queue.SimpleQueue[tuple[str, t.Iterator[_record.Record]]]
+def _together(untold: t.Sequence[tuple[DomainSummary, GuestAgentError]], uri: str) -> list[GuestAgentError]:
+    """One error for each reason, in which the first few domains have their names."""
+    names: dict[str, list[str]] = {}
+    errors: dict[str, GuestAgentError] = {}
+    for summary, error in untold:
+        names.setdefault(error.detail, []).append(summary.domain.name)
+        errors.setdefault(error.detail, error)
+    return [_of_several(errors[detail], sorted(found), uri) for detail, found in names.items()]
 
 
-def _steps(summary: DomainSummary, uri: str, hostname: str, plan: Plan, own: OwnAddresses) -> t.Iterator[_record.Record]:
-    """The record as libvirt knows it, then (where the plan wants the agent and there may be one) with the agent's part."""
-    domain = domain_xml.parse(summary.domain.xml())
-    libvirt = _libvirt_part(summary, domain, uri, hostname)
-    if not plan.select({"libvirt": libvirt}):
-        return
-    problem = preflight.preflight(summary.state, domain)
-    agent = _record.agent_part(problem)
-    if problem is None and not plan.asks_agent():
-        agent.update({"connected": True, "status": "connected", "reason": "the channel is open; the agent was not asked"})
-    yield _record.build(libvirt, domain, agent, {}, plan.max_items)
-    parts: _record.GuestParts = {}
-    if problem is None and plan.asks_agent():
-        client = GuestAgent(summary.domain, plan.agent_timeout)
-        now = datetime.datetime.now(datetime.timezone.utc)
-        agent, parts = ask.ask(client, plan.subsets, plan.probes, now)
-        ask.complete(parts, summary.domain)
-        if agent["status"] in ("unresponsive", "disconnected"):
-            _recheck(summary.domain, libvirt, agent)
-    record = _record.build(libvirt, domain, agent, parts, plan.max_items)
-    own.mark(record["addresses"])
-    if libvirt["state"] == "running" and not any(is_usable(found, plan.policy) for found in record["addresses"]):
-        record["addresses"] += leases.fallback(summary.domain, record["interfaces"], plan.policy)
-        own.mark(record["addresses"])
-    yield record
-
-
-def _libvirt_part(summary: DomainSummary, domain: domain_xml.DomainXml | None, uri: str, hostname: str) -> _record.LibvirtPart:
-    return {
-        "uri": uri,
-        "hypervisor": hostname,
-        "name": summary.domain.name,
-        "uuid": summary.domain.uuid,
-        "state": summary.state,
-        "title": domain and domain.title,
-        "description": domain and domain.description,
-        "metadata": domain.metadata if domain else {},
-        "vcpus": domain and domain.vcpus,
-        "memory_mib": domain and domain.memory_mib,
-        "persistent": summary.persistent,
-        "autostart": summary.autostart,
-        "channels": dict(domain.channels) if domain else {},
-    }
-
-
-def _listed_only(summary: DomainSummary, error: GuestAgentError, uri: str, hostname: str) -> _record.Record:
-    """The record of a domain that is there, and of which libvirt gives no XML now."""
-    agent = _record.agent_part(error)
-    agent.update({"status": "unknown", "reason": f"libvirt did not give the domain's XML ({error.detail})"})
-    return {"libvirt": _libvirt_part(summary, None, uri, hostname), "agent": agent, "interfaces": [], "addresses": []}
-
-
-def _together(error: GuestAgentError, names: t.Sequence[str], uri: str) -> GuestAgentError:
+def _of_several(error: GuestAgentError, names: t.Sequence[str], uri: str) -> GuestAgentError:
     """The error of several domains, in which the first few have their names."""
     more = len(names) - _NAMED_MAX
     domains = ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
     detail = f"{error.detail}; nothing but state and name is known of what {uri} lists so"
     return error.__class__(detail, domain=domains, command=error.command, hint=error.hint)
-
-
-def _recheck(domain: Domain, libvirt: _record.LibvirtPart, agent: _record.AgentPart) -> None:
-    """An agent that fell silent may have done so because its domain is gone: then that is what the record says."""
-    try:
-        state = domain.state()
-    except DomainNotFound:
-        state = "shutoff"
-    except GuestAgentError:
-        return
-    if state != "running":
-        stopped = DomainNotRunning(f"the domain stopped while it was asked and is {state} now")
-        libvirt["state"] = state
-        agent.update({"connected": False, "status": stopped.status, "reason": stopped.detail, "hint": stopped.hint})
 
 
 def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.Record], policy: AddressPolicy) -> None:
