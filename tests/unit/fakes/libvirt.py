@@ -24,6 +24,8 @@ from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 
 PERSISTENT, AUTOSTART = 4, 1024
+#: a domain's state
+OFF = 5
 
 
 class Error(libvirt.libvirtError):  # type: ignore[misc]
@@ -35,6 +37,8 @@ class Error(libvirt.libvirtError):  # type: ignore[misc]
 
 
 NOT_FOUND = Error(42, "Domain not found: no domain with matching name")
+NOT_RUNNING = Error(55, "Requested operation is not valid: domain is not running")
+NO_SNAPSHOT = Error(72, "Domain snapshot not found: no domain snapshot with matching name")
 
 
 class Stream:
@@ -117,6 +121,16 @@ class Domain:
         if what in self.raises:
             raise self.raises[what]
 
+    def _do_running(self, what: str) -> None:
+        self._do(what)
+        if self.current == OFF:
+            raise NOT_RUNNING
+
+    @property
+    def gone(self) -> bool:
+        """libvirt forgets a transient domain that is off."""
+        return self.current == OFF and not self.flags & PERSISTENT
+
     def name(self) -> str:
         return self._name
 
@@ -149,13 +163,14 @@ class Domain:
         return self.memory
 
     def shutdownFlags(self, flags: int) -> int:
-        self._do(f"shutdownFlags {flags}")
+        self._do_running(f"shutdownFlags {flags}")
         self._go_off()
         return 0
 
     def _go_off(self) -> None:
         if self.obeys:
-            self.current = 5
+            self.current = OFF
+            self.tell(0, 5, 0)
 
     def tell(self, event: int, *what: int) -> None:
         """Those who listen hear of ``event``."""
@@ -180,12 +195,12 @@ class Domain:
             self.tell(0, 7, 0)
 
     def reboot(self, flags: int) -> int:
-        self._do(f"reboot {flags}")
+        self._do_running(f"reboot {flags}")
         self._restart()
         return 0
 
     def reset(self, flags: int) -> int:
-        self._do(f"reset {flags}")
+        self._do_running(f"reset {flags}")
         self.boot()
         return 0
 
@@ -202,11 +217,13 @@ class Domain:
     def create(self) -> int:
         self._do("create")
         self.current = 1
+        self.tell(0, 2, 0)
         return 0
 
     def destroy(self) -> int:
-        self._do("destroy")
-        self.current = 5
+        self._do_running("destroy")
+        self.current = OFF
+        self.tell(0, 5, 1)
         return 0
 
     def openChannel(self, name: str, stream: Stream, flags: int) -> int:
@@ -240,6 +257,8 @@ class Domain:
         return [Snapshot(self, name) for name in self.snapshots]
 
     def snapshotLookupByName(self, name: str, _flags: int) -> Snapshot:
+        if name not in self.snapshots:
+            raise NO_SNAPSHOT
         return Snapshot(self, name)
 
     def snapshotCreateXML(self, xml: str, flags: int) -> Snapshot:
@@ -319,7 +338,9 @@ class Handle:
         self._hypervisor = hypervisor
         self.closed = False
         self.flying = self.most = 0
-        self.callbacks: dict[int, t.Callable[..., None]] = {}
+        #: what takes each callback away again
+        self.callbacks: dict[int, t.Callable[[], None]] = {}
+        self.numbers = 0
 
     @contextlib.contextmanager
     def flight(self) -> t.Iterator[None]:
@@ -342,12 +363,15 @@ class Handle:
     def listAllDomains(self, flags: int) -> list[t.Any]:
         self._hypervisor.happen(f"listAllDomains {flags}")
         self._hypervisor.happen("listAllDomains")
-        return [_OnConnection(d, self) for d in self._hypervisor.domains if not flags or d.flags & flags]
+        return [_OnConnection(d, self) for d in self._domains() if not flags or d.flags & flags]
 
     def getAllDomainStats(self, stats: int, _flags: int) -> list[tuple[t.Any, dict[str, int]]]:
         self._hypervisor.happen("getAllDomainStats")
         assert stats == 1
-        return [(_OnConnection(d, self), {"state.state": d.current}) for d in self._hypervisor.domains]
+        return [(_OnConnection(d, self), {"state.state": d.current}) for d in self._domains()]
+
+    def _domains(self) -> list[Domain]:
+        return [domain for domain in self._hypervisor.domains if not domain.gone]
 
     def newStream(self, flags: int) -> Stream:
         assert flags == 1
@@ -361,7 +385,7 @@ class Handle:
 
     def _lookup(self, matches: t.Callable[[Domain], bool]) -> t.Any:
         self._hypervisor.happen("lookup")
-        for domain in self._hypervisor.domains:
+        for domain in self._domains():
             if matches(domain):
                 return _OnConnection(domain, self)
         raise NOT_FOUND
@@ -372,12 +396,14 @@ class Handle:
 
     def domainEventRegisterAny(self, domain: t.Any, event: int, callback: t.Callable[..., None], _opaque: t.Any) -> int:
         assert event in (0, 1, 18)
-        domain.listeners.append((event, callback))
-        self.callbacks[len(self.callbacks)] = callback
-        return len(self.callbacks) - 1
+        listener = event, callback
+        domain.listeners.append(listener)
+        self.numbers += 1
+        self.callbacks[self.numbers] = lambda: domain.listeners.remove(listener)
+        return self.numbers
 
     def domainEventDeregisterAny(self, number: int) -> None:
-        del self.callbacks[number]
+        self.callbacks.pop(number)()
 
     def close(self) -> None:
         self.closed = True
@@ -396,6 +422,8 @@ class _OnConnection:
             return method
 
         def call(*arguments: t.Any) -> t.Any:
+            if self._domain.gone:
+                raise NOT_FOUND
             with self._handle.flight():
                 return method(*arguments)
 

@@ -319,7 +319,7 @@ def _channel(host: Hypervisor, state: str, name: str = CHANNEL) -> None:
     [
         (lambda host: None, CHANNEL, _errors.AgentNotConfigured, f"no channel {CHANNEL}"),
         (lambda host: _channel(host, "disconnected"), CHANNEL, _errors.AgentDisconnected, "no agent listens"),
-        (lambda host: None, domain_xml.AGENT_CHANNEL, _errors.InvalidInput, "libvirt itself holds"),
+        (lambda host: None, domain_xml.AGENT_CHANNEL, _errors.InvalidInput, "libvirt itself uses"),
         (
             lambda host: host.domains[0].raises.update(
                 openChannel=Error(55, "Requested operation is not valid: domain is not running")

@@ -49,13 +49,13 @@ def _connect(timeout: float = 5) -> _hypervisor.Connection:
 def test_listing(host: Hypervisor) -> None:
     host.domains += [Domain("x", 3, state=3), Domain("y", 4, state=99), Domain("z", 5, state=7)]
     host.domains[0].flags = PERSISTENT | AUTOSTART
-    host.domains[1].flags = 0
+    host.domains[2].flags = 0
     connection = _connect()
     found = [(s.domain.name, s.domain.uuid, s.state, s.persistent, s.autostart) for s in connection.list_domains()]
     assert found == [
         ("web", samples.uuid(1), "running", True, True),
-        ("db", samples.uuid(2), "shutoff", False, False),
-        ("x", samples.uuid(3), "paused", True, False),
+        ("db", samples.uuid(2), "shutoff", True, False),
+        ("x", samples.uuid(3), "paused", False, False),
         ("y", samples.uuid(4), "nostate", True, False),
         ("z", samples.uuid(5), "pmsuspended", True, False),
     ]
@@ -71,6 +71,7 @@ def test_a_domain(host: Hypervisor) -> None:
     assert domain.state() == "running"
     assert domain.persistent() is True
     assert '"id": 5' in domain.exchange(REQUEST, 1)
+    host.domains[0].obeys = False
     domain.press_power_button()
     domain.destroy()
     assert host.domains[0].did[-2:] == ["shutdownFlags 1", "destroy"]
@@ -270,9 +271,8 @@ def test_without_libvirt(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lifecycle_events(host: Hypervisor) -> None:
     connection = _hypervisor.connect(samples.URI, 5, events=True)
     watch = connection.domain("web").lifecycle()
-    callback = host.handles[0].callbacks[0]
     for event in (6, 5, 77):
-        callback(None, None, event, 0, None)
+        host.domains[0].tell(0, event, 0)
     assert [watch.next(1) for _time in range(3)] == ["shutdown", "stopped", "unknown"]
     assert watch.next(0.01) is None
     watch.close()
