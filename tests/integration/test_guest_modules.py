@@ -104,6 +104,21 @@ def test_there_and_back(lab: Lab, module: Module, debian: str, tmp_path: Path, s
         lab.run(debian, f"rm -f {there}*")
 
 
+def test_words_and_symbolic_modes(lab: Lab, module: Module, start: Callable[..., str], tmp_path: Path) -> None:
+    name, back = start(), tmp_path / "back"
+    assert module("run_command", name, cmd="echo 'a b' $HOME | cat")["stdout"] == "a b $HOME | cat"
+    given = {"content": "x\n", "dest": "/root/symbolic", "mode": "u=rwX,g=rX,o="}
+    modes = []
+    for before in ("rm -f /root/symbolic", "chmod 0705 /root/symbolic", "true"):
+        read(lab, name, before)
+        told, done = (module("push_file", name, check=check, **given) for check in (True, False))
+        modes.append((told["mode"], done["mode"], read(lab, name, "stat -c %a /root/symbolic"), done["changed"]))
+        assert told["checksum"] == done["checksum"] == read(lab, name, "sha1sum </root/symbolic").split()[0]
+    assert modes == [("0640", "0640", "640", True), ("0750", "0750", "750", True), ("0750", "0750", "750", False)]
+    pulled = module("pull_file", name, src="/root/symbolic", dest=str(back), mode="g+r")
+    assert (pulled["mode"], pulled["checksum"]) == ("0640", told["checksum"])
+
+
 def test_backup_and_attributes(lab: Lab, module: Module, debian: str) -> None:
     try:
         module("push_file", debian, content="one\n", dest="/srv/kept")
