@@ -202,7 +202,8 @@ options:
 """
 
 EXAMPLES = r"""
-# hosts.yml: guests in any inventory. The inventory plugin virtops.guest_agent.libvirt sets these itself with "connection: agent".
+# hosts.yml: guests in any inventory.
+# The inventory plugin virtops.guest_agent.libvirt sets these itself with "connection: agent".
 all:
   hosts:
     web1:

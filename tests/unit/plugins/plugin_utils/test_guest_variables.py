@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import importlib
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
 
+from ansible_collections.virtops.guest_agent.plugins import modules
 from ansible_collections.virtops.guest_agent.plugins.connection import agent as connection
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.spec import GUEST, REACH
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_info, snapshot
@@ -24,6 +27,7 @@ from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_variabl
     names_of,
 )
 
+MODULES = Path(next(iter(modules.__path__)))
 GUEST_VARIABLES = {
     "inventory_hostname": "web1",
     "ansible_guest_agent_domain": "4dea22b3",
@@ -96,6 +100,12 @@ def test_what_the_task_says_is_stronger() -> None:
 def test_a_task_may_call_the_domain_name() -> None:
     assert filled_in({"name": "x"}, {"domain": "4dea22b3"}, GUEST) == {"name": "x"}
     assert filled_in({"name": "x"}, {"domain": "4dea22b3"}, REACH) == {"name": "x"}
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in MODULES.glob("[!_]*.py")))
+def test_every_module_takes_the_domain_by_name(module: str) -> None:
+    options = importlib.import_module(f"{modules.__name__}.{module}").SPEC.options
+    assert ("name" in names_of("domain", options)) is (module != "snapshot")
 
 
 def test_the_name_of_a_snapshot_is_no_domains() -> None:
