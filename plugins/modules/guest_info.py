@@ -363,7 +363,7 @@ failure:
   sample: {kind: domain_not_found, domain: web9, command: "", detail: no domain of this name or UUID, hint: check the name}
 """
 
-from ..module_utils._errors import DomainNotFound, InvalidInput
+from ..module_utils._errors import DomainNotFound
 from ..module_utils._records.gather import gather as gather_records
 from ..module_utils._records.plan import Plan
 from ..module_utils._records.probes import probes
@@ -371,6 +371,7 @@ from ..module_utils._records.query import Expression
 from ..module_utils._records.subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
+from ..module_utils._task.values import in_range
 
 STATES = ["running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended", "nostate"]
 SPEC = spec.Spec(
@@ -404,8 +405,8 @@ def gather(task: Task) -> Outcome:
         concurrency=params["concurrency"],
         max_items=params["max_items"],
     )
-    if plan.concurrency < 1 or plan.max_items < 0:
-        raise InvalidInput("concurrency must be at least 1, and max_items at least 0")
+    in_range(plan.concurrency, "concurrency", 1, 10**6, unit="")
+    in_range(plan.max_items, "max_items", 0, 10**6, unit="")
     asks_none = params["domains"] is not None and not named
     gathered = gather_records([] if asks_none else [uri], plan)
     for error in gathered.failures.values():

@@ -127,11 +127,11 @@ def _plug(domain: Domain, wish: Wish, deadline: Deadline) -> str:
 
 def _unplug(domain: Domain, name: str, deadline: Deadline) -> None:
     domain.detach(domain_xml.plugged_channel(domain.xml(), name))
-    while domain_xml.plugged_channel(domain.xml(), name):
-        if deadline.expired():
-            detail = f"the guest has not let the channel {name} go within {deadline.seconds:g} s"
-            raise WaitTimeout(detail, domain=domain.name, hint="it is gone from the next start on; does the guest run at all?")
-        deadline.sleep(_PAUSE)
+    for _turn in deadline.pauses(_PAUSE, _PAUSE):
+        if not domain_xml.plugged_channel(domain.xml(), name):
+            return
+    detail = f"the guest has not let the channel {name} go within {deadline.seconds:g} s"
+    raise WaitTimeout(detail, domain=domain.name, hint="it is gone from the next start on; does the guest run at all?")
 
 
 def _parts(xml: str, name: str) -> Parts:

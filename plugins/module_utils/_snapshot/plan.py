@@ -10,6 +10,7 @@ import posixpath
 import typing as t
 
 from .._errors import DiskBusy, DomainNotRunning, InvalidInput, SnapshotForeign, SnapshotPartial
+from .._task.values import in_range
 from .images import Disk, Snapshot
 
 NAME_MAX: t.Final = 100
@@ -74,8 +75,7 @@ def check_name(name: str) -> None:
 
 
 def check_time(max_seconds: int) -> None:
-    if max_seconds < MAX_SECONDS_LEAST:
-        raise InvalidInput(f"max_seconds must be at least {MAX_SECONDS_LEAST} seconds, and is {max_seconds}")
+    in_range(max_seconds, "max_seconds", MAX_SECONDS_LEAST)
 
 
 def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: str | None) -> dict[str, str]:

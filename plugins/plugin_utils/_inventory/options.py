@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ...module_utils._errors import InvalidInput
 from ...module_utils._records.addresses import AddressPolicy
 from ...module_utils._records.plan import Plan
 from ...module_utils._records.query import Selection
@@ -41,8 +40,7 @@ def plan(get_option: GetOption, selection: Selection, policy: AddressPolicy) -> 
 
     for option, unit in (("agent_timeout", " seconds"), ("timeout", " seconds"), ("concurrency", "")):
         in_range(get_option(option), option, 1, 10**6, unit)
-    if get_option("max_items") < 0:
-        raise InvalidInput("max_items must be at least 0")
+    in_range(get_option("max_items"), "max_items", 0, 10**6, "")
     states = get_option("states")
     return Plan(
         subsets=tuple(get_option("gather_subset")),

@@ -345,7 +345,7 @@ def test_options_become_a_plan() -> None:
         ({"agent_timeout": 0}, "agent_timeout must be from 1 to"),
         ({"timeout": 0.5}, "timeout must be from 1 to"),
         ({"concurrency": 0}, "concurrency must be from 1 to"),
-        ({"max_items": -1}, "max_items must be at least 0"),
+        ({"max_items": -1}, "max_items must be from 0 to"),
         ({"address_cidrs": ["x"]}, "address_cidrs"),
         ({"address_exclude_cidrs": ["10.0.0.0/99"]}, "address_exclude_cidrs"),
         *[
