@@ -51,9 +51,8 @@ def test_installed_collection_lists_guests_in_groups(
 
 
 def test_documentation_renders(ansible: Ansible) -> None:
-    modules = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
-    for name in modules:
-        assert "EXAMPLES" in ansible.run("ansible-doc", "-t", "module", f"virtops.guest_agent.{name}").stdout
+    modules = sorted(f"virtops.guest_agent.{path.stem}" for path in (ROOT / "plugins/modules").glob("*.py"))
+    assert ansible.run("ansible-doc", "-t", "module", *modules).stdout.count("\nEXAMPLES:\n") == len(modules)
     shown = ansible.run("ansible-doc", "-t", "inventory", "virtops.guest_agent.libvirt").stdout
     assert "agent_timeout" in shown
 
