@@ -61,12 +61,12 @@ EXAMPLES = r"""
 - name: Use memory that was plugged in
   virtops.guest_agent.guest_memory_blocks:
     domain: web1
-    online_bytes: 4G
+    online_bytes: 1G
 
 - name: Free one block, so that the hypervisor may unplug it
   virtops.guest_agent.guest_memory_blocks:
     domain: web1
-    offline: [40]
+    offline: [5]
 
 - name: Read them of all guests at once
   virtops.guest_agent.guest_info:

@@ -2,12 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The files of examples/ on guests, as they stand; tests/unit/test_example_blocks.py reads the others."""
+"""The files of examples/ and the inventories of the plugins' EXAMPLES on guests, as they stand.
+
+test_module_examples.py has the modules'; tests/unit/test_example_blocks.py reads all of them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +18,103 @@ import pytest
 import yaml
 
 from tests.integration.ansible_cli import ROOT, Ansible
-from tests.lab import Lab
+from tests.lab import Guest, Lab
 from tests.lab.daemons import SYSTEM_URI
+from tests.lab.guest import QUIET
+from tests.lab.second import second_hypervisor
+from tests.unit.example_blocks import examples_of
 
 EXAMPLES = ROOT / "examples"
 INVENTORIES = sorted(EXAMPLES.glob("*.libvirt.yml"))
-PLAYBOOKS = sorted(set(EXAMPLES.glob("*.yml")) - set(INVENTORIES))
+ON_TINY = {"backup", "facts", "files", "find_broken_agents", "frozen_copy"}
+#: They need apt, systemd's network, and a hypervisor of their own.
+FULL = {"patch", "repair_network", "maintenance"}
+
+
+def test_every_file_is_run() -> None:
+    assert {path.stem for path in set(EXAMPLES.glob("*.yml")) - set(INVENTORIES)} == ON_TINY | FULL
+
+
+@pytest.fixture(scope="module")
+def system(lab: Lab) -> None:
+    if lab.uri != SYSTEM_URI:
+        pytest.skip(f"SKIPPED OUT LOUD: the examples say {SYSTEM_URI}, and this user's guests run on {lab.uri}")
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab, system: None) -> Iterator[list[str]]:
+    names = lab.start_all([Guest(name="db1", kernel=QUIET), Guest(name="app1", kernel=QUIET)])
+    yield names
+    for name in names:
+        lab.destroy(name)
 
 
 @pytest.fixture
-def pair(lab: Lab, start: Callable[..., str]) -> list[str]:
-    if lab.uri != SYSTEM_URI:
-        pytest.skip(f"SKIPPED OUT LOUD: the examples say {SYSTEM_URI}, and this user's guests run on {lab.uri}")
-    return [start("db1"), start("app1")]
+def run(ansible: Ansible) -> Callable[..., str]:
+    def run_example(name: str, hosts: list[str], timeout: float = 180, **variables: Any) -> str:
+        words = ["-i", str(EXAMPLES / "local.libvirt.yml"), "-e", json.dumps(variables)]
+        words += ["--limit", ",".join([*hosts, "localhost"])] if hosts else []
+        return ansible.playbook(EXAMPLES / f"{name}.yml", *words, timeout=timeout).stdout
+
+    return run_example
 
 
-def test_examples_run_as_they_stand(pair: list[str], ansible: Ansible, tmp_path: Path) -> None:
-    for inventory in INVENTORIES:
-        options = yaml.safe_load(inventory.read_text(encoding="utf-8"))
-        source = inventory
-        if options["uri"] != SYSTEM_URI:  # hypervisors that are not here
-            source = tmp_path / inventory.name
-            source.write_text(json.dumps({**options, "uri": SYSTEM_URI, "address_cidrs": []}), encoding="utf-8")
-        hosts = set(ansible.inventory(source)["_meta"]["hostvars"])
-        assert len(hosts) >= len(pair), f"{inventory.name}: {hosts}"
+def sources() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The inventories of the examples, with their names."""
+    for path in INVENTORIES:
+        yield path.name, yaml.safe_load(path.read_text(encoding="utf-8"))
+    for number, document in enumerate(yaml.safe_load_all(examples_of(ROOT / "plugins" / "inventory" / "libvirt.py"))):
+        yield f"{number}.libvirt.yml", document
 
-    def run(name: str, **variables: Any) -> str:
-        words = ["-i", str(EXAMPLES / "local.libvirt.yml"), "--limit", f"{','.join(pair)},localhost", "-e", json.dumps(variables)]
-        return ansible.playbook(EXAMPLES / f"{name}.yml", *words).stdout
 
-    assert "failed=0" in run("find_broken_agents")
-    assert run("facts").count('"msg"') == len(pair)
-    run("files", directory=str(tmp_path / "files"))
+def test_inventories(pair: list[str], ansible: Ansible, tmp_path: Path) -> None:
+    for name, options in sources():
+        # Hypervisors that are not here, and their networks.
+        here = {"uri": SYSTEM_URI, "address_cidrs": []} if "kvm1" in str(options.get("uri")) else {}
+        (tmp_path / name).write_text(json.dumps({**options, **here}), encoding="utf-8")
+        hosts = ansible.inventory(tmp_path / name, HOME=str(tmp_path))["_meta"]["hostvars"]
+        assert len(hosts) >= len(pair), f"{name}: {set(hosts)}"
+
+
+def test_hosts_of_an_inventory_by_hand(pair: list[str], ansible: Ansible, tmp_path: Path) -> None:
+    """The second host has an agent without libvirt: test_connection_transports.py."""
+    source = tmp_path / "hosts.yml"
+    text = examples_of(ROOT / "plugins" / "connection" / "agent.py")
+    source.write_text(text.replace("qemu+ssh://root@kvm1.example.com/system", SYSTEM_URI).replace("web1-production", pair[0]))
+    said = ansible.run("ansible", "web1", "-i", str(source), "-m", "ansible.builtin.raw", "-a", "hostname").stdout
+    assert said.split()[-1] == pair[0]
+
+
+def test_playbooks(pair: list[str], run: Callable[..., str], tmp_path: Path) -> None:
+    assert "failed=0" in run("find_broken_agents", pair)
+    assert run("facts", pair).count('"msg"') == len(pair)
+    run("files", pair, directory=str(tmp_path / "files"))
     assert len(list((tmp_path / "files").iterdir())) == len(pair)
-    run("frozen_copy", guest="db1", copy=["true"])
-    run("backup", guests=pair, directory=str(tmp_path / "backup"))
+    run("frozen_copy", pair, guest="db1", copy=["true"])
+    run("backup", pair, guests=pair, directory=str(tmp_path / "backup"))
     assert len(list((tmp_path / "backup").iterdir())) == len(pair)
+
+
+@pytest.mark.full
+def test_playbooks_on_debian(lab: Lab, system: None, run: Callable[..., str], debians: Mapping[str, str]) -> None:
+    name = debians["debian13"]
+    # There is no mirror: what apt knows is what is installed.
+    assert lab.run(name, "mkdir /root/apt && mv /etc/apt/sources.list* /root/apt").returncode == 0
+    try:
+        assert "failed=0" in run("patch", [name], timeout=600)
+        assert "10.0.2.15" in run("repair_network", [name], networks=["10.0.2.0/24"])
+    finally:
+        unmade = "mv /root/apt/* /etc/apt; rmdir /root/apt; rm /etc/systemd/network/10-ether.network; networkctl reload"
+        assert lab.run(name, unmade).returncode == 0
+
+
+@pytest.mark.full
+def test_maintenance(run: Callable[..., str], tmp_path: Path) -> None:
+    """All guests of the hypervisor are stopped: it has one of its own."""
+    names = {"web1", "web2", "db1"}
+    with second_hypervisor() as hypervisor, hypervisor.lab() as lab:
+        lab.start_all([Guest(name=name, kernel=QUIET, persistent=True) for name in names])
+        boots = {name: lab.domain(name).ID() for name in names}
+        here = {"graceful_shutdown_uri": hypervisor.uri, "graceful_shutdown_record": str(tmp_path / "record.json")}
+        assert "failed=0" in run("maintenance", [], timeout=300, **here)
+        assert {name for name in names if lab.domain(name).isActive() and lab.domain(name).ID() != boots[name]} == names

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, virtops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every example of the documentation, read as Ansible reads it. tests/integration/test_examples.py runs them on guests."""
+"""Every example of the documentation, read as Ansible reads it. tests/integration runs them on guests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import re
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.tests.unit.example_blocks import ROOT, Block, blocks, examples_of, wrong
+from ansible_collections.virtops.guest_agent.tests.integration.example_table import CANNOT, DEBIAN, REWRITTEN
+from ansible_collections.virtops.guest_agent.tests.unit.example_blocks import ROOT, Block, blocks, examples_of
+from ansible_collections.virtops.guest_agent.tests.unit.example_checks import wrong
 
 BLOCKS = blocks()
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
@@ -73,6 +75,14 @@ def test_every_place_is_looked_at() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_is_shown_by_its_own_examples(name: str) -> None:
     assert f"virtops.guest_agent.{name}:" in examples_of(ROOT / "plugins" / "modules" / f"{name}.py")
+
+
+def test_what_is_told_of_an_example_is_told_of_one_that_is_there() -> None:
+    """All that neither table has are run on tiny guests."""
+    told = {(module, name) for module, names in DEBIAN.items() for name in names if name} | CANNOT.keys()
+    texts = {name: examples_of(ROOT / "plugins" / "modules" / f"{name}.py") for name in MODULES}
+    assert sorted(f"{module}: {name}" for module, name in told if f"- name: {name}\n" not in texts[module]) == []
+    assert [old for old in REWRITTEN if old not in "".join(texts.values())] == []
 
 
 def test_the_readme_has_a_line_for_every_example() -> None:

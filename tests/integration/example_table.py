@@ -1,0 +1,84 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where each module's EXAMPLES are run, and what the guests of the lab need for that. test_module_examples.py runs them.
+
+What stands in neither DEBIAN nor CANNOT runs on tiny guests. Tasks are known by their module and their name.
+"""
+
+from __future__ import annotations
+
+#: What is read as something else, since the documentation's hosts, networks and paths of the controller are not here.
+REWRITTEN = {
+    "/srv/images/app.tar": "{place}/app.tar",
+    "/usr/local/lib/site/": "{place}/",
+    "/var/backups/": "{place}/",
+    "dest: /tmp/": "dest: {place}/",
+    "192.168.122.0/24": "10.0.2.0/24",
+}
+#: Domains of the examples that are others here, since each guest takes its time to boot.
+ALSO = {"app1": "web4", "legacy1": "web3", "test1": "web2"}
+ON_DEBIAN = ("web1", "desktop1", "kiosk1")
+
+#: module -> tasks that need what a tiny guest lacks: systemd, logind, Python, SSH, chpasswd, apt. "" is all of them.
+DEBIAN: dict[str, tuple[str, ...]] = {
+    "guest_session": ("",),
+    "run_command": (
+        "Restart a guest's network, which a connection over that network could not survive",
+        "Create a key once, as the user that owns it",
+        "Set a password, which appears in no log",
+    ),
+    "run_script": ("Run a few lines of Python as a user",),
+    "user_password": ("",),
+    "wait_for_guest": (
+        "Wait until the agent answers",
+        "Restart the guest by a command",
+        "Wait until web1 has been restarted, has its address and runs its web server",
+    ),
+}
+
+#: (module, task) -> why no guest of the lab can show it.
+CANNOT: dict[tuple[str, str], str] = {
+    ("fsfreeze", "Take a snapshot of the volume"): "the controller has no volume group",
+    ("suspend", "Suspend web2 to its disk, which may take minutes"): "no guest has a swap area as large as its memory",
+}
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN0Wgu5GWvgn9xvGhdBCSWlKk/hTUQKPUbBDVDFDk2Vx {name}"
+
+_HOST_KEY = f"mkdir -p /etc/ssh && echo '{KEY.format(name='root@web')}' >/etc/ssh/ssh_host_ed25519_key.pub"
+_USER = "echo {0}:x:{1}:{1}::/home/{0}:/bin/sh >>/etc/passwd; mkdir -p /home/{0}; chown {1} /home/{0}; echo {0}:x:{1}: >>/etc/group"
+#: What the examples take for granted of their guests, as commands of a shell.
+TINY = {
+    "web1": (
+        _USER.format("deploy", 1000),
+        _USER.format("app", 1001),
+        "mkdir -p /etc/systemd/network /srv /var/log && echo done >/var/log/cloud-init-output.log",
+        f"{_HOST_KEY} && echo PermitRootLogin no >/etc/ssh/sshd_config",
+        "echo offline >/sys/devices/system/memory/memory5/state",
+    ),
+    "web2": (
+        _HOST_KEY,
+        """mkdir -p /run/cloud-init && echo '{"v1": {"datasource": "None", "errors": []}}' >/run/cloud-init/result.json""",
+    ),
+    # A filesystem of its own, and a full one.
+    "db1": (
+        "umount /data && mkdir -p /var/lib/postgresql && mount /dev/vda /var/lib/postgresql",
+        "dd if=/dev/zero of=/var/lib/postgresql/full bs=1k count=13500 2>/dev/null && sync",
+    ),
+}
+_FILES = "etc/passwd etc/shadow etc/group etc/gshadow"
+_USERS = ("deploy", "ann", "kiosk", "debian", "guest")
+_UNIT = "/etc/systemd/system/nginx.service"
+DEBIAN_HAS = (
+    f"tar -C / -cf /root/users.tar {_FILES}",
+    *(f"useradd -m {user}" for user in _USERS),
+    # Whether a web server runs is asked of systemd: any unit by its name will do.
+    f"printf '[Service]\\nExecStart=/bin/sleep infinity\\n[Install]\\nWantedBy=multi-user.target\\n' >{_UNIT}",
+    "systemctl --quiet enable nginx",
+)
+DEBIAN_HAD = (
+    f"systemctl --quiet disable nginx; systemctl stop nginx; rm -f {_UNIT}",
+    *(f"loginctl kill-user --signal=KILL {user} 2>/dev/null; rm -rf /home/{user}" for user in _USERS),
+    "tar -C / -xf /root/users.tar && rm /root/users.tar",
+)
