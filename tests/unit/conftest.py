@@ -12,11 +12,16 @@ import atexit
 import importlib.util
 import os
 import tempfile
+import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import settings
+
+if t.TYPE_CHECKING:
+    from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor
+    from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,3 +82,35 @@ def no_address_is_ours(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         from ansible_collections.virtops.guest_agent.plugins.module_utils._records import own_addresses
 
         monkeypatch.setattr(own_addresses, "_is_ours", lambda _address: False)
+
+
+@pytest.fixture
+def domains() -> list[Domain]:
+    """What ``host`` has. A file that needs others has a fixture of this name."""
+    from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
+    from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain
+
+    return [Domain(guest=FakeGuest())]
+
+
+@pytest.fixture
+def host(domains: list[Domain], monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
+    """The hypervisor at every URI, of which no connection may be left open."""
+    from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import hosting
+
+    with hosting(monkeypatch, *domains) as hypervisor:
+        yield hypervisor
+        assert all(handle.closed for handle in hypervisor.handles)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A module on the domain ``web``, unless told otherwise; None stands for an option that is not given."""
+    from ansible_collections.virtops.guest_agent.tests.unit import samples
+    from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+
+    def run_it(module: t.Any, /, **arguments: t.Any) -> dict[str, t.Any]:
+        given = {"domain": "web", "uri": samples.URI, **arguments}
+        return run_module(module.main, capsys, **{name: value for name, value in given.items() if value is not None})
+
+    return run_it

@@ -12,6 +12,8 @@ import typing as t
 import pytest
 from ansible.module_utils import basic
 
+Run = t.Callable[..., dict[str, t.Any]]
+
 
 @contextlib.contextmanager
 def _arguments(arguments: dict[str, t.Any]) -> t.Iterator[None]:

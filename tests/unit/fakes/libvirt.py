@@ -448,6 +448,17 @@ def install(monkeypatch: pytest.MonkeyPatch, **hypervisors: Hypervisor) -> None:
     monkeypatch.setattr(_hypervisor, "serve_events", lambda _libvirt: None)
 
 
+@contextlib.contextmanager
+def hosting(monkeypatch: pytest.MonkeyPatch, *domains: Domain) -> t.Iterator[Hypervisor]:
+    """One hypervisor with these, at the default URI."""
+    hypervisor = Hypervisor(*domains)
+    install(monkeypatch, default=hypervisor)
+    try:
+        yield hypervisor
+    finally:
+        let_go(hypervisor)
+
+
 def let_go(*hypervisors: Hypervisor) -> None:
     """Whatever hangs goes on, so that no thread outlives its test for long."""
     for hypervisor in hypervisors:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 import pytest
@@ -12,28 +13,17 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.modules import authorized_keys
-from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Hypervisor
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils.test_public_keys import ed25519
 
-Run = t.Callable[..., dict[str, t.Any]]
 GET, ADD, REMOVE = (f"guest-ssh-{what}-authorized-keys" for what in ("get", "add", "remove"))
 A, B, C = (ed25519(number, f"{name}@example") for number, name in enumerate("abc"))
 BARE_A = ed25519(0, "")
 ONLY_A = f'restrict,command="/bin/true a" {A}'
 ODD = "something sshd ignores"
 FILE = f"# people\n{A}\n\n{ODD}\n{B}\n"
-
-
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(guest=FakeGuest()))
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -45,12 +35,8 @@ def guest(request: pytest.FixtureRequest, host: Hypervisor) -> FakeGuest:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(**arguments: t.Any) -> dict[str, t.Any]:
-        given = {"domain": "web", "uri": samples.URI, "user": "deploy", **arguments}
-        return run_module(authorized_keys.main, capsys, **given)
-
-    return run_it
+def run(run: Run) -> Run:
+    return functools.partial(run, authorized_keys, user="deploy")
 
 
 #: The file without empty lines: the agent adds no line that is there already, and the last one must be empty.

@@ -31,40 +31,14 @@ from ansible_collections.virtops.guest_agent.plugins.modules import (
 )
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, install, let_go
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.watchdog import FakeWatchdog
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
-
-Run = t.Callable[..., dict[str, t.Any]]
-
-
-@pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(guest=FakeGuest()))
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_shutdown, "_LOOK_SECONDS", 0.05)
-
-
-@pytest.fixture
-def guest(host: Hypervisor) -> FakeGuest:
-    assert host.domains[0].guest
-    return host.domains[0].guest
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(module: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
-        given = {"domain": "web", "uri": samples.URI, **arguments}
-        return run_module(module.main, capsys, **{name: value for name, value in given.items() if value is not None})
-
-    return run_it
 
 
 def test_agent_info(host: Hypervisor, run: Run) -> None:

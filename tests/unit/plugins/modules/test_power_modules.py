@@ -22,12 +22,9 @@ from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     NOT_FOUND as _NOT_FOUND,
     Domain,
     Hypervisor,
-    install,
-    let_go,
 )
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 
-Run = t.Callable[..., dict[str, t.Any]]
 SLEEPS = {
     _suspend.STATE: b"freeze mem disk\n",
     _suspend.DISK: b"[platform] shutdown reboot suspend test_resume\n",
@@ -37,13 +34,10 @@ NO_FILES = ("guest-file-open", "guest-exec")
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(guest=FakeGuest(files=SLEEPS)))
-    install(monkeypatch, default=hypervisor)
-    hypervisor.domains[0].boot()
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+def domains() -> list[Domain]:
+    domain = Domain(guest=FakeGuest(files=SLEEPS))
+    domain.boot()
+    return [domain]
 
 
 @pytest.fixture(autouse=True)
@@ -56,20 +50,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def domain(host: Hypervisor) -> Domain:
     return host.domains[0]
-
-
-@pytest.fixture
-def guest(domain: Domain) -> FakeGuest:
-    assert domain.guest
-    return domain.guest
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(module: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
-        return run_module(module.main, capsys, **{"domain": "web", "uri": samples.URI, **arguments})
-
-    return run_it
 
 
 def _asked(domain: Domain) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 import pytest
@@ -14,10 +15,9 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 from ansible_collections.virtops.guest_agent.plugins.modules import snapshot
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, install, let_go
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 
-Run = t.Callable[..., dict[str, t.Any]]
 DISKS = (
     "<disk type='file'><source file='/srv/base'/><target dev='vda'/></disk>"
     "<disk type='file' device='cdrom'><source file='/srv/cd'/><target dev='sda'/></disk>"
@@ -25,22 +25,16 @@ DISKS = (
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    domains = [Domain(name, number, guest=FakeGuest()) for number, name in enumerate(("web", "db"), 1)]
-    for domain in domains:
+def domains() -> list[Domain]:
+    found = [Domain(name, number, guest=FakeGuest()) for number, name in enumerate(("web", "db"), 1)]
+    for domain in found:
         domain.text = domain.text.replace("</devices>", f"{DISKS}</devices>")
-    hypervisor = Hypervisor(*domains)
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+    return found
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return lambda **arguments: run_module(
-        snapshot.main, capsys, **{"name": "s", "domains": ["web", "db"], "uri": samples.URI, **arguments}
-    )
+def run(run: Run) -> Run:
+    return functools.partial(run, snapshot, name="s", domains=["web", "db"], domain=None)
 
 
 def test_check_mode_asks_the_agents_and_does_nothing(host: Hypervisor, run: Run) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import typing as t
 from pathlib import Path
@@ -16,11 +17,10 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 from ansible_collections.virtops.guest_agent.plugins.modules import ssh_host_keys_info
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils.test_public_keys import HARDWARE, KEY, ed25519, packed
 
-Run = t.Callable[..., dict[str, t.Any]]
 ED25519, RSA = "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/ssh_host_rsa_key.pub"
 OPEN, READ, CLOSE = (f"guest-file-{what}" for what in ("open", "read", "close"))
 RSA_KEY = f"ssh-rsa {packed(b'ssh-rsa', b'e', b'x' * 384)}"
@@ -30,12 +30,8 @@ ADDRESSES = {"7.2": ["192.0.2.2", "fd00::2"], "10.0": ["10.0.2.15"]}
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(macs=[MAC, OTHER_MAC]))
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+def domains() -> list[Domain]:
+    return [Domain(macs=[MAC, OTHER_MAC])]
 
 
 @pytest.fixture(params=VERSIONS)
@@ -47,11 +43,8 @@ def guest(request: pytest.FixtureRequest, host: Hypervisor) -> t.Iterator[FakeGu
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(**arguments: t.Any) -> dict[str, t.Any]:
-        return run_module(ssh_host_keys_info.main, capsys, **{"domain": "web", "uri": samples.URI, **arguments})
-
-    return run_it
+def run(run: Run) -> Run:
+    return functools.partial(run, ssh_host_keys_info)
 
 
 def _told(tmp_path: Path, text: str, *arguments: str) -> str:

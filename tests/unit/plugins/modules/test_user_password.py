@@ -22,10 +22,9 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._module import
 from ansible_collections.virtops.guest_agent.plugins.modules import user_password
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run, run_module
 
-Run = t.Callable[..., dict[str, t.Any]]
 SET = "guest-set-user-password"
 SECRET = "correct-horse: battery ü"
 OTHERS = "$6$other$" + "x" * 86
@@ -56,12 +55,8 @@ class Guest(FakeGuest):
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(guest=Guest()))
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+def domains() -> list[Domain]:
+    return [Domain(guest=Guest())]
 
 
 @pytest.fixture

@@ -18,10 +18,9 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._module import
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_facts, guest_info, wait_for_guest
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import NOT_FOUND, Domain, Error, Hypervisor, install, let_go
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import NOT_FOUND, Domain, Error, Hypervisor
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 
-Run = t.Callable[..., dict[str, t.Any]]
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 OLD, NEW = "0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10", "11111111-8a3c-4a77-8e0f-2b7a0f9e8f10"
 MAC = "52:54:00:00:00:01"
@@ -29,33 +28,20 @@ DONE = b'{"v1": {"datasource": "DataSourceNoCloud", "errors": []}}'
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
+def domains(monkeypatch: pytest.MonkeyPatch) -> list[Domain]:
+    monkeypatch.setattr(_wait_for_guest, "_LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(_wait_for_guest, "_AFTER_EVENT", 0.01)
     files = {BOOT_ID: f"{NEW}\n".encode(), "/proc/meminfo": b"MemTotal:       1000 kB\n", "/run/cloud-init/result.json": DONE}
     guest = FakeGuest(files=files, programs=lambda argv: Program(0, b"yes\n", b"0\n") if "/bin/good" in argv else None)
     _says(guest, "10.0.0.5", "127.0.0.1", "169.254.1.1")
-    hypervisor = Hypervisor(Domain(guest=guest, macs=[MAC]))
-    install(monkeypatch, default=hypervisor)
-    monkeypatch.setattr(_wait_for_guest, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(_wait_for_guest, "_AFTER_EVENT", 0.01)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+    return [Domain(guest=guest, macs=[MAC])]
 
 
 @pytest.fixture
-def guest(host: Hypervisor) -> t.Iterator[FakeGuest]:
-    found = host.domains[0].guest
-    assert found
-    yield found
-    assert found.open_handles == 0
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(run: Run) -> Run:
     def run_it(module: t.Any = wait_for_guest, **arguments: t.Any) -> dict[str, t.Any]:
         short = {"timeout": 1, "sleep": 0.1} if module is wait_for_guest else {}
-        given = {"domain": "web", "uri": samples.URI, **short, **arguments}
-        return run_module(module.main, capsys, **{name: value for name, value in given.items() if value is not None})
+        return run(module, **{**short, **arguments})
 
     return run_it
 

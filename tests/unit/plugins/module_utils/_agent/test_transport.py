@@ -29,7 +29,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt impor
 )
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, install, let_go
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, hosting, install, let_go
 
 CHANNEL = "org.qemu.guest_agent.1"
 
@@ -297,10 +297,8 @@ def test_numbers_are_not_guessable(connect: Connect, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(channel=None))
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    let_go(hypervisor)
+    with hosting(monkeypatch, Domain(channel=None)) as hypervisor:
+        yield hypervisor
 
 
 def _domain(host: Hypervisor) -> _hypervisor.Domain:

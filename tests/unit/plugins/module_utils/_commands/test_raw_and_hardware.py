@@ -35,17 +35,16 @@ from ansible_collections.virtops.guest_agent.plugins.modules import (
     guest_time,
     guest_vcpus,
 )
-from ansible_collections.virtops.guest_agent.tests.unit import real_agent, samples
+from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.hardware import BLOCK_SIZE, NO_HWCLOCK, Hardware
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.harmless import harmless, texts
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
-Run = t.Callable[..., dict[str, t.Any]]
 SECOND = 1_000_000_000
 SECRET = "correct-horse-battery-staple"
 #: Each with arguments that change something, and the command which does.
@@ -60,12 +59,8 @@ CHANGES = [
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(guest=Hardware()))
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+def domains() -> list[Domain]:
+    return [Domain(guest=Hardware())]
 
 
 @pytest.fixture
@@ -74,15 +69,6 @@ def guest(host: Hypervisor) -> Hardware:
     assert isinstance(found, Hardware)
     found.skew, found.rtc_skew = 3600 * SECOND, 60 * SECOND
     return found
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(module: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
-        given = {"domain": "web", "uri": samples.URI, **arguments}
-        return run_module(module.main, capsys, **{name: value for name, value in given.items() if value is not None})
-
-    return run_it
 
 
 # What all of them have in common

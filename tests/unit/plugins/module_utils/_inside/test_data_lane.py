@@ -22,7 +22,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.data_lane import PORT, DataLane, LaneFailed
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor as _hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit import samples
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, install, let_go
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, hosting
 
 CONTENT = bytes(range(256)) * 1024
 
@@ -110,13 +110,12 @@ def guest() -> Guest:
 
 @pytest.fixture
 def host(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(channel=None))
-    hypervisor.domains[0].channels[PORT] = guest.plugged
-    install(monkeypatch, default=hypervisor)
+    domain = Domain(channel=None)
+    domain.channels[PORT] = guest.plugged
     monkeypatch.setattr(data_lane, "_END_SECONDS", 0.3)
     monkeypatch.setattr(data_lane, "_QUIET_SECONDS", 0.1)
-    yield hypervisor
-    let_go(hypervisor)
+    with hosting(monkeypatch, domain) as hypervisor:
+        yield hypervisor
 
 
 @pytest.fixture

@@ -26,8 +26,7 @@ from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     Domain,
     Error,
     Hypervisor,
-    install,
-    let_go,
+    hosting,
 )
 
 REQUEST = Request("guest-ping", 5, '{"execute": "guest-ping", "id": 5}')
@@ -35,11 +34,9 @@ REQUEST = Request("guest-ping", 5, '{"execute": "guest-ping", "id": 5}')
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(guest=FakeGuest()), Domain("db", 2, state=5))
-    install(monkeypatch, default=hypervisor)
     monkeypatch.setattr(_hypervisor, "_GRACE_SECONDS", -0.9)
-    yield hypervisor
-    let_go(hypervisor)
+    with hosting(monkeypatch, Domain(guest=FakeGuest()), Domain("db", 2, state=5)) as hypervisor:
+        yield hypervisor
 
 
 def _connect(timeout: float = 5) -> _hypervisor.Connection:

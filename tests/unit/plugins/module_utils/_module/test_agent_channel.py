@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -17,10 +18,9 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._module import
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.run import Task
 from ansible_collections.virtops.guest_agent.plugins.modules import agent_channel
 from ansible_collections.virtops.guest_agent.tests.unit import samples
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, install, let_go
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 
-Run = t.Callable[..., dict[str, t.Any]]
 CONTROLLER = "<controller type='virtio-serial' index='0'><alias name='virtio-serial0'/></controller>"
 PORT = "org.virtops.guest_agent.0"
 
@@ -96,21 +96,14 @@ class Pluggable(Domain):
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor()
-    install(monkeypatch, default=hypervisor)
+def domains(monkeypatch: pytest.MonkeyPatch) -> list[Domain]:
     monkeypatch.setattr(_agent_channel, "_PAUSE", 0.05)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
+    return []
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(**arguments: t.Any) -> dict[str, t.Any]:
-        return run_module(agent_channel.main, capsys, diff=True, **{"domain": "web", "uri": samples.URI, **arguments})
-
-    return run_it
+def run(run: Run) -> Run:
+    return functools.partial(run, agent_channel, diff=True)
 
 
 CASES = [

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import typing as t
@@ -21,13 +22,11 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._commands.sess
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._module import guest_session as _guest_session
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_session
-from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
-from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import SHELLS, shell_named_sh
 
-Run = t.Callable[..., dict[str, t.Any]]
 #: As systemd 252 prints it.
 PRINTED = """Id=3
 Name=ansible
@@ -121,15 +120,6 @@ def _session(number: str = "3", **values: t.Any) -> Session:
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
-    hypervisor = Hypervisor(Domain(guest=FakeGuest()))
-    install(monkeypatch, default=hypervisor)
-    yield hypervisor
-    assert all(handle.closed for handle in hypervisor.handles)
-    let_go(hypervisor)
-
-
-@pytest.fixture
 def logind(monkeypatch: pytest.MonkeyPatch) -> Logind:
     logind = Logind(
         _session("3"),
@@ -144,11 +134,8 @@ def logind(monkeypatch: pytest.MonkeyPatch) -> Logind:
 
 
 @pytest.fixture
-def run(host: Hypervisor, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(**arguments: t.Any) -> dict[str, t.Any]:
-        return run_module(guest_session.main, capsys, **{"domain": "web", "uri": samples.URI, "diff": True, **arguments})
-
-    return run_it
+def run(host: Hypervisor, run: Run) -> Run:
+    return functools.partial(run, guest_session, diff=True)
 
 
 def _agent() -> GuestAgent:
