@@ -208,8 +208,8 @@ def ensure(task: Task) -> Outcome:
     with transfer.local_files(), _opened(params) as source:
         wanted = files.Attributes(_mode(params, source), params["owner"] or "", params["group"] or "")
         push_file.check(wanted)
-        with open_guest(params, (*EXEC, *FILES)) as reached:
-            place = push_file.look(reached, params["dest"], params["src"], params["user"], params["follow"])
+        with open_guest(params, (*EXEC, *FILES)) as guest:
+            place = push_file.look(guest, params["dest"], params["src"], params["user"], params["follow"])
             return _converge(task, place, place.completed(wanted), source)
 
 
@@ -229,7 +229,7 @@ def _converge(task: Task, place: push_file.Place, wanted: files.Attributes, sour
     elif step == "attributes":
         after = place.set_attributes(wanted, before)
     else:
-        watch = transfer.Stopwatch(place.reached)
+        watch = transfer.Stopwatch(place.guest)
         installed = place.replace(source, wanted, task.params["backup"])
         result["transfer"] = watch.transfer(new["size"])
         if installed.backup:

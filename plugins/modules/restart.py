@@ -12,19 +12,12 @@ version_added: 0.1.0
 author: virtops contributors (@virtops)
 description:
   - Asks a guest to restart, through its agent (qemu-ga) or its power button, and waits until its agent answers again.
+  - With O(mode=acpi) libvirt starts the guest again once it is down.
   - The agent usually gives no reply to this command, so the module looks for a proof instead. That is a changed boot id of the
     guest's kernel.
   - When the agent may neither read files nor run programs, the proof is a reset that libvirt has seen, and an agent that has
     answered since.
 options:
-  mode:
-    description:
-      - V(agent) asks the agent. V(acpi) presses the power button, and libvirt starts the guest again once it is down.
-      - V(auto) asks the agent when it accepts the command, and presses the power button otherwise. A frozen guest is an error in
-        any mode, because it could not shut down.
-    type: str
-    choices: [auto, agent, acpi]
-    default: auto
   wait:
     description:
       - Whether to wait for the proof.
@@ -45,6 +38,7 @@ options:
 extends_documentation_fragment:
   - virtops.guest_agent._guest
   - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._power
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:

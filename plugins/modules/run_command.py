@@ -182,7 +182,7 @@ SPEC = spec.Spec(
 
 def ensure(task: Task) -> Outcome:
     words, shown = _words(task.params)
-    return _run.perform(task, shown, lambda _reached: contextlib.nullcontext(words))
+    return _run.perform(task, shown, lambda _guest: contextlib.nullcontext(words))
 
 
 def _words(params: t.Mapping[str, t.Any]) -> tuple[list[str], list[str] | str]:

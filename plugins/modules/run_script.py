@@ -178,7 +178,7 @@ def ensure(task: Task) -> Outcome:
     before = [params["executable"]] if params["executable"] else []
     with local_files(), _opened(params) as source:
         shown = [*before, params["script"] or "-", *params["args"]]
-        return _run.perform(task, shown, lambda reached: placed(reached, source, params["user"], before, params["args"]))
+        return _run.perform(task, shown, lambda guest: placed(guest, source, params["user"], before, params["args"]))
 
 
 def _opened(params: t.Mapping[str, t.Any]) -> t.BinaryIO:

@@ -15,14 +15,6 @@ description:
   - The agent usually gives no reply to this command, so the module waits for libvirt's events of the domain.
   - A guest that is suspended to memory is woken first, because it could not shut down otherwise.
 options:
-  mode:
-    description:
-      - V(agent) asks the agent, V(acpi) presses the power button.
-      - V(auto) asks the agent when it accepts the command, and presses the power button otherwise. A frozen guest is an error in
-        any mode, because it could not shut down.
-    type: str
-    choices: [auto, agent, acpi]
-    default: auto
   wait:
     description:
       - Whether to wait until the domain is off.
@@ -43,6 +35,7 @@ options:
 extends_documentation_fragment:
   - virtops.guest_agent._guest
   - virtops.guest_agent._guest.hypervisor
+  - virtops.guest_agent._power
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 """

@@ -47,21 +47,21 @@ def check(wanted: files.Attributes) -> None:
             raise InvalidInput(f"{option} cannot be '{name}'")
 
 
-def look(reached: Guest, dest: str, src: str | None, user: str, follow: bool) -> Place:
+def look(guest: Guest, dest: str, src: str | None, user: str, follow: bool) -> Place:
     """The file that ``dest`` means, which may be a directory for ``src``. A link that is not followed is what will be replaced.
 
     :raise FileFailed: no file can be there.
     """
     where = files.Where(dest, user, "all" if follow else "none")
-    place = Place(reached, where, files.stat(reached.agent, where))
+    place = Place(guest, where, files.stat(guest.agent, where))
     if dest.endswith("/") or (place.old and place.old.kind == "directory"):
         if src is None:
             raise InvalidInput(f"dest is the directory {dest}, and content has no name", hint="give the path of the file")
         where = where._replace(path=transfer.inside(dest, src))
-        place = place._replace(where=where, old=files.stat(reached.agent, where))
+        place = place._replace(where=where, old=files.stat(guest.agent, where))
     if place.old and place.old.kind not in ("file", "link"):
         kind = place.old.kind
-        raise FileFailed(f"{place.where.path}: {PROBLEMS[kind]}", reason=kind, domain=reached.agent.name)
+        raise FileFailed(f"{place.where.path}: {PROBLEMS[kind]}", reason=kind, domain=guest.agent.name)
     return place
 
 
@@ -70,7 +70,7 @@ def state(found: files.FileState) -> dict[str, t.Any]:
 
 
 class Place(t.NamedTuple):
-    reached: Guest
+    guest: Guest
     where: files.Where
     #: what is there; None for nothing
     old: files.FileState | None
@@ -104,7 +104,7 @@ class Place(t.NamedTuple):
         if old.sha256:
             return bool(old.sha256 == new["sha256"])
         digest = hashlib.sha256()
-        files.pull(self.reached.agent, self._read_from(), digest.update, self.reached.lane)
+        files.pull(self.guest.agent, self._read_from(), digest.update, self.guest.lane)
         return bool(digest.hexdigest() == new["sha256"])
 
     def settled(self, wanted: files.Attributes) -> bool:
@@ -127,7 +127,7 @@ class Place(t.NamedTuple):
             return transfer.Content(None, header)
         parts: list[bytes] = []
         try:
-            files.pull(self.reached.agent, self._read_from(), parts.append, self.reached.lane)
+            files.pull(self.guest.agent, self._read_from(), parts.append, self.guest.lane)
         except CommandFailed:
             return transfer.Content(None, header)
         return transfer.Content(b"".join(parts), header)
@@ -135,11 +135,11 @@ class Place(t.NamedTuple):
     def replace(self, source: t.BinaryIO, wanted: files.Attributes, backup: bool) -> files.Installed:
         """Another file takes the place of what is there, of which a backup is kept on request."""
         name = f"{os.getpid()}.{time.strftime('%Y-%m-%d@%H:%M:%S')}" if backup else ""
-        return files.push(self.reached.agent, source, self.where, wanted, self.reached.lane, name)
+        return files.push(self.guest.agent, source, self.where, wanted, self.guest.lane, name)
 
     def set_attributes(self, wanted: files.Attributes, before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """The state that follows on ``before``."""
-        found = files.set_attributes(self.reached.agent, self.where, wanted, before["sha256"])
+        found = files.set_attributes(self.guest.agent, self.where, wanted, before["sha256"])
         return {**state(found), "sha256": before["sha256"]}
 
     def _read_from(self) -> files.Where:
@@ -160,7 +160,7 @@ class Place(t.NamedTuple):
         return {**before, **(new or {}), "mode": wanted.mode or before["mode"], "owner": owner, "group": group}
 
     def _group_of_new(self) -> str:
-        agent = self.reached.agent
+        agent = self.guest.agent
         directory = files.stat(agent, self.where._replace(path=os.path.dirname(self.where.path)))
         if directory and int(directory.mode, 8) & 0o2000:
             return directory.group

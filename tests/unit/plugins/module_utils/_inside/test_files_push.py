@@ -158,10 +158,10 @@ def test_what_arrives_is_verified(guest: Watched, place: Path, size: int, user: 
 def test_a_program_that_arrives_spoiled_is_not_sent_again(guest: Watched) -> None:
     """Another directory is tried for what is wrong with a directory, and for nothing else."""
     lane = Spoiling(HALF)
-    reached = Guest(guest.agent(), lane=t.cast(t.Any, lane))
+    opened = Guest(guest.agent(), lane=t.cast(t.Any, lane))
     with (
         pytest.raises(files.FileFailed, match="what arrived is not what was sent"),
-        run_script.placed(reached, io.BytesIO(DATA[: HALF + 1]), "root", (), ()),
+        run_script.placed(opened, io.BytesIO(DATA[: HALF + 1]), "root", (), ()),
     ):
         raise AssertionError("it runs")
     assert len(lane.written) == 1
