@@ -84,6 +84,12 @@ def no_address_is_ours(request: pytest.FixtureRequest, monkeypatch: pytest.Monke
         monkeypatch.setattr(own_addresses, "_is_ours", lambda _address: False)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    from ansible_collections.virtops.guest_agent.tests.unit import rows
+
+    return rows.word(val)
+
+
 @pytest.fixture
 def domains() -> list[Domain]:
     """What ``host`` has. A file that needs others has a fixture of this name."""

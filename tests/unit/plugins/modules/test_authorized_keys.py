@@ -63,7 +63,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("user", "options", "content", "sent"), CASES, ids=range(len(CASES)))
+@pytest.mark.parametrize(("user", "options", "content", "sent"), CASES)
 def test_what_becomes_of_the_file(
     guest: FakeGuest, run: Run, user: str, options: dict, content: str | None, sent: list[str]
 ) -> None:

@@ -219,7 +219,7 @@ FREEZES = [
 ]
 
 
-@pytest.mark.parametrize(("frozen", "arguments", "expected", "told"), FREEZES, ids=range(len(FREEZES)))
+@pytest.mark.parametrize(("frozen", "arguments", "expected", "told"), FREEZES)
 def test_fsfreeze_frozen(
     guest: FakeGuest, watchdog: FakeWatchdog, run: Run, frozen: bool, arguments: dict, expected: dict, told: list
 ) -> None:
@@ -365,7 +365,7 @@ SHUTDOWNS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "block", "state", "method", "outcome", "told"), SHUTDOWNS, ids=range(len(SHUTDOWNS)))
+@pytest.mark.parametrize(("arguments", "block", "state", "method", "outcome", "told"), SHUTDOWNS)
 def test_shutdown(
     host: Hypervisor,
     guest: FakeGuest,

@@ -79,7 +79,7 @@ RESTARTS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "block", "state", "method", "proof", "asked"), RESTARTS, ids=range(len(RESTARTS)))
+@pytest.mark.parametrize(("arguments", "block", "state", "method", "proof", "asked"), RESTARTS)
 def test_restart(
     domain: Domain, guest: FakeGuest, run: Run, arguments: dict, block: tuple, state: int, method: t.Any, proof: t.Any, asked: list
 ) -> None:
@@ -239,7 +239,7 @@ SUSPENDS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "state", "outcome", "changed", "after", "asked"), SUSPENDS, ids=range(len(SUSPENDS)))
+@pytest.mark.parametrize(("arguments", "state", "outcome", "changed", "after", "asked"), SUSPENDS)
 def test_suspend(
     domain: Domain, run: Run, arguments: dict, state: int, outcome: t.Any, changed: bool, after: int, asked: list
 ) -> None:
@@ -400,7 +400,7 @@ OBSTACLES = [
 ]
 
 
-@pytest.mark.parametrize(("mode", "management", "kernel", "words"), OBSTACLES, ids=range(len(OBSTACLES)))
+@pytest.mark.parametrize(("mode", "management", "kernel", "words"), OBSTACLES)
 def test_what_is_in_the_way_of_a_suspend(mode: str, management: dict, kernel: _suspend.Kernel, words: str | None) -> None:
     found = _suspend.obstacle(_suspend.SLEEPS[mode], management, kernel)
     if words is None:

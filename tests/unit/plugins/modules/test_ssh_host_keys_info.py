@@ -156,7 +156,7 @@ CONTENTS = [
 ]
 
 
-@pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
+@pytest.mark.parametrize("content", CONTENTS)
 def test_what_is_no_host_key(guest: FakeGuest, run: Run, content: bytes) -> None:
     guest._files[ED25519] = content
     result = run(hosts=["web"])

@@ -132,7 +132,7 @@ MISSING = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "happens", "missing", "reason", "hint"), MISSING, ids=range(len(MISSING)))
+@pytest.mark.parametrize(("asked", "happens", "missing", "reason", "hint"), MISSING)
 def test_what_is_missing_is_told(
     asked: dict, happens: t.Any, missing: list, reason: str, hint: str, guest: FakeGuest, run: Run
 ) -> None:

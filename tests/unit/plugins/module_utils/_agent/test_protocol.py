@@ -101,32 +101,31 @@ def test_agents_that_take_no_number(words: str) -> None:
     assert about_another.__class__ is _errors.CommandFailed
 
 
-@pytest.mark.parametrize(
-    ("reply", "words"),
-    [
-        ("", "not JSON"),
-        ("hello", "not JSON"),
-        ('{"return": {}, "id": 7', "not JSON"),
-        ('{"return": NaN, "id": 7}', "not JSON"),
-        ('{"return": Infinity, "id": 7}', "not JSON"),
-        ('{"return": -Infinity, "id": 7}', "not JSON"),
-        ('{"return": ' + "1" * 25 + ', "id": 7}', "not JSON"),
-        ('{"return": ' + "1" * 1_000_000 + ', "id": 7}', "not JSON"),
-        ("[" * 200_000, "not JSON"),
-        ('{"return": ' + "[" * 100_000 + "]" * 100_000 + ', "id": 7}', "not JSON"),
-        ("[]", "not a JSON object"),
-        ('"text"', "not a JSON object"),
-        ("null", "not a JSON object"),
-        ('{"return": {}, "id": 8}', "another request"),
-        ('{"return": {}, "id": "7"}', "another request"),
-        ('{"return": {}, "id": [7]}', "another request"),
-        ('{"error": {"class": "GenericError", "desc": "x"}, "id": 8}', "another request"),
-        ('{"id": 7}', "neither"),
-        ('{"event": "x", "id": 7}', "neither"),
-        (" " * (protocol.REPLY_MAX + 1), "longer than"),
-    ],
-    ids=range(20),
-)
+NO_REPLIES = [
+    ("", "not JSON"),
+    ("hello", "not JSON"),
+    ('{"return": {}, "id": 7', "not JSON"),
+    ('{"return": NaN, "id": 7}', "not JSON"),
+    ('{"return": Infinity, "id": 7}', "not JSON"),
+    ('{"return": -Infinity, "id": 7}', "not JSON"),
+    ('{"return": ' + "1" * 25 + ', "id": 7}', "not JSON"),
+    ('{"return": ' + "1" * 1_000_000 + ', "id": 7}', "not JSON"),
+    ("[" * 200_000, "not JSON"),
+    ('{"return": ' + "[" * 100_000 + "]" * 100_000 + ', "id": 7}', "not JSON"),
+    ("[]", "not a JSON object"),
+    ('"text"', "not a JSON object"),
+    ("null", "not a JSON object"),
+    ('{"return": {}, "id": 8}', "another request"),
+    ('{"return": {}, "id": "7"}', "another request"),
+    ('{"return": {}, "id": [7]}', "another request"),
+    ('{"error": {"class": "GenericError", "desc": "x"}, "id": 8}', "another request"),
+    ('{"id": 7}', "neither"),
+    ('{"event": "x", "id": 7}', "neither"),
+    (" " * (protocol.REPLY_MAX + 1), "longer than"),
+]
+
+
+@pytest.mark.parametrize(("reply", "words"), NO_REPLIES)
 def test_what_is_no_reply(reply: str, words: str) -> None:
     with pytest.raises(_errors.ProtocolError, match=words) as caught:
         protocol.parse(REQUEST, reply)

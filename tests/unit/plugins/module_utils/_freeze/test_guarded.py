@@ -167,7 +167,7 @@ NOTHING_SENT = (
 )
 
 
-@pytest.mark.parametrize(("happens", "mountpoints", "kind", "doubt", "frozen"), FAILURES, ids=range(len(FAILURES)))
+@pytest.mark.parametrize(("happens", "mountpoints", "kind", "doubt", "frozen"), FAILURES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_freeze_that_fails(
     version: str, happens: t.Any, mountpoints: t.Any, kind: type, doubt: bool, frozen: bool, clock: FakeClock, dismissals: list
@@ -595,7 +595,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> list[t.Any]:
     return found
 
 
-@pytest.mark.parametrize(("lines", "answers", "frozen"), LIVES, ids=range(len(LIVES)))
+@pytest.mark.parametrize(("lines", "answers", "frozen"), LIVES)
 def test_its_life(
     pair: tuple[socket.socket, socket.socket],
     monkeypatch: pytest.MonkeyPatch,

@@ -30,6 +30,8 @@ class Pluggable(Domain):
 
     def __init__(self, running: bool, persistent: bool, controller: bool = True, live: bool = False, defined: bool = False) -> None:
         super().__init__(state=1 if running else 5, channel=None)
+        parts = {"running": running, "persistent": persistent, "controller": controller, "live": live, "defined": defined}
+        self.label = "+".join(part for part, has in parts.items() if has)
         self.flags = 4 if persistent else 0
         if controller:
             self.text = self.text.replace("<devices>", f"<devices>{CONTROLLER}")
@@ -130,7 +132,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("domain", "state", "changes", "after"), CASES, ids=range(len(CASES)))
+@pytest.mark.parametrize(("domain", "state", "changes", "after"), CASES)
 def test_agent_channel(host: Hypervisor, run: Run, domain: Pluggable, state: str, changes: list, after: t.Any) -> None:
     host.domains = [domain]
     expected = run(state=state, check=True)

@@ -337,7 +337,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "changed", "asked", "ids"), CASES, ids=range(len(CASES)))
+@pytest.mark.parametrize(("arguments", "changed", "asked", "ids"), CASES)
 def test_guest_session(logind: Logind, run: Run, arguments: dict, changed: bool, asked: list, ids: t.Any) -> None:
     expected = run(check=True, **arguments)
     assert logind.done == []

@@ -175,7 +175,7 @@ STATUSES = [
 ]
 
 
-@pytest.mark.parametrize(("happens", "status", "connected", "answered", "reason", "hint"), STATUSES, ids=range(len(STATUSES)))
+@pytest.mark.parametrize(("happens", "status", "connected", "answered", "reason", "hint"), STATUSES)
 def test_statuses(happens: t.Any, status: str, connected: bool, answered: set, reason: str, hint: str) -> None:
     guest = FakeGuest()
     happens(guest)
