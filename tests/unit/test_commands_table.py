@@ -27,7 +27,7 @@ class Row(t.NamedTuple):
 def rows() -> list[Row]:
     found = []
     for line in TABLE.read_text(encoding="utf-8").splitlines():
-        if line.startswith("``guest-"):
+        if re.match("``guest-[a-z-]+`` {2,}", line):
             command, since, _systems, reached = re.split(r" {2,}", line)
             found.append(Row(command.strip("`"), _version(since), re.findall("``([a-z_]+)``", reached)))
     return found
