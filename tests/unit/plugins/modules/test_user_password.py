@@ -30,7 +30,7 @@ SECRET = "correct-horse: battery ü"
 OTHERS = "$6$other$" + "x" * 86
 #: made by another program: openssl passwd, or mkpasswd for yescrypt
 SHA512 = subprocess.run(
-    ["openssl", "passwd", "-6", "-stdin"], input=SECRET, capture_output=True, text=True, check=True
+    ["openssl", "passwd", "-6", "-salt", "saltsaltsaltsalt", "-stdin"], input=SECRET, capture_output=True, text=True, check=True
 ).stdout.strip()
 YESCRYPT = "$y$j9T$abcdefgh$UGYCVcUwcoG0k8SZZ.Uz3i0RYQNy1YmYj4I4poBPer2"  # pw
 
