@@ -29,7 +29,7 @@ from ..plugin_utils._guest_variables import AGENT_CONNECTION, NAMES, SETTINGS, e
 _MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
 _SETTINGS: t.Final = ("action", "virtops.guest_agent.agent_command")
 _NOT_ASYNC: t.Final = (
-    "runs in the controller's own process on a guest of the inventory, where nothing goes on by itself;"
+    "runs in the controller's own process on a guest of the inventory, which cannot continue in the background;"
     " for async add delegate_to: localhost"
 )
 

@@ -272,7 +272,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def verify_file(self, path: str) -> bool:
         if path.endswith(ENDINGS):
             return bool(super().verify_file(path))
-        self.display.vvv(f"{self.NAME}: {path} is left to other plugins, since it does not end in {', '.join(ENDINGS)}")
+        self.display.vvv(f"{self.NAME}: {path} is left to other plugins, because it does not end in {', '.join(ENDINGS)}")
         return False
 
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:

@@ -184,7 +184,7 @@ class UnknownOutcome(GuestAgentError):
 
 class AgentTimeout(UnknownOutcome):
     kind = "agent_timeout"
-    default_hint = "the guest or its agent hangs or is overloaded; look at the guest, restart qemu-guest-agent there"
+    default_hint = "the guest or its agent hangs or is overloaded; check the guest, and restart qemu-guest-agent there"
 
 
 class StillInFlight(AgentTimeout):
@@ -194,13 +194,13 @@ class StillInFlight(AgentTimeout):
 class ConnectionLost(UnknownOutcome):
     kind = "connection_lost"
     status = "unknown"
-    default_hint = "check that the libvirt daemon still runs, and look at the guest before you try again"
+    default_hint = "check that the libvirt daemon still runs, and check the guest before you try again"
 
 
 class AgentDisappeared(UnknownOutcome):
     kind = "agent_disappeared"
     status = "disconnected"
-    default_hint = "the agent stopped while it worked on the command; look whether the guest is going down"
+    default_hint = "the agent stopped during the command; check whether the guest is shutting down"
 
 
 class CommandRefused(GuestAgentError):
@@ -250,17 +250,17 @@ class WaitTimeout(GuestAgentError):
 
 class DomainStillOn(WaitTimeout):
     kind = "still_on"
-    default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after pull the plug"
+    default_hint = "check the guest's console for what it waits for, allow more time, or set force_after to destroy the domain"
 
 
 class NotRestarted(WaitTimeout):
     kind = "not_restarted"
-    default_hint = "look at the guest's console for what it waits for, give it more time, or let force_after reset it"
+    default_hint = "check the guest's console for what it waits for, allow more time, or set force_after to reset it"
 
 
 class NotBack(WaitTimeout):
     kind = "not_back"
-    default_hint = "look at the guest's console, and give it more time; is qemu-guest-agent started when it boots?"
+    default_hint = "check the guest's console and that qemu-guest-agent starts at boot, or allow more time"
 
 
 class CannotSuspend(GuestAgentError):
@@ -269,7 +269,7 @@ class CannotSuspend(GuestAgentError):
 
 class NotSuspended(WaitTimeout):
     kind = "not_suspended"
-    default_hint = "look in the guest's log for what kept it awake"
+    default_hint = "check the guest's log for what kept it awake"
 
 
 class NotAwake(WaitTimeout):
@@ -289,7 +289,7 @@ class ChannelBusy(AgentUnavailable):
 
 class CommandTimeout(WaitTimeout):
     kind = "command_timeout"
-    default_hint = "give it more time, or look at what it waits for"
+    default_hint = "allow more time, or check what it waits for"
 
 
 class OutputTooLong(CommandFailed):
@@ -305,7 +305,7 @@ class OutputCut(NoSpace):
     """The command ran, ended with ``rc``, and the file system that took its output was full: that is not whole."""
 
     kind = "output_cut"
-    default_hint = "free some space in the guest there, and look at what the command did before you run it again"
+    default_hint = "free some space in the guest there, and check what the command did before you run it again"
 
     def __init__(self, detail: str, *, rc: int | None = None, domain: str = "", command: str = "", hint: str = "") -> None:
         super().__init__(detail, domain=domain, command=command, hint=hint)
@@ -350,12 +350,12 @@ class UserNotFound(CommandFailed):
 
 class WatchdogFailed(GuestAgentError):
     kind = "watchdog_failed"
-    default_hint = "look in the system log of the host that executes the module for what ended it"
+    default_hint = "check the system log of the host that executes the module for what ended it"
 
 
 class NotQuiesced(GuestAgentError):
     kind = "not_quiesced"
-    default_hint = "look for what else thaws the guest, or whether its storage is too slow; quiesce=preferred accepts this"
+    default_hint = "check whether another client thaws the guest or its storage is too slow; quiesce=preferred accepts this"
 
 
 class SnapshotForeign(GuestAgentError):
@@ -365,7 +365,7 @@ class SnapshotForeign(GuestAgentError):
 
 class SnapshotPartial(GuestAgentError):
     kind = "partial_snapshot"
-    default_hint = "remove it from those that have it (state=absent) and take it anew, or choose another name"
+    default_hint = "remove it from the domains that have it (state=absent) and take it again, or choose another name"
 
 
 class DiskBusy(GuestAgentError):
@@ -375,4 +375,4 @@ class DiskBusy(GuestAgentError):
 
 class NotMerged(WaitTimeout):
     kind = "not_merged"
-    default_hint = "run it again with a longer merge_timeout; the guest works on meanwhile"
+    default_hint = "run the task again with a longer merge_timeout; the guest runs on meanwhile"

@@ -105,7 +105,7 @@ def parse_key(kind: str, text: str) -> PublicKey:
         fields.pop()  # the application
     bits = _bits(_HARDWARE_KINDS.get(kind, kind), fields[1:])
     if not bits:
-        raise ValueError(f"its key is damaged, or none that {kind} can have")
+        raise ValueError(f"its key is damaged, or not a key of {kind}")
     return PublicKey(kind, blob, bits)
 
 

@@ -185,7 +185,7 @@ def _send(agent: GuestAgent, command: str, arguments: t.Mapping[str, t.Any]) -> 
     except CommandFailed as error:
         if _WRONG_TYPE.search(error.detail):
             error.hint = (
-                "give arguments as one template, so that numbers stay numbers: arguments: \"{{ {'pid': started.response.pid} }}\""
+                "write arguments as one template, so that numbers stay numbers: arguments: \"{{ {'pid': started.response.pid} }}\""
             )
         raise
     except (UnknownOutcome, ProtocolError, DomainNotRunning, DomainNotFound) as error:

@@ -175,7 +175,7 @@ def ensure(task: Task) -> Outcome:
 def _wish(params: t.Mapping[str, t.Any]) -> authorized_keys.Wish:
     present, exclusive = params["state"] == "present", params["exclusive"]
     if exclusive and not present:
-        raise InvalidInput("exclusive needs state=present", hint="give the keys that shall stay, or none")
+        raise InvalidInput("exclusive needs state=present", hint="list the keys that shall stay, or none")
     return authorized_keys.Wish(authorized_keys.wanted(params["keys"]), present, exclusive)
 
 
@@ -189,12 +189,12 @@ def _converge(
     left = wish.plan(after)
     if left.remove and not left.add and not wish.exclusive:
         # The agent takes out what is the same to the last blank, and does not tell of blanks around a line.
-        task.warn(f"{agent.name}: the keys of {user} had blanks around them, so the file was written anew, without comments")
+        task.warn(f"{agent.name}: the keys of {user} had blanks around them, so the file was written again, without comments")
         keys.replace(left.after)
         after = keys.lines()
         left = wish.plan(after)
     if left.changes:
-        raise CommandFailed(f"the keys of {user} are not what the agent was told", domain=agent.name, command=ssh_keys.ADD)
+        raise CommandFailed(f"the keys of {user} differ from those the agent was sent", domain=agent.name, command=ssh_keys.ADD)
     return after
 
 

@@ -110,7 +110,7 @@ failure:
     domain: web1
     command: guest-fstrim
     detail: "no filesystem could be trimmed (/: trim not supported)"
-    hint: let the domain's disks have discard='unmap'
+    hint: set discard='unmap' for the domain's disks
 """
 
 from ..module_utils._commands import trim
@@ -132,7 +132,7 @@ SPEC = spec.Spec(
 def ensure(task: Task) -> Outcome:
     minimum = task.params["minimum"]
     if not 0 <= minimum < 2**63:
-        raise InvalidInput("minimum must be a number of bytes that is not negative, and that 63 bits can hold")
+        raise InvalidInput("minimum must be a number of bytes from 0 to 2^63 - 1")
     with open_guest(task.params, [COMMAND]) as guest:
         agent = guest.agent
         if task.check_mode:
@@ -149,7 +149,7 @@ def ensure(task: Task) -> Outcome:
             f"no filesystem could be trimmed ({failed[0]['path']}: {failed[0]['error']})",
             domain=agent.name,
             command=COMMAND,
-            hint="let the domain's disks have discard='unmap'",
+            hint="set discard='unmap' for the domain's disks",
         )
     result = {"paths": paths, "trimmed": total, "failed_paths": [found["path"] for found in failed]}
     return Outcome(result, after={"sent": COMMAND} if total or uncounted else {}, failure=failure)

@@ -112,7 +112,7 @@ failure:
     domain: web1
     command: guest-set-time
     detail: the guest's clock is off by 3605.271 s after it was set
-    hint: look for a service in the guest that sets it, or allow more tolerance
+    hint: check whether a service in the guest sets it, or allow more tolerance
 """
 
 import time
@@ -140,7 +140,7 @@ _TOLERANCE_MAX = 1e9
 def ensure(task: Task) -> Outcome:
     tolerance, source, wanted = task.params["tolerance"], task.params["source"], task.params["time"]
     if not 0 <= tolerance <= _TOLERANCE_MAX:
-        raise InvalidInput("tolerance must be a number of seconds that is not negative")
+        raise InvalidInput("tolerance must be a number of seconds from 0 on")
     if wanted is not None and source != "host":
         raise InvalidInput(f"time and source={source} exclude each other")
     reference = time.time_ns if wanted is None else guest_time.from_now_on(guest_time.parse(wanted))

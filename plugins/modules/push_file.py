@@ -252,7 +252,7 @@ def _mode(params: t.Mapping[str, t.Any], source: t.BinaryIO) -> str:
     if params["mode"] != "preserve":
         return modes.mode(params["mode"], "mode")
     if params["src"] is None:
-        raise InvalidInput("mode can be preserved of a file in src only")
+        raise InvalidInput("mode=preserve requires src")
     return f"{os.fstat(source.fileno()).st_mode & 0o7777:04o}"
 
 

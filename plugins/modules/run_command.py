@@ -193,7 +193,7 @@ def _words(params: t.Mapping[str, t.Any]) -> tuple[list[str], list[str] | str]:
     try:
         words = shlex.split(params["cmd"] or "") or params["argv"]
     except ValueError as error:
-        raise InvalidInput(f"cmd cannot be split into words: {error}", hint="close its quotes, or give argv or shell") from None
+        raise InvalidInput(f"cmd cannot be split into words: {error}", hint="close its quotes, or use argv or shell") from None
     if not words or not words[0]:
         raise InvalidInput("there is no command in cmd, argv or shell")
     return words, words

@@ -171,7 +171,7 @@ def gather(task: Task) -> Outcome:
     in_range(port, "port", 1, 65535, unit="")
     for path in paths or ():
         if not _PATH.fullmatch(path):
-            raise InvalidInput(f"paths: {path!r} is no absolute path of a file .pub")
+            raise InvalidInput(f"paths: {path!r} is not an absolute path that ends in .pub")
     hosts = None if hosts is None else list(dict.fromkeys(map(ssh_host_keys_info.checked, hosts)))
     with open_guest(task.params, READING) as guest:
         agent = guest.agent
@@ -179,7 +179,7 @@ def gather(task: Task) -> Outcome:
         if hosts is None:
             hosts = _claimed_hosts(agent, domain_xml.parse(guest.domain.xml()), guest.domain.uri)
     if not hosts:
-        task.warn(f"{task.params['domain']}: there is neither a name nor an address to make lines for known_hosts with; give hosts")
+        task.warn(f"{task.params['domain']}: there is no name and no address for known_hosts; set hosts")
     lines = ssh_host_keys_info.lines(hosts, port, keys, task.params["hashed"])
     return Outcome({"host_keys": keys, "hosts": hosts, "known_hosts": lines})
 

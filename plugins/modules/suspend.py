@@ -93,7 +93,7 @@ failure:
   description: What went wrong.
   returned: failure
   type: dict
-  sample: {kind: cannot_suspend, domain: web1, command: guest-suspend-ram, detail: suspend-to-mem is switched off, hint: ""}
+  sample: {kind: cannot_suspend, domain: web1, command: guest-suspend-ram, detail: the definition disables suspend-to-mem, hint: ""}
 """
 
 from ..module_utils._agent.client import GuestAgent

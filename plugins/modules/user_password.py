@@ -157,7 +157,7 @@ def ensure(task: Task) -> Outcome:
         needed = not is_same
         if task.params["update_password"] == "when_unset":
             if stored.password is None:
-                raise stored.trouble or CommandFailed("what password the user has is not known", domain=agent.name)
+                raise stored.trouble or CommandFailed("it is not known whether the user has a password", domain=agent.name)
             needed = not user_password.is_set(stored.password) and not is_same
         if needed and not task.check_mode:
             users.set_password(agent, user, secret, crypted)
@@ -166,7 +166,7 @@ def ensure(task: Task) -> Outcome:
         if needed and task.check_mode:
             locked = crypted and user_password.is_locked(secret)
         elif is_same and locked and not (crypted and user_password.is_locked(secret)):
-            task.warn(f"{agent.name}: the password of {user} is the given one and is locked, which this module leaves as it is")
+            task.warn(f"{agent.name}: the password of {user} is the given one and is locked, and stays locked")
     result = {"user": user, "compared": is_same is not None, "reason": reason, "locked": locked}
     before = {None: "not known", True: "as given", False: "another one or none"}[is_same]
     return Outcome(result, {"password": before}, {"password": "as given" if needed else before})
@@ -191,7 +191,7 @@ def _same(stored: str | None, secret: str, crypted: bool) -> bool | None:
 def _reason(stored: users.Stored) -> str:
     if stored.trouble is not None:
         return f"the guest's shadow file could not be read: {stored.trouble.detail}"
-    return "this host cannot make hashes of the kind that the guest has"
+    return "this host does not support the guest's kind of hash"
 
 
 def _verified(agent: GuestAgent, user: str, secret: str, crypted: bool) -> users.Stored:
@@ -200,8 +200,8 @@ def _verified(agent: GuestAgent, user: str, secret: str, crypted: bool) -> users
     """
     stored = users.stored_password(agent, user)
     if _same(stored.password, secret, crypted) is False:
-        detail = "the agent said that the password was set, and the guest's shadow file has another one"
-        raise CommandFailed(detail, domain=agent.name, command=COMMAND, hint="look at the guest's PAM configuration")
+        detail = "the agent reported success, and the guest's shadow file has another password"
+        raise CommandFailed(detail, domain=agent.name, command=COMMAND, hint="check the guest's PAM configuration")
     return stored
 
 

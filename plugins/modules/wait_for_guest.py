@@ -267,13 +267,13 @@ def _wanted(params: t.Mapping[str, t.Any]) -> Wanted:
     in_range(params["sleep"], "sleep", 0.1, 60)
     in_range(params["command_timeout"], "command_timeout", 1, 3600)
     if params["command"] is not None and not any(params["command"][:1]):
-        raise InvalidInput("there is no command", hint="give a program and its arguments in command")
+        raise InvalidInput("there is no command", hint="set command to a program and its arguments")
     for option, spec in POLICY.items():
         if not params["address"] and params[option] != spec["default"]:
             raise InvalidInput(f"{option} says which address to wait for", hint="set address to true, or leave this out")
     if params["boot_id"] is not None and not BOOT_ID.fullmatch(params["boot_id"]):
-        hint = "give the boot_id of an earlier task; it is null where the agent neither reads files nor runs programs"
-        raise InvalidInput("boot_id is not the id of a boot", hint=hint)
+        hint = "use the boot_id of an earlier task; it is null when the agent may neither read files nor run programs"
+        raise InvalidInput("boot_id is not a boot id", hint=hint)
     wanted = Wanted(
         agent=params["agent"],
         boot_id=params["boot_id"],

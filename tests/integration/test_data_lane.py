@@ -199,7 +199,7 @@ def test_somebody_else_on_the_host(lab: Lab, tiny: str, core: SimpleNamespace, o
     guest = open_lane(tiny)
     stream = guest.domain.open_channel(PORT)
     try:
-        fails(core, guest, "another client of libvirt holds")
+        fails(core, guest, "another client of libvirt uses")
     finally:
         stream.close()
     assert works(lab, guest)

@@ -69,7 +69,7 @@ def test_each_disk_has_its_own_name(lab: Lab, ansible: Ansible, place: Path) -> 
 
 
 def test_one_disk_among_others(snapshot: Callable[..., dict[str, Any]]) -> None:
-    assert "say in which directory" in snapshot("none")["msg"]
+    assert "set directory for the new images" in snapshot("none")["msg"]
     assert "no snapshot of disk vdd is possible" in snapshot("none", disks=["vda", "vdd"])["msg"]
     taken = ok(snapshot("one", disks=["vda"]))["domains"][0]
     assert [disk["target"] for disk in taken["disks"]] == ["vda"]

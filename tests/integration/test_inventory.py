@@ -199,7 +199,7 @@ def test_two_hypervisors(lab: Lab, start: Callable[..., str], ansible: Ansible, 
         assert set(found) == {f"{name}-{uuid.split('-')[0]}" for uuid in parts.values()}
         assert {v["libvirt_uri"]: v["libvirt_uuid"] for v in found.values()} == parts
         said = ansible.run("ansible-inventory", "-i", str(options_file), "--list").stderr
-        assert f"Several domains want to be the host {name}" in said
+        assert f"Several domains want the name {name}" in said
 
         other.destroy(name)
         second.stop()

@@ -79,7 +79,7 @@ def test_odd_domains_are_hosts_all_the_same(ansible: Ansible, options_file: Path
         assert all(word in run.stderr for word in words)
     first, second = (hostvars(json.loads(run.stdout))["it-held"] for run in (done, again))
     assert (first["guest_agent"]["status"], first["libvirt_state"], first["libvirt_vcpus"]) == ("unknown", "shutoff", None)
-    assert "busy with this domain" in str(first["guest_agent"]["reason"])  # libvirt's words may be a template: not plain text
+    assert "busy with another operation" in str(first["guest_agent"]["reason"])  # libvirt's words may be a template: not plain text
     # Nothing of it was cached.
     assert (second["guest_agent"]["status"], second["libvirt_vcpus"], second["libvirt_memory_mib"]) == ("not_configured", 1, 64)
 

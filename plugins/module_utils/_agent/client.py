@@ -156,7 +156,7 @@ class GuestAgent:
     def left_out(self) -> list[str]:
         """A sentence for each list in this agent's answers of which a part made no sense."""
         return [
-            f"{command}: {len(errors)} of {what} left out, since {errors[0].detail}"
+            f"{command}: {len(errors)} of {what} left out, because {errors[0].detail}"
             for (command, what), errors in self._left_out.items()
         ]
 

@@ -57,9 +57,7 @@ def build(command: str, arguments: t.Mapping[str, t.Any] | None = None, numbered
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"the arguments cannot be sent as JSON: {error}", command=command) from error
     if len(line) > REQUEST_MAX:
-        raise InvalidInput(
-            f"the request is {len(line)} bytes long and {REQUEST_MAX} is the most that is safe to send", command=command
-        )
+        raise InvalidInput(f"the request is {len(line)} bytes long, and at most {REQUEST_MAX} are safe to send", command=command)
     return Request(command, number, line)
 
 
@@ -73,9 +71,9 @@ def parse(request: Request, reply: str, must_be_numbered: bool = False) -> Reply
     body = _decode(request, reply)
     number = body.get("id")
     if number is None and must_be_numbered and request.id is not None:
-        raise ProtocolError("the reply carries no number, and those before it did", command=request.command)
+        raise ProtocolError("the reply has no number, unlike those before it", command=request.command)
     if number is not None and (number != request.id or isinstance(number, bool)):
-        raise ProtocolError("the reply carries another request's number", command=request.command)
+        raise ProtocolError("the reply has the number of another request", command=request.command)
     if "error" in body:
         raise _refusal(request, body["error"])
     if "return" not in body:
@@ -96,7 +94,7 @@ def refusal(command: str, description: str) -> CommandRefused:
     if _DISABLED.match(detail):
         return CommandBlocked("the agent refuses this command", command=command)
     if _NUMBER_REFUSED.match(detail):
-        return NumberRefused("the agent takes no numbered requests", command=command)
+        return NumberRefused("the agent does not accept numbered requests", command=command)
     return CommandFailed(f"the agent says: {detail}", command=command)
 
 

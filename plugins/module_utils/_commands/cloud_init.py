@@ -71,7 +71,7 @@ def _json(agent: GuestAgent, path: str) -> dict[str, t.Any] | None:
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(text or "")
         if not isinstance(found, dict) or not isinstance(found.get("v1"), dict):
-            raise ProtocolError(f"the guest's {path} is not what cloud-init writes", domain=agent.name)
+            raise ProtocolError(f"the guest's {path} has not the form that cloud-init writes", domain=agent.name)
         return t.cast("dict[str, t.Any]", found["v1"])
     return None
 

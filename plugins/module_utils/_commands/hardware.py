@@ -51,7 +51,7 @@ def devices(agent: GuestAgent) -> list[Device]:
     :raise CommandFailed: the guest is not Windows.
     """
     if not agent.can(_DEVICES) and system.os_info(agent)["id"] != "mswindows":
-        raise CommandFailed("only Windows guests tell their devices", domain=agent.name, command=_DEVICES)
+        raise CommandFailed("only the agent on Windows reports devices", domain=agent.name, command=_DEVICES)
     return agent.each(agent.call(_DEVICES), "the devices", _device)
 
 

@@ -147,7 +147,7 @@ def _home(agent: GuestAgent, user: str, making: str) -> str:
         raise
     home = found.stdout.decode("utf-8", "surrogateescape")
     if found.rc or not home.startswith("/"):
-        problem = "has no home" if found.rc == 3 else "may not make the directory .ssh in the home"
+        problem = "has no home" if found.rc == 3 else "may not create the directory .ssh in the home"
         raise FileFailed(f"the user {untrusted.clean(user, 64)!r} {problem}", domain=agent.name)
     return home.rstrip("/")
 

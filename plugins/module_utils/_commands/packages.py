@@ -127,4 +127,4 @@ def _failed(agent: GuestAgent, detail: str) -> CommandFailed:
 
 
 def _wrong(agent: GuestAgent) -> ProtocolError:
-    return ProtocolError("what the guest says about its packages is not readable", domain=agent.name, command="guest-exec")
+    return ProtocolError("the guest's list of packages cannot be read", domain=agent.name, command="guest-exec")

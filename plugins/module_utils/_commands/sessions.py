@@ -59,7 +59,7 @@ END
 done
 exit {_FAILED}"""
 _REASONS: t.Final = {
-    _MISSING: "the guest has no loginctl, which knows its login sessions",
+    _MISSING: "the guest has no loginctl to list its login sessions",
     _DOWN: "the guest was not started by systemd, so it has no record of login sessions",
 }
 #: What can be done to sessions: loginctl's words.
@@ -184,5 +184,5 @@ def _session(agent: GuestAgent, block: str) -> Session:
 
 
 def _unreadable(agent: GuestAgent) -> ProtocolError:
-    detail = "what the guest says about its sessions is not readable"
+    detail = "the guest's list of sessions cannot be read"
     return ProtocolError(detail, domain=agent.name, command="guest-exec-status")

@@ -49,7 +49,7 @@ def _host_key(agent: GuestAgent, path: str, text: str) -> HostKey:
     try:
         line = _line(text)
     except ValueError as error:
-        detail = f"{path} is no public host key: {untrusted.clean(str(error), 200)}"
+        detail = f"{path} is not a public host key: {untrusted.clean(str(error), 200)}"
         raise ProtocolError(detail, domain=agent.name, command="guest-file-read") from None
     return {
         "type": line.key.kind,

@@ -41,9 +41,9 @@ def authorized_keys(agent: GuestAgent, user: str) -> list[str]:
         raise
     lines = reply.get("keys")
     if not isinstance(lines, list) or len(lines) > _LINES_MAX:
-        raise ProtocolError(f"the keys are no list of at most {_LINES_MAX} lines", domain=agent.name, command=GET)
+        raise ProtocolError(f"the keys are not a list of at most {_LINES_MAX} lines", domain=agent.name, command=GET)
     if not all(isinstance(line, str) and len(line) <= _LINE_MAX for line in lines):
-        raise ProtocolError("a key is no text, or endless", domain=agent.name, command=GET)
+        raise ProtocolError("a key is not a text, or too long", domain=agent.name, command=GET)
     return lines[::-1]
 
 

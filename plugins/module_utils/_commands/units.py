@@ -52,5 +52,5 @@ def seconds_left(agent: GuestAgent, command: str, deadline: Deadline, left: int)
     :raise WaitTimeout: the deadline came first; the ``left`` units are as they were.
     """
     if deadline.expired():
-        raise WaitTimeout(f"{left} were left to switch after {deadline.seconds:g} s", domain=agent.name, command=command)
+        raise WaitTimeout(f"{left} were not switched after {deadline.seconds:g} s", domain=agent.name, command=command)
     return max(1, math.ceil(deadline.remaining()))

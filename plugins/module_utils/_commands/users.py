@@ -52,7 +52,7 @@ def set_password(agent: GuestAgent, user: str, secret: str, crypted: bool) -> No
         agent.call("guest-set-user-password", arguments, timeout=max(_SET_SECONDS, agent.timeout))
     except CommandFailed as error:
         told = any(text in error.detail for text in (secret, encoded))
-        detail = "the agent could not set it, and its words are withheld since the password is in them" if told else error.detail
+        detail = "the agent could not set it, and its message is hidden because it has the password in it" if told else error.detail
         hint = "check that the guest has this user, and has chpasswd"
         # Without its cause, which is printed with it.
         raise CommandFailed(detail, domain=agent.name, command=error.command, hint=hint) from None

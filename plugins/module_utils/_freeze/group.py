@@ -69,7 +69,7 @@ def check_freezable(agent: GuestAgent, mountpoints: t.Sequence[str] | None) -> f
             f"the agent does not freeze {', '.join(extent.beyond_reach[:20])}",
             domain=agent.name,
             command=freezer,
-            hint="name in mountpoints what is to be frozen, or take the snapshot with quiesce=preferred",
+            hint="list the filesystems to freeze in mountpoints, or take the snapshot with quiesce=preferred",
         )
     return extent
 
@@ -125,7 +125,7 @@ class Member:
                     "the guest is frozen already, and not by this task",
                     domain=self.agent.name,
                     command="guest-fsfreeze-freeze",
-                    hint="wait for who froze it; virtops.guest_agent.fsfreeze thaws it with state=thawed, or takes the freeze"
+                    hint="wait until its client thaws it; virtops.guest_agent.fsfreeze thaws it with state=thawed, or takes it"
                     " over with force=true",
                 )
             self.extent = check_freezable(self.agent, self.mountpoints)
@@ -139,8 +139,8 @@ class Member:
 
     def freeze(self, deadline: Deadline) -> None:
         if self._watchdog is None or deadline.expired():
-            detail = "the others took all the time that there was to freeze the guests"
-            raise AgentTimeout(detail, domain=self.agent.name, command="guest-fsfreeze-freeze", hint="give it a longer timeout")
+            detail = "the other guests took all the time for the freeze"
+            raise AgentTimeout(detail, domain=self.agent.name, command="guest-fsfreeze-freeze", hint="set a longer timeout")
         wish = Wish(self.mountpoints, self.extent.wanted, math.ceil(deadline.remaining()), self.extent.doubtful)
         since = SYSTEM_CLOCK.monotonic()
         with self._explained():
@@ -180,7 +180,7 @@ class Member:
         self.warning = ended.warning
         # Windows says so when it could not hold writes back until then.
         if not ended.held or (self.windows and (ended.warning or self.seconds > WINDOWS_SECONDS)):
-            detail = f"the guest did not stay frozen for the {self.seconds:g} s that it took"
+            detail = f"the guest did not stay frozen for the {self.seconds:g} s of the snapshot"
             raise NotQuiesced(detail, domain=self.agent.name, command="guest-fsfreeze-thaw")
 
     def _thaw_alone(self, error: WatchdogFailed, seconds: float) -> Release:

@@ -123,7 +123,7 @@ class GuardedFreeze:
         try:
             count = self._sent.reply.result(wish.seconds + _GRACE_SECONDS)
         except concurrent.futures.TimeoutError:
-            detail = "the agent did not answer in time; the watchdog thaws the guest if it is frozen yet"
+            detail = "the agent did not answer in time; the watchdog thaws the guest if it was frozen"
             raise StillInFlight(detail, domain=self._guest.name, command="guest-fsfreeze-freeze") from None
         except _NOTHING_FROZEN:
             self._doubt = self._sent = None
@@ -193,7 +193,7 @@ class GuardedFreeze:
         try:
             return self._thaw(Deadline(seconds), Deadline(0))
         except GuestAgentError as error:
-            error.detail = f"{error.detail}; the watchdog goes on trying to thaw the guest"
+            error.detail = f"{error.detail}; the watchdog keeps trying to thaw the guest"
             raise
 
     def settle(self) -> None:
@@ -233,7 +233,7 @@ class GuardedFreeze:
             if lost:
                 self._doubt = Deadline(LATE_SECONDS)
         except GuestAgentError:
-            outcome = "the watchdog goes on trying to thaw the guest"
+            outcome = "the watchdog keeps trying to thaw the guest"
         error.detail = f"{error.detail}; {outcome}"
 
     def _thaw(self, deadline: Deadline, late: Deadline, unseen: bool = False) -> _commands.Thawed | None:
@@ -249,7 +249,7 @@ class GuardedFreeze:
                     unseen = False
                     thawed = thawed or _commands.Thawed(None)
                     thawed = self._guest.ask(lambda agent: _commands.thaw(agent, agent.timeout))
-                trouble: GuestAgentError = StillInFlight("a freeze may be under way still", domain=self._guest.name)
+                trouble: GuestAgentError = StillInFlight("a freeze may still be under way", domain=self._guest.name)
                 if late.expired():
                     self._doubt = None
                     return thawed

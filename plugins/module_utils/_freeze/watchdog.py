@@ -129,12 +129,12 @@ class Watchdog:
         spare = 5.0 + 3.0 * (self._order.agent_timeout if self._order else 0)
         line = self._lines.next(seconds + spare)
         if line is None:
-            raise AgentTimeout("the watchdog has no answer of the agent yet, and goes on trying", command="watchdog")
+            raise AgentTimeout("the watchdog has no answer from the agent yet, and keeps trying", command="watchdog")
         answer = _decoded(line)
         if "error" in answer:
             raise _error_of(answer["error"])
         if not answer:
-            raise WatchdogFailed("the watchdog is gone", command="watchdog")
+            raise WatchdogFailed("the watchdog has ended", command="watchdog")
         return answer
 
 
@@ -360,7 +360,7 @@ class _Lines:
         try:
             self._link.sendall(json.dumps(words).encode() + b"\n")
         except OSError as error:
-            raise WatchdogFailed("the watchdog is gone", command="watchdog") from error
+            raise WatchdogFailed("the watchdog has ended", command="watchdog") from error
 
     def answer(self, **words: t.Any) -> None:
         with contextlib.suppress(WatchdogFailed):  # the task may be gone: the next line tells

@@ -249,7 +249,7 @@ class _Transfer:
         found = b""
         while line not in found:
             if len(found) > _STALE_MAX:
-                raise ConnectionError("something else than the guest's end writes to the port")
+                raise ConnectionError("another program than the guest's end writes to the port")
             found += self.receive()
         self._received = found.partition(line)[2]
 
@@ -308,7 +308,7 @@ def attach(domain: Domain) -> None:
     except LibvirtFailure as error:
         missing = "no virtio-serial controllers" in error.detail
         hint = (
-            "add <controller type='virtio-serial'/> to its definition, or any virtio channel, and start it anew" if missing else ""
+            "add <controller type='virtio-serial'/> to its definition, or any virtio channel, and start it again" if missing else ""
         )
         raise LaneFailed(f"the port cannot be plugged in: {error.detail}", domain=domain.name, hint=hint) from error
 

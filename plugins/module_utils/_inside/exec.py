@@ -27,10 +27,10 @@ _PROBE_SCRIPT: t.Final = (
 )
 #: Exit codes of the shell and of timeout(1) that say something about the probe itself.
 _PROBE_ERRORS: t.Final = {
-    None: "it gave no exit code",
+    None: "it reported no exit code",
     126: "it cannot be executed in the guest",
     127: "the guest has no such program",
-    137: "it was killed, most likely since its time was over",
+    137: "it was killed, most likely because its time limit had passed",
 }
 _PROBE_GRACE: t.Final = 1.0
 #: Seconds between two questions whether a process has ended.

@@ -307,7 +307,7 @@ def _script(script: str, user: str = "root") -> shell.Command:
 
 
 def _unreadable(agent: GuestAgent) -> ProtocolError:
-    return ProtocolError("what the guest says about a file is not readable", domain=agent.name, command="guest-exec-status")
+    return ProtocolError("the guest's report about a file cannot be read", domain=agent.name, command="guest-exec-status")
 
 
 def _raise_problem(agent: GuestAgent, word: str, path: str) -> None:

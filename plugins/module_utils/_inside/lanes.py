@@ -225,7 +225,7 @@ class _File:
         arguments = {"handle": self._handle, "offset": offset, "whence": 0}
         reply = untrusted.mapping(self._agent.call("guest-file-seek", arguments, timeout))
         if untrusted.integer(reply.get("position"), "a position") != offset:
-            raise ProtocolError("the agent went to another place of the file than it was told", domain=self._agent.name)
+            raise ProtocolError("the agent moved to another position in the file than requested", domain=self._agent.name)
 
     def write(self, offset: int, data: bytes) -> None:
         """All of ``data``: the agent may take less at a time.
@@ -255,7 +255,7 @@ class _File:
         reply = untrusted.mapping(self._agent.call("guest-file-read", {"handle": self._handle, "count": count}))
         data = decoded(reply.get("buf-b64"))
         if len(data) > count:
-            raise ProtocolError("the agent gave more of the file than it was asked for", domain=self._agent.name)
+            raise ProtocolError("the agent returned more of the file than requested", domain=self._agent.name)
         return data
 
     def _persistently(self, offset: int, ask: t.Callable[[], T]) -> T:
@@ -366,8 +366,8 @@ def _opened(agent: GuestAgent, path: str, mode: str, patience: float = 0, clock:
 def decoded(value: object) -> bytes:
     """What a reply has in base64."""
     if not isinstance(value, str):
-        raise ProtocolError("the agent's reply has something else where base64 should be")
+        raise ProtocolError("the agent's reply is not base64")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ProtocolError("the agent's reply has something else where base64 should be") from error
+        raise ProtocolError("the agent's reply is not base64") from error

@@ -90,7 +90,7 @@ TOOLS_PATH: t.Final = f"{login.PATH}:/run/wrappers/bin:/run/current-system/sw/bi
 REFUSALS: t.Final = {
     "stdin": "the command's input did not arrive whole in the guest",
     "user": "the guest has no such user",
-    "switch": "the guest has no program to change the user with (setpriv and runuser, or su)",
+    "switch": "the guest has no program to change the user (setpriv and runuser, or su)",
     "chdir": "the directory to run in does not exist in the guest",
     "program": "the guest has no such program",
 }

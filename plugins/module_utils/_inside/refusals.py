@@ -37,7 +37,7 @@ def refusal(agent: GuestAgent, refused: report.Refused) -> CommandFailed:
         agent.missing.add(program)
         kind = Unpackable if program == PACKER else ProgramMissing
         hint = f"install it, or link it into a directory of {login.PATH}"
-        return kind(f"the guest has no {program}, which commands need", domain=agent.name, command="guest-exec", hint=hint)
+        return kind(f"the guest has no {program}, which commands require", domain=agent.name, command="guest-exec", hint=hint)
     reason = "no reason given" if more else login_shell.REFUSALS.get(word, "no reason given")
     return CommandFailed(reason, domain=agent.name, command="guest-exec")
 
@@ -45,9 +45,9 @@ def refusal(agent: GuestAgent, refused: report.Refused) -> CommandFailed:
 def cut(agent: GuestAgent, place: str, rc: int) -> OutputCut:
     """What was printed is not all there."""
     where = untrusted.clean(place.rpartition("/")[0], 64)
-    detail = f"the command ended with exit code {rc}, but what it printed is not whole: no space in {where}, or removed there"
+    detail = f"the command ended with exit code {rc}, but its output is incomplete: no space in {where}, or removed there"
     return OutputCut(detail, rc=rc, domain=agent.name, command="guest-exec")
 
 
 def unreadable(agent: GuestAgent, what: str) -> ProtocolError:
-    return ProtocolError(f"what the guest says about {what} is not readable", domain=agent.name, command="guest-exec-status")
+    return ProtocolError(f"the guest's report about {what} cannot be read", domain=agent.name, command="guest-exec-status")

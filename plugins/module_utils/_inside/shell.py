@@ -274,7 +274,7 @@ def check(command: Command) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InvalidInput("the agent takes a command, its environment and its directory in UTF-8 only") from None
+            raise InvalidInput("the agent accepts a command, its environment and its directory in UTF-8 only") from None
     for name in command.env:
         if not _NAME.fullmatch(name):
             raise InvalidInput(f"{untrusted.clean(name, 64)} cannot be the name of an environment variable")
@@ -359,8 +359,8 @@ def _sizes(agent: GuestAgent, nonce: str) -> tuple[int, int]:
 def _whole(agent: GuestAgent, lane: Lane, path: str, beginning: bytes, size: int, sink: Sink | None = None) -> bytes:
     """``beginning`` and what the file has after it, where it was left since it has more; nothing where ``sink`` gets it."""
     if sink is None and size > _OUTPUT_MAX:
-        detail = f"the command printed {size} bytes, and {_OUTPUT_MAX} is the most that is taken"
-        raise OutputTooLong(detail, domain=agent.name, command="guest-exec", hint="let it write to a file, and fetch that")
+        detail = f"the command printed {size} bytes, and at most {_OUTPUT_MAX} are accepted"
+        raise OutputTooLong(detail, domain=agent.name, command="guest-exec", hint="write the output to a file, and fetch the file")
     parts: list[bytes] = []
     take: Sink = sink or parts.append
     take(beginning)

@@ -107,5 +107,5 @@ def boot_id(agent: GuestAgent) -> str:
     """
     found = read_text(agent, BOOT).strip()
     if not BOOT_ID.fullmatch(found):
-        raise ProtocolError(f"{BOOT} does not hold the id of a boot", domain=agent.name)
+        raise ProtocolError(f"{BOOT} does not contain a boot id", domain=agent.name)
     return found

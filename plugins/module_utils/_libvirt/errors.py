@@ -32,7 +32,7 @@ _ENDED = ("Missing agent reply", "End of file from agent", "Invalid file descrip
 _OF_AGENT_COMMANDS = (OPERATION_INVALID, OPERATION_TIMEOUT, ARGUMENT_UNSUPPORTED)
 _NOT_RUNNING = "not running"
 _GIVEN_UP = (
-    "look for a name in the guest (a file system's label, a user, an interface) that is not UTF-8, and restart qemu-guest-agent in"
+    "find the name in the guest (a filesystem's label, a user, an interface) that is not UTF-8, and restart qemu-guest-agent in"
     " the guest"
 )
 #: Texts of code 68: cannot acquire state change lock (held by monitor=a agent=b), of which either holder may be missing.
@@ -46,15 +46,15 @@ _BY_CODE: dict[int, tuple[type[_errors.GuestAgentError], str]] = {
     ACCESS_DENIED: (_errors.PermissionDenied, "libvirt refuses this to this user"),
     NO_DOMAIN: (_errors.DomainNotFound, "the domain does not exist"),
     OPERATION_INVALID: (_errors.DomainNotRunning, "the domain is not running"),
-    OPERATION_TIMEOUT: (_errors.AgentBusy, "another command holds the domain"),
+    OPERATION_TIMEOUT: (_errors.AgentBusy, "another command occupies the domain"),
     ARGUMENT_UNSUPPORTED: (_errors.AgentNotConfigured, "the domain has no guest agent channel"),
 }
 
 #: Texts of code 86, the only way to tell its cases apart before libvirt 11.2.
 _UNRESPONSIVE: tuple[tuple[str, type[_errors.GuestAgentError], str], ...] = (
-    ("due to an error", _errors.AgentBroken, "libvirt gave the agent up after a reply that it could not read"),
+    ("due to an error", _errors.AgentBroken, "libvirt stopped using the agent after a reply that it could not read"),
     ("is not connected", _errors.AgentDisconnected, "no agent listens on the channel"),
-    ("disappeared", _errors.AgentDisappeared, "the agent disappeared while it worked on the command"),
+    ("disappeared", _errors.AgentDisappeared, "the agent stopped during the command"),
 )
 
 
@@ -82,16 +82,16 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
     if code == INTERNAL_ERROR and command and protocol.is_refusal(text.split("': ", 1)[-1]):
         return protocol.refusal(command, text.split("': ", 1)[-1])  # a daemon that speaks another language than the agent
     if command and (code == SYSTEM_ERROR or (code == INTERNAL_ERROR and any(end in text for end in _ENDED))):
-        return _errors.AgentDisappeared("the agent ended the conversation without a reply")
+        return _errors.AgentDisappeared("the agent closed the connection without a reply")
     if code == INTERNAL_ERROR and command:
         said = untrusted.clean(text, 200)
-        return _errors.ProtocolError(f"libvirt could not read the agent's reply, and gives the agent up ({said})", hint=_GIVEN_UP)
+        return _errors.ProtocolError(f"libvirt could not read the agent's reply, and dropped the agent ({said})", hint=_GIVEN_UP)
     said_of = _errors.DiskBusy if code == BLOCK_COPY_ACTIVE else _errors.LibvirtFailure
     return said_of(f"libvirt says: {untrusted.clean(text, 300)}")
 
 
 def _held(text: str, command: str) -> _errors.GuestAgentError:
     """A domain does one thing at a time, and what it does now is no agent command of another client."""
-    detail = f"libvirt is busy with this domain and does nothing else with it ({untrusted.clean(text, 200)})"
-    hint = "try again later; 'virsh domjobinfo' tells of a long job, and a QEMU that hangs holds its domain too"
+    detail = f"libvirt is busy with another operation on this domain ({untrusted.clean(text, 200)})"
+    hint = "try again later; 'virsh domjobinfo' shows a long job, and a QEMU that hangs blocks its domain too"
     return _errors.AgentBusy(detail, hint=hint) if command else _errors.DomainBusy(detail, hint=hint)

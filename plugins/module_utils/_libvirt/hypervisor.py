@@ -142,7 +142,7 @@ class Domain:
                 return t.cast(str, libvirt_qemu.qemuAgentCommand(self._handle, request.text, seconds, 0))
             except (SystemError, UnicodeDecodeError):
                 # What libvirt-python makes of an error's text that is not UTF-8: the guest's own.
-                hint = "a name in the guest is not UTF-8, which libvirt's Python binding cannot take"
+                hint = "a name in the guest is not UTF-8, which libvirt's Python binding does not accept"
                 raise ProtocolError("the reply is not UTF-8", domain=self.name, command=request.command, hint=hint) from None
 
         return self._call(send, seconds + _GRACE_SECONDS + self._patience, request.command)
@@ -167,7 +167,7 @@ class Domain:
         self._call(lambda: self._handle.shutdownFlags(_SHUTDOWN_ACPI))
 
     def restart_by_power_button(self) -> None:
-        """Ask the guest by ACPI to shut down, and start it anew when it has (virDomainReboot, 0.9.10 with the flag)."""
+        """Ask the guest by ACPI to shut down, and start it again when it has (virDomainReboot, 0.9.10 with the flag)."""
         self._call(lambda: self._handle.reboot(_REBOOT_ACPI))
 
     def reset(self) -> None:
@@ -330,7 +330,7 @@ class Connection:
         try:
             return self._workers.call(function, limit)
         except NoFreeWorker:
-            detail = f"all requests that libvirt at {self.uri} takes at a time are held up by other guests"
+            detail = f"all requests that libvirt at {self.uri} accepts at a time wait for other guests"
             raise (AgentBusy if command else HypervisorUnreachable)(detail, domain=domain, command=command) from None
         except CallTimeout:
             if command:

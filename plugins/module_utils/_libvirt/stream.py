@@ -195,7 +195,7 @@ class _Calls:
 def _refusal(code: int | None, text: str, domain: str, channel: str) -> GuestAgentError | None:
     """The error for what libvirt says when it is to open ``channel``; None when that is nothing of the channel's."""
     if code == _OPERATION_FAILED and "Active channel stream" in text:
-        return ChannelBusy(f"another client of libvirt holds the channel {channel}", domain=domain)
+        return ChannelBusy(f"another client of libvirt uses the channel {channel}", domain=domain)
     if code == _INTERNAL_ERROR and "cannot find channel" in text:
         hint = f"add a virtio channel of type unix named {channel} to the domain"
         return AgentNotConfigured(f"the domain has no channel {channel}", domain=domain, hint=hint)

@@ -85,9 +85,9 @@ def check(domain: Domain, plan: Plan) -> None:
     """
     if plan.obstacle and plan.after.definition is None:
         raise LibvirtFailure(
-            f"the running domain cannot get the channel, for {plan.obstacle}, and it is transient",
+            f"the running domain cannot get the channel, because {plan.obstacle}, and it is transient",
             domain=domain.name,
-            hint="create it anew with the channel in its XML",
+            hint="create it again with the channel in its XML",
         )
 
 
@@ -130,8 +130,8 @@ def _unplug(domain: Domain, name: str, deadline: Deadline) -> None:
     for _turn in deadline.pauses(_PAUSE, _PAUSE):
         if not domain_xml.plugged_channel(domain.xml(), name):
             return
-    detail = f"the guest has not let the channel {name} go within {deadline.seconds:g} s"
-    raise WaitTimeout(detail, domain=domain.name, hint="it is gone from the next start on; does the guest run at all?")
+    detail = f"the guest has not released the channel {name} within {deadline.seconds:g} s"
+    raise WaitTimeout(detail, domain=domain.name, hint="it will be gone after the next start; check that the guest runs")
 
 
 def _parts(xml: str, name: str) -> Parts:

@@ -39,11 +39,11 @@ def check(command: str, arguments: t.Mapping[str, t.Any]) -> None:
     if not _NAME.fullmatch(command):
         raise InvalidInput("command is not the name of an agent command, such as guest-get-osinfo")
     if command in _TRANSPORT:
-        raise InvalidInput("this one keeps the channel in step, and is not to be sent in between", command=command)
+        raise InvalidInput("this command synchronises the channel, and a task must not send it", command=command)
     count = arguments.get("count")
     if command == "guest-file-read" and isinstance(count, int) and count > READ_MAX:
         raise InvalidInput(
-            f"count may be {READ_MAX} at most, since libvirt gives up the channel after a reply that is too long",
+            f"count may be at most {READ_MAX}, because libvirt stops using the channel after a longer reply",
             command=command,
             hint="read it in pieces, or use virtops.guest_agent.pull_file",
         )

@@ -34,12 +34,12 @@ def wanted(keys: t.Iterable[str]) -> list[_public_keys.Line]:
             if not text.strip() or text.lstrip().startswith("#"):
                 continue
             if "PRIVATE KEY" in text:
-                raise InvalidInput(f"keys: entry {number} is a private key", hint="give the public one, from the file .pub")
+                raise InvalidInput(f"keys: entry {number} is a private key", hint="use the public key, from the file .pub")
             try:
                 _public_keys.check_text(text)
                 lines.append(_public_keys.parse_line(text))
             except ValueError as error:
-                raise InvalidInput(f"keys: entry {number} is no line for authorized_keys: {error}") from None
+                raise InvalidInput(f"keys: entry {number} is not a line for authorized_keys: {error}") from None
     return lines
 
 

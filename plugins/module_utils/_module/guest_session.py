@@ -37,7 +37,7 @@ class SessionMissing(CommandFailed):
     """There is no session to do this to."""
 
     kind = "session_missing"
-    default_hint = "guest_info with the subset sessions, or loginctl in the guest, lists those that there are"
+    default_hint = "guest_info with the subset sessions, or loginctl in the guest, lists the sessions"
 
 
 def check(meant: Meant, state: str) -> Meant:
@@ -46,18 +46,18 @@ def check(meant: Meant, state: str) -> Meant:
     """
     for name, value in meant._asdict().items():
         if value is not None and not value.strip():
-            raise InvalidInput(f"{name} is empty", hint="leave it out, or give it a value")
+            raise InvalidInput(f"{name} is empty", hint="leave it out, or set a value")
     tty = meant.tty.replace("/dev/", "", 1) if meant.tty else None
     if not any(meant):
-        raise InvalidInput("which session is meant? give session, user, seat or tty")
+        raise InvalidInput("set session, user, seat or tty to select sessions")
     if state != "present":
         return meant._replace(tty=tty)
     if not meant.user or not (tty or meant.seat) or meant.session:
-        raise InvalidInput("a session is started for a user on a tty or a seat: give user and one of these, and no session")
+        raise InvalidInput("a new session requires user and a tty or a seat, and no session")
     if tty and not _TTY.fullmatch(tty):
         raise InvalidInput("tty must be the name of a terminal, such as tty2 or ttyS1")
     if not tty and meant.seat != "seat0":
-        raise InvalidInput(f"only seat0 has text terminals; give the tty for a session on {meant.seat}")
+        raise InvalidInput(f"only seat0 has text terminals; set tty for a session on {meant.seat}")
     return meant._replace(tty=tty)
 
 
@@ -134,7 +134,7 @@ def change(agent: GuestAgent, meant: Meant, state: str, ids: t.Sequence[str], de
             return found
     reason = f" (loginctl: {complaint})" if complaint else ""
     detail = f"session {', '.join(late)} is not {state} {deadline.seconds:g} s after logind was asked{reason}"
-    hint = "" if state == "absent" else "what locks is the screen locker of a desktop; a login on a text terminal has none"
+    hint = "" if state == "absent" else "only a desktop's screen locker locks a session; a text terminal has none"
     raise WaitTimeout(detail, domain=agent.name, command="guest-exec", hint=hint)
 
 
@@ -151,7 +151,7 @@ def begin(agent: GuestAgent, meant: Meant, tty: str, deadline: Deadline) -> list
             if found and all(session["state"] != "opening" for session in found):
                 return found
         detail = f"{meant.user} has no session on {tty} {deadline.seconds:g} s after it was started"
-        hint = f"look in the guest's journal for {_sessions.unit(tty)}; does the user's shell allow a login?"
+        hint = f"check the guest's journal for {_sessions.unit(tty)}, and that the user's shell allows a login"
         raise WaitTimeout(detail, domain=agent.name, command="guest-exec", hint=hint)
     except BaseException:
         with contextlib.suppress(GuestAgentError):

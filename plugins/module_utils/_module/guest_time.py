@@ -16,7 +16,7 @@ from .._commands import clock
 from .._errors import CommandFailed, InvalidInput
 
 EPOCH: t.Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-NO_HWCLOCK: t.Final = "see that the guest has /sbin/hwclock (Debian and Ubuntu: package util-linux-extra) and a hardware clock"
+NO_HWCLOCK: t.Final = "check that the guest has /sbin/hwclock (Debian and Ubuntu: package util-linux-extra) and a hardware clock"
 #: What qemu-ga takes.
 _YEARS: t.Final = (1970, 2069)
 #: A guest that is busy may get to it late; each attempt knows better how late.
@@ -49,7 +49,7 @@ def converge(
         f"the guest's clock is off by {measured.offset / clock.SECOND:.3f} s after it was set",
         domain=agent.name,
         command="guest-set-time",
-        hint="look for a service in the guest that sets it, or allow more tolerance",
+        hint="check whether a service in the guest sets it, or allow more tolerance",
     )
 
 
@@ -83,7 +83,7 @@ def parse(text: str) -> int:
     except (ValueError, OverflowError):
         raise InvalidInput("time must be like 2026-03-01T10:00:00Z, or seconds since the epoch") from None
     if not aware:
-        raise InvalidInput("time does not say how far it is from UTC", hint="end it in Z, or in an offset such as +02:00")
+        raise InvalidInput("time has no offset from UTC", hint="end it in Z, or in an offset such as +02:00")
     if not _YEARS[0] <= moment.year <= _YEARS[1]:
         raise InvalidInput(f"time must be in a year from {_YEARS[0]} to {_YEARS[1]}")
     return (moment - EPOCH) // datetime.timedelta(microseconds=1) * 1000

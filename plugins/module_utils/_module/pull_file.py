@@ -45,7 +45,7 @@ def look(dest: str, src: str, mode: str) -> Copy:
     except FileNotFoundError:
         return Copy(path, mode, None, {}, "")
     if not stat.S_ISREG(there.st_mode):
-        raise transfer.LocalFileFailed(f"{path}: this is no regular file (on the host where the module runs)")
+        raise transfer.LocalFileFailed(f"{path}: this is not a regular file (on the host where the module runs)")
     with open(path, "rb") as file:
         return Copy(path, mode, there, *transfer.described(file))
 

@@ -56,7 +56,7 @@ def look(guest: Guest, dest: str, src: str | None, user: str, follow: bool) -> P
     place = Place(guest, where, files.stat(guest.agent, where))
     if dest.endswith("/") or (place.old and place.old.kind == "directory"):
         if src is None:
-            raise InvalidInput(f"dest is the directory {dest}, and content has no name", hint="give the path of the file")
+            raise InvalidInput(f"dest is the directory {dest}, and content has no name", hint="set dest to the path of the file")
         where = where._replace(path=transfer.inside(dest, src))
         place = place._replace(where=where, old=files.stat(guest.agent, where))
     if place.old and place.old.kind not in ("file", "link"):

@@ -102,7 +102,7 @@ class Restart:
         except DomainNotFound:
             state = "gone"
         if state in (*_OFF, "gone"):
-            hint = "start it; its definition (on_reboot) or the guest itself may have made it so"
+            hint = "start it; its definition (on_reboot) or the guest itself may have caused this"
             raise NotRestarted(f"the domain is {state} instead of restarted", domain=domain.name, hint=hint)
 
     def _look(self) -> Restarted | None:
@@ -117,9 +117,9 @@ class Restart:
             self._missing = error.detail
             return None
         if boot_id and self._before.boot_id:
-            self._missing = "its kernel is still in the same boot"
+            self._missing = "its boot id has not changed"
             return Restarted(boot_id, "boot_id", forced=False) if boot_id != self._before.boot_id else None
-        self._missing = "libvirt has seen no reset of it"
+        self._missing = "libvirt has not seen its reset"
         return None if self._reset_after is None else Restarted(boot_id, "events", forced=False)
 
     def _failure(self) -> GuestAgentError:

@@ -187,7 +187,7 @@ class Shutdown:
 
 def _check_state(domain: Domain, state: str) -> None:
     if state not in ("running", "blocked", "shutdown", "shutoff"):
-        hint = "resume it, or say with force_after when it is to be destroyed"
+        hint = "resume it, or set force_after to destroy it"
         raise DomainNotRunning(f"the domain is {state} and cannot shut down", domain=domain.name, hint=hint)
 
 

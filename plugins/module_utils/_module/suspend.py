@@ -78,13 +78,13 @@ def obstacle(sleep: Sleep, management: t.Mapping[str, bool], kernel: Kernel) -> 
     """Why this cannot work; None for nothing known. Pure."""
     mode, element, word = sleep.mode, sleep.element, sleep.word
     if not management.get(element, True):
-        hint = f"set <pm><{element} enabled='yes'/></pm> in its definition, and start it anew"
-        return Obstacle(f"the domain's definition switches {element} off", hint)
+        hint = f"set <pm><{element} enabled='yes'/></pm> in its definition, and start it again"
+        return Obstacle(f"the domain's definition disables {element}", hint)
     if kernel.state is not None and word not in kernel.state.split():
         return Obstacle(f"the guest's kernel offers no suspend to {mode} ({STATE} has no {word})")
     if mode != "ram" and kernel.disk is not None and "[disabled]" in kernel.disk:
-        detail = f"the guest's kernel does not let itself be suspended to disk ({DISK})"
-        return Obstacle(detail, "secure boot is one reason for that")
+        detail = f"the guest's kernel does not allow a suspend to disk ({DISK})"
+        return Obstacle(detail, "secure boot is one possible reason")
     if mode == "hybrid" and kernel.disk is not None and "suspend" not in kernel.disk.replace("[", " ").replace("]", " ").split():
         return Obstacle(f"the guest's kernel offers no hybrid suspend ({DISK} has no suspend)")
     if mode != "ram" and kernel.swaps is not None and len(kernel.swaps.splitlines()) < 2:
@@ -106,7 +106,7 @@ def wait_until_suspended(domain: Domain, watch: LifecycleWatch, deadline: Deadli
         if state in ("shutoff", "gone"):
             raise NotSuspended(f"the domain is {state} instead of suspended", domain=domain.name, hint="start it")
         if slept and sleep.state != "off":
-            raise NotSuspended("the guest suspended itself and has woken up again by itself", domain=domain.name)
+            raise NotSuspended("the guest suspended itself and woke up again", domain=domain.name)
         if deadline.expired():
             detail = f"the domain is {state} {deadline.seconds:g} s after the guest was asked to suspend itself ({reply})"
             raise NotSuspended(detail, domain=domain.name, command=power.SUSPEND[sleep.mode])

@@ -54,10 +54,10 @@ def check_password(password: str) -> None:
         raise InvalidInput("password is empty")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in password):
         raise InvalidInput(
-            "password has characters that cannot be in one, such as a newline", hint="look how it was read or made, not what it is"
+            "password has characters that are not allowed, such as a newline", hint="check how the password was read or created"
         )
     if len(password.encode()) > _PASSWORD_MAX:
-        raise InvalidInput(f"password is longer than {_PASSWORD_MAX} bytes, which is the most that PAM takes")
+        raise InvalidInput(f"password is longer than {_PASSWORD_MAX} bytes, which is the limit of PAM")
 
 
 def check_hash(password_hash: str) -> None:
@@ -69,8 +69,8 @@ def check_hash(password_hash: str) -> None:
     is_hash = _HASH.fullmatch(rest) is not None and rest.isascii() and rest.isprintable() and " " not in rest
     if not is_hash and (rest or not lock):
         raise InvalidInput(
-            "password_hash is neither a hash as crypt(5) makes it, nor '!' or '*' for no password",
-            hint="make one with 'mkpasswd' or the filter ansible.builtin.password_hash; a password in clear goes into password",
+            "password_hash is neither a hash of crypt(5), nor '!' or '*' for no password",
+            hint="create one with 'mkpasswd' or the filter ansible.builtin.password_hash; use password for clear text",
         )
 
 

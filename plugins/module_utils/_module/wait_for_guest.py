@@ -116,7 +116,7 @@ class Readiness:
         for name in self._wanted.names():
             try:
                 if name == "command" and (look.missing or not runs):
-                    raise GuestNotReady("it is run once all else holds" if runs else "it is not run in check mode")
+                    raise GuestNotReady("it is run when all other conditions hold" if runs else "it is not run in check mode")
                 self._questions[name](look)
                 look.held.append(name)
             except _FATAL:
@@ -140,7 +140,7 @@ class Readiness:
             reasons.setdefault(explained.detail, []).append(name)
             hints.append(explained.hint)
         told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-        hint = next((hint for hint in hints if hint), "give it more time, or look at its console")
+        hint = next((hint for hint in hints if hint), "allow more time, or check the guest's console")
         return GuestNotReady(f"still missing after {seconds:g} s: {told}", domain=self._guest.domain.name, hint=hint)
 
     def _is_hopeless(self, name: str) -> bool:
@@ -156,7 +156,7 @@ class Readiness:
         self._need_agent()
         found = look.found["boot_id"] = small_files.boot_id(self._guest.agent)
         if found == self._wanted.boot_id:
-            raise GuestNotReady("the guest has not been restarted, it is still the same boot")
+            raise GuestNotReady("the guest has not been restarted, because its boot id is the same")
 
     def _see_address(self, look: Look) -> None:
         policy = self._wanted.address or AddressPolicy()
@@ -181,7 +181,7 @@ class Readiness:
         look.found["addresses"] = [candidate["address"] for candidate in ranked]
         if not look.found["addresses"]:
             others = ", ".join(address for interface in interfaces for address in interface["ip_addresses"][:8]) or "none at all"
-            raise trouble or GuestNotReady(f"no address of the guest can be used, and it has {others[:300]}")
+            raise trouble or GuestNotReady(f"no address of the guest is usable; it has {others[:300]}")
 
     def _see_cloud_init(self, look: Look) -> None:
         self._need_agent()

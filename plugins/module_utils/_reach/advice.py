@@ -46,8 +46,8 @@ _ALLOW: t.Final = {
         f" /etc/default/qemu-guest-agent), {_RESTART}"
     ),
     "suse": (
-        'in the guest write a line FILTER_RPC_ARGS="--block-rpcs=..." without {names} into /etc/sysconfig/qemu-ga, which wins'
-        f' over the one of /usr/etc/sysconfig/qemu-ga (FILTER_RPC_ARGS="" blocks nothing), {_RESTART}'
+        'in the guest write a line FILTER_RPC_ARGS="--block-rpcs=..." without {names} into /etc/sysconfig/qemu-ga, which'
+        f' overrides the one of /usr/etc/sysconfig/qemu-ga (FILTER_RPC_ARGS="" blocks nothing), {_RESTART}'
     ),
     "alpine": (
         "the package blocks nothing, so in the guest look for {names} in block-rpcs= and allow-rpcs= under [general] of"

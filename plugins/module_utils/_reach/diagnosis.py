@@ -25,7 +25,7 @@ from .._inside import files as _files
 from . import advice
 from .advice import EXEC, FILES
 
-_ELSEWHERE: t.Final = "this can only be done in guests of another system"
+_ELSEWHERE: t.Final = "this is only possible in guests of another system"
 _ENFORCE: t.Final = "/sys/fs/selinux/enforce"
 #: strerror(EACCES) at the end of what qemu-ga says; it does not translate. What a module adds stands behind a semicolon.
 _DENIED: t.Final = re.compile(r"Permission denied\W*(;|$)")

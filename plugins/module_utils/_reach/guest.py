@@ -39,7 +39,9 @@ class Guest:
     @property
     def domain(self) -> Domain:
         if self._domain is None:
-            raise InvalidInput("this takes libvirt's own way", domain=self.agent.name, hint="use the transport libvirt")
+            raise InvalidInput(
+                "this requires libvirt's own agent connection", domain=self.agent.name, hint="use the transport libvirt"
+            )
         return self._domain
 
     @property
@@ -117,7 +119,7 @@ def _by_libvirt(params: Params, events: bool) -> t.Iterator[Guest]:
 @contextlib.contextmanager
 def _by_socket(params: Params) -> t.Iterator[Guest]:
     if not params["socket"]:
-        raise InvalidInput("the transport unix needs the path of a socket", hint="set the option socket")
+        raise InvalidInput("the transport unix requires the path of a socket", hint="set the option socket")
     from .._agent.transport import UnixSocketTransport
 
     with contextlib.closing(UnixSocketTransport(params["socket"], params["domain"] or "")) as transport:

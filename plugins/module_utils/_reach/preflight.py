@@ -20,7 +20,7 @@ _HINTS: t.Final = {
     "shutoff": "start the domain",
     "paused": "resume the domain ('virsh resume')",
     "pmsuspended": "wake the domain (virtops.guest_agent.suspend with state=awake, or 'virsh dompmwakeup')",
-    "crashed": "look at its console, and reset it or start it anew",
+    "crashed": "check its console, and reset it or start it again",
 }
 
 
@@ -33,7 +33,7 @@ def preflight(state: str, domain: domain_xml.DomainXml) -> GuestAgentError | Non
         return AgentNotConfigured("the domain has no guest agent channel")
     if domain.channel_type != "unix":
         kind = untrusted.clean(domain.channel_type, 32)
-        detail = f"the guest agent channel is of type {kind}, and libvirt talks to an agent over one of type unix only"
+        detail = f"the guest agent channel is of type {kind}, and libvirt can use only a channel of type unix"
         return AgentNotConfigured(detail, hint="let virtops.guest_agent.agent_channel replace it")
     if state not in ("running", "blocked"):
         return DomainNotRunning(f"the domain is {state}", hint=_HINTS.get(state, ""))

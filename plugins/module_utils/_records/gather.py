@@ -111,7 +111,7 @@ class _Board:
 
     def now(self) -> tuple[list[_record.Record], list[tuple[DomainSummary, GuestAgentError]]]:
         """The records, and the domains that have none, with the reason."""
-        late = HypervisorUnreachable("libvirt did not give the XML in time", hint="raise timeout, or look at libvirt")
+        late = HypervisorUnreachable("libvirt did not give the XML in time", hint="raise timeout, or check libvirt")
         records, untold = [], []
         with self._lock:
             for entry in (self._entries or {}).values():
@@ -276,7 +276,7 @@ def _of_several(error: GuestAgentError, names: t.Sequence[str], uri: str) -> Gue
     """The error of several domains, in which the first few have their names."""
     more = len(names) - _NAMED_MAX
     domains = ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
-    detail = f"{error.detail}; nothing but state and name is known of what {uri} lists so"
+    detail = f"{error.detail}; only the state and the name of these domains on {uri} are known"
     return error.__class__(detail, domain=domains, command=error.command, hint=error.hint)
 
 

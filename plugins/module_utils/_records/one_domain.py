@@ -89,6 +89,6 @@ def _recheck(domain: Domain, libvirt: _record.LibvirtPart, agent: _record.AgentP
     except GuestAgentError:
         return
     if state != "running":
-        stopped = DomainNotRunning(f"the domain stopped while it was asked and is {state} now")
+        stopped = DomainNotRunning(f"the domain stopped during the requests, and is {state} now")
         libvirt["state"] = state
         agent.update({"connected": False, "status": stopped.status, "reason": stopped.detail, "hint": stopped.hint})

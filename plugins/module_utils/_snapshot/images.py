@@ -167,7 +167,7 @@ def _refused(disk: ET.Element) -> str:
 
 def _spared(disk: ET.Element) -> str:
     if disk.get("device", "disk") not in _HARD_DISKS:
-        return "it is no hard disk"
+        return "it is not a hard disk"
     if disk.find("readonly") is not None:
         return "it is read-only"
     if disk.find("transient") is not None:

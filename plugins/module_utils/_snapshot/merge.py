@@ -19,7 +19,7 @@ _FIRST_PAUSE: t.Final = 0.05
 _LONGEST_PAUSE: t.Final = 1.0
 #: Under an image that is not written to, QEMU opens the base for writing anew, which the domain's profile may not allow.
 _DENIED: t.Final = (
-    "look for DENIED in the hypervisor's kernel log: where AppArmor refuses the images, allow them (rwk) in"
+    "check for DENIED in the hypervisor's kernel log; when AppArmor refuses the images, allow them (rwk) in"
     " /etc/apparmor.d/local/abstractions/libvirt-qemu, or remove the snapshots that were taken later first"
 )
 

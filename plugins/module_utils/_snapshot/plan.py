@@ -87,10 +87,10 @@ def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: 
     unknown = [target for target in disks or () if target not in found.disks]
     if unknown:
         have = ", ".join(sorted(found.disks)) or "none"
-        raise InvalidInput(f"there is no disk {', '.join(unknown)}", domain=found.name, hint=f"the domain has {have}")
+        raise InvalidInput(f"the domain has no disk {', '.join(unknown)}", domain=found.name, hint=f"the domain has {have}")
     chosen = [disk for target, disk in found.disks.items() if target in (disks or ()) or (disks is None and not disk.spared)]
     if not chosen:
-        raise InvalidInput("the domain has no disk that a snapshot could be taken of", domain=found.name)
+        raise InvalidInput("the domain has no disk that allows a snapshot", domain=found.name)
     for disk in chosen:
         if disk.refused:
             hint = "leave it out of disks"
@@ -107,7 +107,7 @@ def all_there(found: t.Sequence[Found], name: str, disks: t.Sequence[str] | None
     have = [each.name for each in found if is_there(each, disks)]
     lack = [each.name for each in found if each.name not in have]
     if have and lack:
-        raise SnapshotPartial(f"it has the snapshot {name}, and {', '.join(lack)} not", domain=have[0])
+        raise SnapshotPartial(f"it has the snapshot {name}, which is missing in {', '.join(lack)}", domain=have[0])
     return not lack
 
 
@@ -121,12 +121,12 @@ def is_there(found: Found, disks: t.Sequence[str] | None) -> bool:
         return False
     _check_external(found.name, record)
     if disks is not None and set(disks) != set(record.overlays):
-        detail = f"the snapshot is there, but of the disks {', '.join(sorted(record.overlays))}"
+        detail = f"the snapshot exists, but of the disks {', '.join(sorted(record.overlays))}"
         raise SnapshotForeign(detail, domain=found.name, hint="choose another name, or remove it first (state=absent)")
     for target, overlay in record.overlays.items():
         if found.state in _QEMU_RUNS and overlay not in found.chains.get(target, []):
             detail = f"a snapshot of this name is on record, but {overlay} is not in use for disk {target} any more"
-            raise SnapshotForeign(detail, domain=found.name, hint="take it off the record first (state=absent)")
+            raise SnapshotForeign(detail, domain=found.name, hint="remove the record first (state=absent)")
     return True
 
 
@@ -176,7 +176,7 @@ def _merge(found: Found, target: str, overlay: str) -> Merge:
 
 def _check_external(domain: str, record: Snapshot) -> None:
     if not record.external:
-        detail = "a snapshot of this name is there, but not one of disks into new images"
+        detail = "a snapshot of this name exists, but is not an external one of disks only"
         raise SnapshotForeign(detail, domain=domain)
 
 
@@ -185,6 +185,6 @@ def _overlay(domain: str, disk: Disk, name: str, directory: str | None) -> str:
     if disk.job:
         raise DiskBusy(f"a block job ({disk.job}) runs on disk {disk.target}", domain=domain)
     if directory is None and image.kind != "file":
-        detail = f"the image of disk {disk.target} is no file ({image.kind}), so there is no place beside it"
-        raise InvalidInput(detail, domain=domain, hint="say in which directory the new images go, or leave the disk out of disks")
+        detail = f"the image of disk {disk.target} is not a file ({image.kind}), so a new image cannot be beside it"
+        raise InvalidInput(detail, domain=domain, hint="set directory for the new images, or leave the disk out of disks")
     return posixpath.join(directory or posixpath.dirname(image.path), f"{domain}-{disk.target}.{name}.qcow2")

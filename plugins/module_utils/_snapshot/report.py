@@ -72,9 +72,9 @@ def warnings(group: t.Iterable[Subject]) -> t.Iterator[str]:
 def leftovers(found: Found, removal: Removal, left: t.Iterable[str]) -> t.Iterator[str]:
     """Of files that may be there still. ``left``: those that were merged, and that libvirt did not say it would remove."""
     for target, path in removal.merged.items():
-        yield f"Domain {found.name}: {path} was not in use for disk {target} any more; its file may be there still."
+        yield f"Domain {found.name}: {path} was not in use for disk {target} any more; its file may still exist."
     for path in left:
-        yield f"Domain {found.name}: {path} was merged, and libvirt did not promise to remove its file; look for it."
+        yield f"Domain {found.name}: {path} was merged, and libvirt may not have removed its file; check for it."
 
 
 def all_as_found(domains: t.Iterable[Domain], found: t.Iterable[Found]) -> list[Report]:

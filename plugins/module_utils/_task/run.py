@@ -101,4 +101,4 @@ def _check(params: t.Mapping[str, t.Any]) -> None:
         if value is not None:
             values.in_range(value, option, least)
     if params.get("domain") == "":
-        raise InvalidInput("domain is empty", hint="give the domain's name or UUID")
+        raise InvalidInput("domain is empty", hint="set domain to a name or UUID")

@@ -37,7 +37,7 @@ def encoded(value: object, option: str) -> bytes:
     try:
         return text(value, option).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidInput(f"{option} is a text that UTF-8 cannot express") from None
+        raise InvalidInput(f"{option} is a text that cannot be encoded as UTF-8") from None
 
 
 def octal(value: object, option: str) -> str:

@@ -133,10 +133,10 @@ def distinct(
 
 def _why(candidate: Candidate, owner: bool, is_foreign: bool) -> str:
     if candidate.instead_of:
-        return f"Ansible or ssh would read the name {candidate.instead_of!r} as something else"
+        return f"Ansible or ssh would misread the name {candidate.instead_of!r}"
     if is_foreign:
-        return f"There is a host or a group called {candidate.name}"
-    return f"Several domains want to be the host {candidate.name}" if not owner else f"{candidate.name} is the controller itself"
+        return f"A host or a group has the name {candidate.name}"
+    return f"Several domains want the name {candidate.name}" if not owner else f"{candidate.name} is the controller itself"
 
 
 def _renamed(name: str, record: Record, spoken_for: t.Container[str]) -> str:

@@ -43,8 +43,8 @@ def _contested(hosts: t.Sequence[Found]) -> str:
         for address, records in sorted(claimants.items())
     ]
     return (
-        f"An address that several domains claim is given to none but its confirmed owner: {_few(said)}. Two hypervisors with"
-        " the same NAT network look so: use connection=agent for such guests, or address_exclude_cidrs."
+        f"An address that several domains claim is used only for its confirmed owner: {_few(said)}. Two hypervisors with"
+        " the same NAT network cause this: use connection=agent for such guests, or address_exclude_cidrs."
     )
 
 

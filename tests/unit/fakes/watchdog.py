@@ -89,4 +89,4 @@ class FakeWatchdog:
     def _hear(self, word: str) -> None:
         self.told.append(word)
         if word == self.dies_at:
-            raise _errors.WatchdogFailed("the watchdog is gone", command="watchdog")
+            raise _errors.WatchdogFailed("the watchdog has ended", command="watchdog")

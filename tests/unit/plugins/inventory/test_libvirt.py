@@ -253,10 +253,10 @@ def test_a_domain_of_which_libvirt_tells_nothing_is_said_and_not_cached(world: W
     options = world.cache()
     record = world.records[0]
     world.records = [samples.record("web", 1, libvirt={"vcpus": None, "memory_mib": None}, agent={"status": "unknown"})]
-    world.troubles = [_errors.DomainBusy("libvirt is busy with this domain", domain="web")]
+    world.troubles = [_errors.DomainBusy("libvirt is busy with another operation", domain="web")]
     include = {"include": ["starts_with(libvirt.title, 'x')"]}
     assert _vars(world.parse(**options, **include))["guest_agent"]["status"] == "unknown"
-    assert world.warnings == [f"{NAME}: Domain web: libvirt is busy with this domain."]
+    assert world.warnings == [f"{NAME}: Domain web: libvirt is busy with another operation."]
     world.records, world.troubles = [record], []
     assert _vars(world.again(**options))["guest_hostname"] == "inside"
 
@@ -458,7 +458,7 @@ def test_a_domain_that_is_called_like_a_group_is_renamed(world: World, name: str
     data = world.parse(groups={"users_own": "true"})
     assert set(data.hosts) == {f"{name}-00000001", "y"}
     assert name in _groups(data, f"{name}-00000001") & _groups(data, "y")
-    assert f"There is a host or a group called {name}" in world.warnings[0]
+    assert f"A host or a group has the name {name}" in world.warnings[0]
 
 
 def test_two_domains_of_one_name_stay_two(world: World) -> None:

@@ -125,8 +125,8 @@ def test_no_odd_comment_saves_a_key(guest: FakeGuest, run: Run, mark: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"keys": ["nonsense"]}, "keys: entry 1 is no line for authorized_keys: it begins with neither"),
-        ({"keys": [A, f"{B}\nx"]}, "entry 2 is no line"),
+        ({"keys": ["nonsense"]}, "keys: entry 1 is not a line for authorized_keys: it begins with neither"),
+        ({"keys": [A, f"{B}\nx"]}, "entry 2 is not a line"),
         ({"keys": [f"{A}\x1b[2J"]}, "characters that cannot be in one line"),
         ({"keys": [f"{A}\r{B}"]}, "characters that cannot be in one line"),
         ({"keys": [f"{A} {'x' * 20000}"]}, "longer than"),
@@ -212,7 +212,7 @@ def test_an_agent_that_says_yes_and_does_nothing(guest: FakeGuest, run: Run, opt
     guest.replies = {ADD: {}, REMOVE: {}}
     result = run(**options)
     assert result["failure"]["kind"] == "command_failed"
-    assert "are not what the agent was told" in result["msg"]
+    assert "differ from those the agent was sent" in result["msg"]
 
 
 @pytest.mark.parametrize("reply", [None, [], "x", {}, {"keys": None}, {"keys": {}}, {"keys": [1]}, {"keys": [None]}])

@@ -250,23 +250,23 @@ def test_a_group_that_the_directory_gives(run: Run, place: Path) -> None:
     [
         (push_file, {"src": "{here}/none", "dest": "{place}/x"}, "local_file", "{here}/none: No such file or directory (on"),
         (push_file, {"src": "{here}", "dest": "{place}/x"}, "local_file", "{here}: Is a directory (on the host"),
-        (push_file, {"content": "x", "dest": "{place}/none/x"}, "file_failed", "the directory to put it in does not exist"),
+        (push_file, {"content": "x", "dest": "{place}/none/x"}, "file_failed", "its directory does not exist"),
         (
             push_file,
             {"src": "{here}/file", "dest": "{place}/none/"},
             "file_failed",
-            "{place}/none/: the directory to put it in does not",
+            "{place}/none/: its directory does not exist",
         ),
         (push_file, {"src": "{here}/directory/file", "dest": "{place}"}, "local_file", "No such file"),
         (push_file, {"src": "{here}/directory", "dest": "{place}"}, "local_file", "{here}/directory: Is a directory"),
-        (push_file, {"content": "x", "dest": "{place}/fifo"}, "file_failed", "{place}/fifo: this is no regular file"),
+        (push_file, {"content": "x", "dest": "{place}/fifo"}, "file_failed", "{place}/fifo: this is not a regular file"),
         (pull_file, {"src": "{place}/none", "dest": "{here}"}, "file_missing", "{place}/none: the file does not exist"),
         (pull_file, {"src": "{place}/none/none", "dest": "{here}"}, "file_missing", "none: the file does not exist"),
         (pull_file, {"src": "{place}", "dest": "{here}"}, "file_failed", "{place}: this is a directory"),
-        (pull_file, {"src": "{place}/fifo", "dest": "{here}/x"}, "file_failed", "{place}/fifo: this is no regular file"),
+        (pull_file, {"src": "{place}/fifo", "dest": "{here}/x"}, "file_failed", "{place}/fifo: this is not a regular file"),
         (pull_file, {"src": "{place}/file", "dest": "{here}/none/"}, "local_file", "{here}/none: this directory does not exist"),
         (pull_file, {"src": "{place}/file", "dest": "{here}/none/x"}, "local_file", "{here}/none: this directory does not exist"),
-        (pull_file, {"src": "{place}/file", "dest": "{here}/fifo"}, "local_file", "{here}/fifo: this is no regular file"),
+        (pull_file, {"src": "{place}/file", "dest": "{here}/fifo"}, "local_file", "{here}/fifo: this is not a regular file"),
     ],
 )
 def test_files_that_cannot_be(

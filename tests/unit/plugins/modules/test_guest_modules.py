@@ -214,7 +214,7 @@ def test_check_mode_skips_what_nobody_can_predict(run: Run, module: t.Any, what:
         (push_file, {"content": "x", "dest": "/tmp/x", "mode": 420}, "mode must be"),
         (push_file, {"content": "x", "dest": "/tmp/x", "mode": "u+q"}, "mode must be"),
         (push_file, {"content": "x", "dest": "/tmp/x", "mode": "77777"}, "mode must be"),
-        (push_file, {"content": "x", "dest": "/tmp/x", "mode": "preserve"}, "mode can be preserved of a file in src only"),
+        (push_file, {"content": "x", "dest": "/tmp/x", "mode": "preserve"}, "mode=preserve requires src"),
         (push_file, {"content": "x", "dest": "/tmp/x", "owner": "root:root"}, "owner cannot be"),
         (pull_file, {"src": "etc/passwd", "dest": "/tmp/x"}, "src must be an absolute path"),
         (pull_file, {"src": "/etc/..", "dest": "/tmp/"}, "'/etc/..' has no name"),

@@ -46,7 +46,7 @@ def test_check_mode_asks_the_agents_and_does_nothing(host: Hypervisor, run: Run)
         "images": {"vda": ["/srv/db-vda.s.qcow2", "/srv/base"], "sda": ["/srv/cd"]},
     }
     assert [(found["domain"], found["quiesced"]) for found in result["domains"]] == [("web", None), ("db", None)]
-    assert result["domains"][0]["spared"] == {"sda": "it is no hard disk"}
+    assert result["domains"][0]["spared"] == {"sda": "it is not a hard disk"}
     for domain in host.domains:
         assert domain.guest
         assert "snapshotCreateXML" not in domain.did
@@ -57,7 +57,7 @@ def test_without_the_guests(host: Hypervisor, run: Run) -> None:
     result = run(quiesce="never", disks=["vda"], directory="/over", diff=True)
     assert [(found["quiesced"], found["reason"]) for found in result["domains"]] == [(False, "it was not asked for")] * 2
     assert result["domains"][0]["disks"] == [{"target": "vda", "image": "/over/web-vda.s.qcow2", "base": "/srv/base"}]
-    assert result["domains"][0]["spared"] == {"sda": "it is no hard disk"}
+    assert result["domains"][0]["spared"] == {"sda": "it is not a hard disk"}
     assert host.agent_commands == 0
     for domain in host.domains:
         domain.text = domain.text.replace(

@@ -129,7 +129,7 @@ def test_a_guest_that_does_not_say_who_it_is(guest: FakeGuest, run: Run) -> None
 def test_no_lines_are_warned_of(host: Hypervisor, run: Run) -> None:
     host.domains[0].guest = FakeGuest(files={ED25519: KEY.encode()})
     name = samples.uuid(1)  # each text is warned of once
-    assert f"{name}: there is neither a name nor an address" in run(domain=name, hosts=[])["warned"]
+    assert f"{name}: there is no name and no address" in run(domain=name, hosts=[])["warned"]
 
 
 EVIL = ed25519(9, "evil")
@@ -161,7 +161,7 @@ def test_what_is_no_host_key(guest: FakeGuest, run: Run, content: bytes) -> None
     guest._files[ED25519] = content
     result = run(hosts=["web"])
     assert (result["failure"]["kind"], "known_hosts" in result) == ("protocol_error", False)
-    assert f"{ED25519} is no public host key: it" in result["msg"]
+    assert f"{ED25519} is not a public host key: it" in result["msg"]
     assert "b3Blbn" not in result["msg"]
     assert result["msg"].isprintable()
 
@@ -193,9 +193,9 @@ def test_a_guest_without_keys(guest: FakeGuest, run: Run) -> None:
     [
         ({"port": 0}, "port must be from 1"),
         ({"port": 65536}, "port must be from 1"),
-        ({"paths": ["/etc/ssh/ssh_host_ed25519_key"]}, "no absolute path of a file .pub"),
-        ({"paths": ["etc/x.pub"]}, "no absolute path"),
-        ({"paths": ["/etc/\n.pub"]}, "no absolute path"),
+        ({"paths": ["/etc/ssh/ssh_host_ed25519_key"]}, "not an absolute path that ends in .pub"),
+        ({"paths": ["etc/x.pub"]}, "not an absolute path"),
+        ({"paths": ["/etc/\n.pub"]}, "not an absolute path"),
         *[
             ({"hosts": ["web", name]}, "is neither the name nor the address")
             for name in ("*", "", "a b", "a,b", "!a", "|1|a", "[a]:2")

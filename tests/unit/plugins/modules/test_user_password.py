@@ -301,7 +301,7 @@ def test_an_agent_that_says_yes_and_does_nothing(guest: Guest, run: Run) -> None
     guest.replies[SET] = {}
     result = run(password=SECRET)
     assert result["failure"]["kind"] == "command_failed"
-    assert "the guest's shadow file has another one" in result["msg"]
+    assert "the guest's shadow file has another password" in result["msg"]
 
 
 @pytest.mark.parametrize("coded", [False, True])
@@ -313,7 +313,7 @@ def test_an_agent_that_repeats_the_password(guest: Guest, run: Run, coded: bool,
         raise guest._refused("exec_no_program", f"/{said}")
 
     monkeypatch.setattr(guest, "_set_user_password", refuse)
-    assert "its words are withheld" in run(password=SECRET)["msg"]
+    assert "its message is hidden" in run(password=SECRET)["msg"]
 
 
 @pytest.mark.parametrize("reply", [[], "x", {"pid": "1"}, {"pid": -1}, None])

@@ -102,7 +102,7 @@ def _lies(guest: FakeGuest) -> None:
 MISSING = [
     # what is asked, what happens, what is missing, a part of the reason, a part of the hint
     ({}, lambda g: g.silent.add("guest-ping"), ["agent"], "did not answer", "hangs"),
-    ({"boot_id": NEW}, None, ["boot_id"], "still the same boot", ""),
+    ({"boot_id": NEW}, None, ["boot_id"], "its boot id is the same", ""),
     (
         {"boot_id": OLD},
         lambda g: g.blocked.update(["guest-file-open", "guest-exec"]),
@@ -127,7 +127,7 @@ MISSING = [
     ({"cloud_init": True}, lambda g: g._files.pop("/run/cloud-init/result.json"), ["cloud_init"], "has not started yet", ""),
     ({"command": ["/bin/bad"]}, None, ["command"], "Failed to execute", ""),
     ({"command": ["/bin/good"]}, lambda g: g.blocked.add("guest-exec"), ["command"], "blocks guest-exec", "allow"),
-    ({"boot_id": NEW, "command": ["/bin/good"]}, None, ["boot_id", "command"], "run once all else holds", ""),
+    ({"boot_id": NEW, "command": ["/bin/good"]}, None, ["boot_id", "command"], "run when all other conditions hold", ""),
     ({"cloud_init": True, "address": True}, lambda g: setattr(g, "frozen", True), ["address", "cloud_init"], "frozen", "thaw"),
 ]
 
@@ -227,12 +227,12 @@ def test_an_event_ends_the_wait(
     assert result["seconds"] < 5
 
 
-@pytest.mark.parametrize("content", [b"", b"not the id of a boot\n", b"\x1b[31m" * 20])
+@pytest.mark.parametrize("content", [b"", b"not a boot id\n", b"\x1b[31m" * 20])
 def test_what_is_returned_as_a_boot_id_is_taken_as_one(guest: FakeGuest, run: Run, content: bytes) -> None:
     guest.add_file(BOOT_ID, content)
     assert run()["boot_id"] is None
     result = run(boot_id=OLD)
-    assert "does not hold the id of a boot" in result["missing"]["boot_id"]
+    assert "does not contain a boot id" in result["missing"]["boot_id"]
     assert result["failure"]["kind"] == "not_ready"
 
 
@@ -294,8 +294,8 @@ def test_check_mode_says_ready_where_nothing_has_to_be_run(guest: FakeGuest, run
         ({"address_cidrs": ["10.0.0.0/8"]}, "address_cidrs says which address"),
         ({"address_sources": ["lease"]}, "address_sources says which address"),
         ({"address": True, "address_cidrs": ["10.0.0.0/99"]}, "not a network"),
-        ({"boot_id": ""}, "not the id of a boot"),
-        ({"boot_id": "the last one"}, "not the id of a boot"),
+        ({"boot_id": ""}, "not a boot id"),
+        ({"boot_id": "the last one"}, "not a boot id"),
         ({"command": []}, "there is no command"),
         ({"command": [""]}, "there is no command"),
         ({"sleep": 0}, "sleep must be"),

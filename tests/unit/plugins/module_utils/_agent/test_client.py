@@ -266,12 +266,12 @@ def test_a_command_is_not_sent_again_to_an_agent_that_took_numbers_before() -> N
     guest = FakeGuest()
     agent = guest.agent()
     agent.call("guest-ping")
-    guest.raises["guest-get-osinfo"] = _errors.NumberRefused("the agent takes no numbered requests")
+    guest.raises["guest-get-osinfo"] = _errors.NumberRefused("the agent does not accept numbered requests")
     with pytest.raises(_errors.NumberRefused):
         agent.call("guest-get-osinfo")
     del guest.raises["guest-get-osinfo"]
     guest.numbers = "dropped"
-    with pytest.raises(_errors.ProtocolError, match="no number, and those before it did"):
+    with pytest.raises(_errors.ProtocolError, match="no number, unlike those before it"):
         agent.call("guest-get-osinfo")
     assert guest.sent == ["guest-ping", "guest-get-osinfo", "guest-get-osinfo"]
     agent.retry()  # another agent may have come
@@ -329,7 +329,7 @@ def test_an_agent_that_has_said_what_it_can_is_slow_and_not_ignorant() -> None:
 def test_a_request_that_is_too_long_is_not_sent() -> None:
     guest = FakeGuest()
     agent = guest.agent()
-    with pytest.raises(_errors.InvalidInput, match=r"Domain fake: guest-exec: .* most that is safe"):
+    with pytest.raises(_errors.InvalidInput, match=r"Domain fake: guest-exec: .* are safe to send"):
         agent.call("guest-exec", {"path": "x" * protocol.REQUEST_MAX})
     assert guest.sent == []
     assert agent.call("guest-ping") == {}

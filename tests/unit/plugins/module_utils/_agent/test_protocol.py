@@ -47,8 +47,8 @@ def _of_size(size: int, fill: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (_of_size(protocol.REQUEST_MAX + 100, "x"), "the most that is safe"),
-        (_of_size(protocol.REQUEST_MAX + 100, "ü"), "the most that is safe"),
+        (_of_size(protocol.REQUEST_MAX + 100, "x"), "are safe to send"),
+        (_of_size(protocol.REQUEST_MAX + 100, "ü"), "are safe to send"),
         ({"a": b"bytes"}, "cannot be sent"),
         ({"a": {1, 2}}, "cannot be sent"),
     ],
@@ -81,7 +81,7 @@ def test_values(reply: str, value: t.Any) -> None:
 @pytest.mark.parametrize("reply", ['{"return": {}}', '{"return": {}, "id": null}'])
 def test_a_reply_without_a_number_is_of_an_agent_before_4_0(reply: str) -> None:
     assert protocol.parse(REQUEST, reply) == ({}, False)
-    with pytest.raises(_errors.ProtocolError, match="no number, and those before it did"):
+    with pytest.raises(_errors.ProtocolError, match="no number, unlike those before it"):
         protocol.parse(REQUEST, reply, must_be_numbered=True)
 
 

@@ -246,10 +246,10 @@ def _probe_guest(program: Program | None) -> FakeGuest:
         (Program(0, b"5\n", b"0\n"), {"rc": 0, "output": "5", "json": 5, "error": None}),
         (Program(0, b"a\nb\x1b[2J", b"0\n"), {"rc": 0, "output": "a b\N{REPLACEMENT CHARACTER}[2J", "json": None, "error": None}),
         (Program(0, b"", b"127\n"), {"rc": 127, "output": "", "json": None, "error": "the guest has no such program"}),
-        (Program(0, b"", b""), {"rc": None, "output": "", "json": None, "error": "it gave no exit code"}),
+        (Program(0, b"", b""), {"rc": None, "output": "", "json": None, "error": "it reported no exit code"}),
         (
             Program(0, b"\xff", b"99999\n"),
-            {"rc": None, "output": "\N{REPLACEMENT CHARACTER}", "json": None, "error": "it gave no exit code"},
+            {"rc": None, "output": "\N{REPLACEMENT CHARACTER}", "json": None, "error": "it reported no exit code"},
         ),
         (Program(0, b'{"a\\u001b": ["\\u202e"]}', b"0"), {"json": {"a\N{REPLACEMENT CHARACTER}": ["\N{REPLACEMENT CHARACTER}"]}}),
         (Program(0, b"[" * 9 + b"1" + b"]" * 9, b"0"), {"json": [[[[[[[[None]]]]]]]]}),

@@ -82,7 +82,7 @@ def test_of_n_entries(command: str, place: Place, odd: t.Any) -> None:
         assert part["status"] == "connected"
         assert part["reason"].startswith(f"{command}: ")
         assert emptied or "1 of " in part["reason"]
-        assert emptied or " left out, since " in part["reason"]
+        assert emptied or " left out, because " in part["reason"]
 
 
 def _value_at(value: t.Any, place: Place) -> t.Any:
@@ -149,7 +149,7 @@ def test_of_what_programs_print(name: str, odd: str) -> None:
     spoilt = odd + text if name == "sessions" else text.replace("dpkg\n", odd, 1)
     part, parts = _ask({}, name, out=spoilt)
     assert parts == right
-    assert f"1 of the {name} left out, since what the guest says about its {name} is not readable" in part["reason"]
+    assert f"1 of the {name} left out, because the guest's list of {name} cannot be read" in part["reason"]
 
 
 def test_of_what_was_changed() -> None:
@@ -178,7 +178,9 @@ def test_what_makes_no_sense_names_its_guest() -> None:
 def test_a_system_with_one_odd_value() -> None:
     part, parts = _ask({"guest-get-osinfo": {"id": "debian", "version-id": 12, "name": "Debian"}}, "os")
     assert (parts["os"]["id"], parts["os"]["name"], parts["os"]["version_id"]) == ("debian", "Debian", None)
-    assert part["reason"].startswith("guest-get-osinfo: 1 of what it says of its system left out, since the agent's reply has int")
+    assert part["reason"].startswith(
+        "guest-get-osinfo: 1 of what it says of its system left out, because the agent's reply has int"
+    )
 
 
 def test_what_is_asked_again_and_again_is_said_once() -> None:

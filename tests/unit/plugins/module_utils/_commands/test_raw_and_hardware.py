@@ -286,13 +286,13 @@ def test_an_agent_that_does_not_say_what_it_can_do_is_asked_all_the_same(guest: 
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
-        ("guest-sync", {"id": 1}, "keeps the channel in step"),
-        ("guest-sync-delimited", {"id": 1}, "keeps the channel in step"),
+        ("guest-sync", {"id": 1}, "synchronises the channel"),
+        ("guest-sync-delimited", {"id": 1}, "synchronises the channel"),
         ("guest-ping\n", {}, "not the name"),
         ("{{ x }}", {}, "not the name"),
         ("", {}, "not the name"),
         ("guest-file-read", {"handle": 1, "count": 10_000_000}, "count may be"),
-        ("guest-file-write", {"handle": 1, "buf-b64": "x" * 200_000}, "the most that is safe"),
+        ("guest-file-write", {"handle": 1, "buf-b64": "x" * 200_000}, "are safe to send"),
     ],
 )
 def test_requests_that_would_do_harm(guest: Hardware, run: Run, command: str, arguments: dict, words: str) -> None:
@@ -667,7 +667,7 @@ def test_switching_ends_at_its_deadline(switch: t.Any) -> None:
     switch(GuestAgent(guest), left[:2], deadline)
     assert guest.timeouts[-1] == 2
     ticking.sleep(2)
-    with pytest.raises(_errors.WaitTimeout, match="89 were left"):
+    with pytest.raises(_errors.WaitTimeout, match="89 were not switched"):
         switch(GuestAgent(guest), left, deadline)
 
 

@@ -203,13 +203,13 @@ def test_an_agent_that_never_thaws_is_left_to_the_watchdog(clock: FakeClock) -> 
     guest = FakeGuest()
     _late(10**6)(guest)
     scene = Scene(guest, clock)
-    assert "the watchdog goes on" in str(scene.freeze())
+    assert "the watchdog keeps trying" in str(scene.freeze())
     assert not scene.frozen.over
 
 
 def test_an_agent_that_another_client_holds_is_asked_again(clock: FakeClock) -> None:
     guest = FakeGuest()
-    guest.raises["guest-fsfreeze-freeze"] = _errors.AgentBusy("another command holds the domain")
+    guest.raises["guest-fsfreeze-freeze"] = _errors.AgentBusy("another command occupies the domain")
     sleep = clock.sleep
 
     def freed(seconds: float) -> None:
@@ -510,10 +510,10 @@ ORDER = _watchdog.Order("test:///x", UUID, 60, 1)
             "domain_not_found",
             "could not be armed (no such domain), so nothing was frozen",
         ),
-        (b"garbage\n", "watchdog_failed", "could not be armed (the watchdog is gone)"),
-        (b"{}\n", "watchdog_failed", "is gone"),
-        (b"[]\n", "watchdog_failed", "is gone"),
-        (b"", "watchdog_failed", "is gone"),
+        (b"garbage\n", "watchdog_failed", "could not be armed (the watchdog has ended)"),
+        (b"{}\n", "watchdog_failed", "has ended"),
+        (b"[]\n", "watchdog_failed", "has ended"),
+        (b"", "watchdog_failed", "has ended"),
     ],
 )
 def test_arming(pair: tuple[socket.socket, socket.socket], answer: bytes, kind: str | None, words: str) -> None:
@@ -557,10 +557,10 @@ def test_a_watchdog_that_is_gone_or_silent_is_noticed(
     ours, its = pair
     watchdog = _watchdog.Watchdog(ours)
     monkeypatch.setattr(watchdog._lines, "next", lambda seconds: None)
-    with pytest.raises(_errors.AgentTimeout, match="goes on trying"):
+    with pytest.raises(_errors.AgentTimeout, match="keeps trying"):
         watchdog.thaw(1)
     its.close()
-    with pytest.raises(_errors.WatchdogFailed, match="watchdog is gone"):
+    with pytest.raises(_errors.WatchdogFailed, match="watchdog has ended"):
         watchdog.take_over()
 
 

@@ -100,7 +100,7 @@ def test_a_file_that_changes_while_it_is_read(guest: Watched, place: Path) -> No
         return ask()
 
     guest.faults = {"guest-file-open": [change]}
-    with pytest.raises(files.FileFailed, match="changed while it was looked at"):
+    with pytest.raises(files.FileFailed, match="changed during the check"):
         pull(guest, path)
 
 

@@ -160,7 +160,7 @@ def test_a_program_that_arrives_spoiled_is_not_sent_again(guest: Watched) -> Non
     lane = Spoiling(HALF)
     opened = Guest(guest.agent(), lane=t.cast(t.Any, lane))
     with (
-        pytest.raises(files.FileFailed, match="what arrived is not what was sent"),
+        pytest.raises(files.FileFailed, match="the content that arrived differs from what was sent"),
         run_script.placed(opened, io.BytesIO(DATA[: HALF + 1]), "root", (), ()),
     ):
         raise AssertionError("it runs")
@@ -183,7 +183,7 @@ def saying(pattern: bytes, new: bytes) -> Fault:
 def test_the_agent_writes_to_no_place_that_the_guest_chooses(guest: Watched, place: Path) -> None:
     (place / "victim").write_bytes(b"old")
     guest.faults = {"guest-exec-status": [saying(b"^ready .*", f"ready {place}/victim/new".encode())] * 1000}
-    with pytest.raises(_errors.ProtocolError, match="what the guest says about a file is not readable"):
+    with pytest.raises(_errors.ProtocolError, match="the guest's report about a file cannot be read"):
         push(guest, place / "x", DATA[: HALF + 1])
     assert guest.count("guest-file-open") == 0
     assert (place / "victim").read_bytes() == b"old"
@@ -193,7 +193,7 @@ def test_the_agent_writes_to_no_place_that_the_guest_chooses(guest: Watched, pla
 @pytest.mark.parametrize("size", SIZES)
 def test_an_outcome_that_is_not_readable(guest: Watched, place: Path, size: int, old: bytes, new: bytes) -> None:
     guest.faults = {"guest-exec-status": [saying(old, new)] * 1000}
-    with pytest.raises(_errors.ProtocolError, match="what the guest says about a file is not readable"):
+    with pytest.raises(_errors.ProtocolError, match="the guest's report about a file cannot be read"):
         push(guest, place / "x", DATA[:size])
 
 

@@ -63,7 +63,7 @@ def test_commands_do_without(guest: Watched, tools: t.Callable[..., None], monke
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_missing_is_said(guest: Watched, tools: t.Callable[..., None], name: str) -> None:
     tools(*(set(NEEDED) | {"head", "wc"}) - {name})
-    with pytest.raises(_errors.ProgramMissing, match=f"the guest has no {name}, which commands need; install it"):
+    with pytest.raises(_errors.ProgramMissing, match=f"the guest has no {name}, which commands require; install it"):
         sh(guest, "true")
 
 

@@ -43,7 +43,7 @@ def test_a_program_that_fails_to_read_tells_nothing() -> None:
     "content", [b"", b"{{ 7 * 7 }}", b"\xff" * 36, b"x" * 5000, samples.uuid(1).upper().replace("0", "O").encode()]
 )
 def test_a_boot_id_is_one_or_an_error(content: bytes) -> None:
-    with pytest.raises(ProtocolError, match="does not hold the id of a boot"):
+    with pytest.raises(ProtocolError, match="does not contain a boot id"):
         small_files.boot_id(FakeGuest(files={BOOT: content}).agent())
 
 

@@ -130,9 +130,9 @@ def test_an_internal_error_without_a_command_is_libvirts_own() -> None:
     ],
 )
 def test_a_reply_that_libvirt_cannot_read_is_not_called_hostile(text: str) -> None:
-    """One byte of a name that is not UTF-8 is enough, and libvirt gives the agent up after it."""
+    """One byte of a name that is not UTF-8 is enough, and libvirt dropped the agent after it."""
     error = errors.translate(1, text, "web", "guest-get-fsinfo")
     assert isinstance(error, _errors.ProtocolError)
-    assert "gives the agent up" in error.detail
+    assert "dropped the agent" in error.detail
     assert "hostile" not in str(error)
     assert "restart qemu-guest-agent" in error.hint

@@ -196,7 +196,7 @@ def test_a_guest_that_does_not_let_it_go(host: Hypervisor, run: Run) -> None:
     host.domains = [domain]
     result = run(state="absent", timeout=1)
     assert result["failure"]["kind"] == "wait_timeout"
-    assert "has not let the channel org.qemu.guest_agent.0 go within 1 s" in result["msg"]
+    assert "has not released the channel org.qemu.guest_agent.0 within 1 s" in result["msg"]
 
 
 def test_a_guest_that_takes_its_time_to_let_it_go(host: Hypervisor, run: Run) -> None:

@@ -186,7 +186,7 @@ def test_a_session_that_is_none_costs_no_other(logind: Logind, printed: str) -> 
     logind.printed = printed.encode()
     agent = _agent()
     assert len(sessions_.sessions(agent)) == 1
-    assert " of the sessions left out, since what the guest says about its sessions is not readable" in agent.left_out()[0]
+    assert " of the sessions left out, because the guest's list of sessions cannot be read" in agent.left_out()[0]
 
 
 def test_names_are_one_clean_line(logind: Logind) -> None:
@@ -364,7 +364,7 @@ def test_a_session_without_a_locker(logind: Logind, run: Run) -> None:
     result = run(state="locked", user="ann", timeout=1)
     assert (result["failure"]["kind"], result["changed"]) == ("wait_timeout", False)
     assert "session 3 is not locked 1 s after" in result["msg"]
-    assert "a login on a text terminal has none" in result["msg"]
+    assert "a text terminal has none" in result["msg"]
     assert len(logind.done) == 1
 
 
@@ -372,7 +372,7 @@ def test_a_session_that_does_not_appear_is_withdrawn(logind: Logind, run: Run) -
     logind.starts_as = ["opening", "over"]
     result = run(state="present", user="carol", tty="tty5", timeout=1)
     assert result["failure"]["kind"] == "wait_timeout"
-    assert "look in the guest's journal for virtops-session-tty5.service" in result["msg"]
+    assert "check the guest's journal for virtops-session-tty5.service" in result["msg"]
     assert logind.done[1:] == [("systemctl", "stop", "virtops-session-tty5.service")]
 
 

@@ -151,7 +151,7 @@ def test_an_agent_that_fell_silent_because_its_domain_stopped(hosts: tuple[Hyper
     found = gather([A], PLAN._replace(select=select))
     assert _statuses(found.records) == {"d01": "not_running", "d02": "not_running", "d03": "disconnected"}
     assert [record["libvirt"]["state"] for record in found.records] == ["shutoff", "shutoff", "running"]
-    assert "stopped while it was asked" in found.records[0]["agent"]["reason"]
+    assert "stopped during the requests" in found.records[0]["agent"]["reason"]
 
 
 def test_the_deadline_leaves_the_rest_unknown(hosts: tuple[Hypervisor, Hypervisor]) -> None:
@@ -175,7 +175,7 @@ DENIED = Error(88, "access denied: 'QEMU' denied access")
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (LOCKED, "libvirt is busy with this domain"),
+        (LOCKED, "libvirt is busy with another operation"),
         (DENIED, "refuses this to this user"),
         (Error(1, "broken"), "libvirt says: broken"),
     ],

@@ -263,7 +263,7 @@ def test_dependencies_that_are_none(dependencies: t.Any) -> None:
     if isinstance(dependencies, dict):
         dependencies = [dependencies]
     assert hardware.disks(agent)[0]["dependencies"] == []
-    assert agent.left_out()[0].startswith("guest-get-disks: 1 of what the disks lie on left out, since the agent's reply has ")
+    assert agent.left_out()[0].startswith("guest-get-disks: 1 of what the disks lie on left out, because the agent's reply has ")
 
 
 @pytest.mark.parametrize("content", [b"", b"MemFree: 1 kB\n", b"MemTotal: x kB\n", b"MemTotal: " + b"9" * 99 + b" kB\n", b"\xff\0"])
@@ -280,7 +280,7 @@ def test_a_loadavg_that_is_none(content: bytes) -> None:
 
 def test_devices_are_told_by_windows() -> None:
     guest = FakeGuest("7.2")
-    with pytest.raises(_errors.CommandFailed, match="only Windows guests"):
+    with pytest.raises(_errors.CommandFailed, match="only the agent on Windows"):
         hardware.devices(guest.agent())
     guest.replies["guest-get-osinfo"] = {"id": "mswindows"}
     with pytest.raises(_errors.CommandBlocked):
@@ -329,10 +329,10 @@ def test_packages(pack: t.Callable[[bytes], bytes], guest: FakeGuest) -> None:
         (b"rpm\nii\ta\t1\tx86_64\nii\tb", _errors.CommandFailed, "longer than"),
         (gzip.compress(DPKG, mtime=0)[:-20], _errors.CommandFailed, "longer than"),
         (b"", _errors.CommandFailed, "not listed within"),
-        (b"evil\nend\t0\n", _errors.ProtocolError, "not readable"),
-        (b"rpm\nii\ta\nend\t0\n", _errors.ProtocolError, "not readable"),
-        (b"\x1f\x8b" + b"x" * 50, _errors.ProtocolError, "not readable"),
-        (b"\xff" * 50, _errors.ProtocolError, "not readable"),
+        (b"evil\nend\t0\n", _errors.ProtocolError, "cannot be read"),
+        (b"rpm\nii\ta\nend\t0\n", _errors.ProtocolError, "cannot be read"),
+        (b"\x1f\x8b" + b"x" * 50, _errors.ProtocolError, "cannot be read"),
+        (b"\xff" * 50, _errors.ProtocolError, "cannot be read"),
     ],
 )
 def test_packages_that_cannot_be_listed(output: bytes, kind: type, words: str) -> None:
@@ -504,7 +504,7 @@ def test_one_that_is_refused_hides_no_other_one() -> None:
     part, answers = ask.ask(guest.agent(), tuple(name for name in SUBSETS if name != "sessions"), {}, NOW)
     assert set(SUBSETS) - set(answers) == {"vcpus", "disks", "cpu_stats", "devices", "sessions", "ssh_host_keys"}
     assert part["status"] == "connected"
-    for words in ("blocks guest-get-vcpus", "guest-get-disks: udev is not there", "should be a list", "only Windows guests"):
+    for words in ("blocks guest-get-vcpus", "guest-get-disks: udev is not there", "should be a list", "only the agent on Windows"):
         assert words in part["reason"]
 
 
@@ -560,7 +560,7 @@ def test_ssh_host_keys(block: tuple) -> None:
     ],
 )
 def test_a_file_that_is_no_host_key(content: str) -> None:
-    with pytest.raises(_errors.ProtocolError, match="is no public host key") as caught:
+    with pytest.raises(_errors.ProtocolError, match="is not a public host key") as caught:
         ssh_host_keys.host_keys(FakeGuest(files={KEY_PATH: content.encode()}).agent())
     assert "PRIVATE" not in str(caught.value)
 

@@ -330,7 +330,7 @@ def test_a_guest_that_cannot_be_thawed(required: bool) -> None:
     scene.domains[0].while_taken = lambda: guest.silent.update({"guest-fsfreeze-thaw", "guest-fsfreeze-status"})
     failure = scene.take(required)
     assert isinstance(failure, _errors.AgentTimeout)
-    assert "the watchdog goes on trying to thaw the guest" in str(failure)
+    assert "the watchdog keeps trying to thaw the guest" in str(failure)
     assert [watchdog.frozen.over for watchdog in scene.watchdogs] == [False, True]
     assert scene.chains == ([1, 1] if required else [2, 2])
 
@@ -340,7 +340,7 @@ def test_a_thaw_that_thaws_nothing_is_not_believed() -> None:
     scene.domains[0].guest.replies["guest-fsfreeze-thaw"] = 0
     failure = scene.take()
     assert isinstance(failure, _errors.CommandFailed)
-    assert "the guest is still frozen; the watchdog goes on trying to thaw the guest" in str(failure)
+    assert "the guest is still frozen; the watchdog keeps trying to thaw the guest" in str(failure)
     assert scene.frozen == [True, False]
     assert [watchdog.frozen.over for watchdog in scene.watchdogs] == [False, True]
 
@@ -355,7 +355,7 @@ def test_a_group_that_takes_too_long_to_freeze(clock: FakeClock) -> None:
         return exchange(request, seconds)
 
     scene.domains[0].guest.exchange = slow  # type: ignore[method-assign]
-    assert "the others took all the time" in str(scene.take())
+    assert "the other guests took all the time" in str(scene.take())
     assert scene.frozen == [False, False]
 
 

@@ -56,7 +56,7 @@ def test_a_job_is_seen(ready: str, known: bool) -> None:
 @pytest.mark.parametrize(
     ("xml", "word"),
     [
-        (_disk(BASE, attributes="device='cdrom'"), "no hard disk"),
+        (_disk(BASE, attributes="device='cdrom'"), "not a hard disk"),
         (_disk(BASE, inner="<readonly/>"), "read-only"),
         (_disk(BASE, inner="<transient/>"), "transient"),
         (_disk(BASE, attributes="snapshot='no'"), "snapshot='no'"),
@@ -93,7 +93,7 @@ def test_disks_that_are_no_files_are_seen_and_merged(kind: str, source: str, nam
     assert found.disks["vdb"].chain == [name]
     # where another disk is meant, libvirt is told to leave this one alone
     assert plan.overlays(found, "nightly", ["vda"], None) == {"vda": OVER}
-    with pytest.raises(_errors.InvalidInput, match="say in which directory"):
+    with pytest.raises(_errors.InvalidInput, match="set directory for the new images"):
         plan.overlays(found, "nightly", None, None)
     over = plan.overlays(found, "nightly", ["vdb"], "/over")["vdb"]
     layers = f"<source file='{over}'/><backingStore type='{kind}'>{source}<backingStore/></backingStore>"
@@ -130,10 +130,10 @@ def test_a_drive_without_a_medium_is_no_disk() -> None:
     ("disks", "wanted", "directory", "word"),
     [
         ([_disk(BASE)], ["vdz"], None, "no disk vdz; the domain has vda"),
-        ([], None, None, "no disk that a snapshot"),
-        ([_disk(BASE)], [], None, "no disk that a snapshot"),
-        ([_disk("/dev/vg/web", kind="block")], None, None, "disk vda is no file (block)"),
-        ([_disk("pool/web", kind="network")], None, None, "disk vda is no file (network)"),
+        ([], None, None, "no disk that allows a snapshot"),
+        ([_disk(BASE)], [], None, "no disk that allows a snapshot"),
+        ([_disk("/dev/vg/web", kind="block")], None, None, "disk vda is not a file (block)"),
+        ([_disk("pool/web", kind="network")], None, None, "disk vda is not a file (network)"),
     ],
 )
 def test_what_no_image_can_be_put_over(disks: list[str], wanted: list[str] | None, directory: str | None, word: str) -> None:
@@ -185,9 +185,9 @@ def test_whether_it_is_there(xml: str, record: str | None, state: str, there: bo
 @pytest.mark.parametrize(
     ("xml", "record", "disks", "word"),
     [
-        (THERE, _record(mode="internal"), None, "not one of disks"),
-        (THERE, _record(memory="external"), None, "not one of disks"),
-        (_domain(_disk(BASE)), _record(), None, "not in use for disk vda any more; take it off the record"),
+        (THERE, _record(mode="internal"), None, "not an external one of disks"),
+        (THERE, _record(memory="external"), None, "not an external one of disks"),
+        (_domain(_disk(BASE)), _record(), None, "not in use for disk vda any more; remove the record"),
         (THERE, _record(), ["vda", "vdb"], "of the disks vda"),
     ],
 )
@@ -202,7 +202,9 @@ def test_all_or_none_have_it() -> None:
     lack = _found(_domain(_disk(BASE)))._replace(name="db")
     assert plan.all_there([have, have], "nightly", None)
     assert not plan.all_there([lack, lack], "nightly", None)
-    with pytest.raises(_errors.SnapshotPartial, match=r"Domain web: it has the snapshot nightly, and db not; .*state=absent"):
+    with pytest.raises(
+        _errors.SnapshotPartial, match=r"Domain web: it has the snapshot nightly, which is missing in db; .*state=absent"
+    ):
         plan.all_there([lack, have], "nightly", None)
 
 
