@@ -1,0 +1,77 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One guest of one task, from the task's options, over libvirt and a guest in memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import typing as t
+
+import pytest
+
+pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.advice import EXEC, FILES
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import open_guest
+from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
+
+PARAMS = {"domain": "web", "uri": samples.URI, "agent_timeout": 5}
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Hypervisor]:
+    hypervisor = Hypervisor(Domain(guest=FakeGuest()))
+    install(monkeypatch, default=hypervisor)
+    yield hypervisor
+    assert all(handle.closed for handle in hypervisor.handles)
+    let_go(hypervisor)
+
+
+@pytest.fixture
+def guest(host: Hypervisor) -> FakeGuest:
+    assert host.domains[0].guest
+    return host.domains[0].guest
+
+
+def test_what_is_refused_is_found_out_before_anything_is_begun(guest: FakeGuest) -> None:
+    guest.blocked |= {"guest-exec", "guest-file-open"}
+    with pytest.raises(_errors.CommandBlocked) as caught, open_guest(PARAMS, (*EXEC, *FILES)):
+        raise AssertionError("it was opened")
+    assert caught.value.detail == "the agent's configuration blocks guest-exec, guest-file-open"
+    assert "guest-exec" not in guest.sent
+
+
+def test_commands_for_files_have_substitutes(guest: FakeGuest) -> None:
+    guest.blocked.add("guest-file-open")
+    with open_guest(PARAMS, (*EXEC, *FILES)) as opened:
+        assert (opened.lane.name, opened.domain.name) == ("agent", "web")
+
+
+def test_an_agent_that_no_command_is_needed_of_is_not_asked(host: Hypervisor, guest: FakeGuest) -> None:
+    host.domains[0].current = 5
+    with open_guest(PARAMS) as opened:
+        assert guest.sent == []
+        with pytest.raises(_errors.DomainNotRunning, match="web"):
+            opened.require_agent()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_task_that_is_told_to_end_cleans_up(guest: FakeGuest, number: signal.Signals) -> None:
+    before, cleaned_up = signal.getsignal(number), []
+
+    def task() -> None:
+        with open_guest(PARAMS):
+            try:
+                os.kill(os.getpid(), number)
+                signal.pause()
+            finally:
+                cleaned_up.append(True)
+
+    with pytest.raises(SystemExit) as caught:
+        task()
+    assert (caught.value.code, cleaned_up, signal.getsignal(number)) == (128 + number, [True], before)
