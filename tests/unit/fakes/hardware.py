@@ -41,6 +41,13 @@ class Hardware(FakeGuest):
         self.paths: list[dict[str, t.Any]] = [{"path": "/", "trimmed": 4096, "minimum": 0}]
         self.minimum: int | None = None
 
+    @classmethod
+    def skewed(cls) -> Hardware:
+        """One whose clock is an hour ahead, and its hardware clock a minute."""
+        guest = cls()
+        guest.skew, guest.rtc_skew = 3_600_000_000_000, 60_000_000_000
+        return guest
+
     def _get_time(self) -> int:
         time.sleep(self.delay)
         return time.time_ns() + self.skew
