@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -18,21 +20,65 @@ COMMANDS = (ROOT / "docs/docsite/rst/commands.rst").read_text(encoding="utf-8")
 _WORD = re.compile(r"``([^`]+)``")
 
 
-def _section(title: str) -> str:
-    return re.split(r"\n\S.*\n-+\n", PAGE.split(f"\n{title}\n-", 1)[1], maxsplit=1)[0]
+def _section(title: str, page: str = PAGE) -> str:
+    return re.split(r"\n\S.*\n-+\n", page.split(f"\n{title}\n-", 1)[1], maxsplit=1)[0]
 
 
-def _entries(title: str) -> dict[str, list[str]]:
+def _entries(title: str, page: str = PAGE) -> dict[str, list[str]]:
     """Term -> files, of a section that is a list of definitions; several terms may share one definition."""
     found = {}
-    for terms, definition in re.findall(r"^(\S.*)\n +(``.*)$", _section(title), re.MULTILINE):
+    for terms, definition in re.findall(r"^(\S.*)\n +(``.*)$", _section(title, page), re.MULTILINE):
         for term in [terms.partition(".")[0]] if terms[0].isdigit() else _WORD.findall(terms):
             found[term] = _WORD.findall(definition)
     return found
 
 
+def _imported(path: Path) -> t.Iterator[Path]:
+    """The project's own files that a file imports, also inside of functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            for file in (base, *(base / alias.name for alias in node.names)):
+                if file.with_suffix(".py").is_file():
+                    yield file.with_suffix(".py")
+
+
+def _reached(start: Path) -> set[str]:
+    """The files of the core that a file uses, itself or by others."""
+    found, new = {start}, [start]
+    while new:
+        more = set(_imported(new.pop())) - found
+        found |= more
+        new += more
+    return {str(path.relative_to(CORE)) for path in found if CORE in path.parents}
+
+
 def test_every_module_has_its_entry() -> None:
     assert sorted(_entries("Modules")) == sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+
+
+def test_a_module_uses_the_files_that_are_named() -> None:
+    entries = _entries("Modules")
+    used = {module: _reached(ROOT / f"plugins/modules/{module}.py") for module in entries}
+    assert {module: set(files) - used[module] for module, files in entries.items() if set(files) - used[module]} == {}
+
+
+def test_a_modules_own_file_is_named() -> None:
+    own = {path.stem: f"_module/{path.name}" for path in (CORE / "_module").glob("*.py")}
+    entries = _entries("Modules")
+    assert [file for module, file in own.items() if module in entries and file not in entries[module]] == []
+
+
+def test_a_file_that_a_module_does_not_use_is_found() -> None:
+    used = _reached(ROOT / "plugins/modules/fstrim.py")
+    assert "_commands/trim.py" in used
+    assert "_agent/client.py" in used
+    assert "_snapshot/plan.py" not in used
+
+
+def test_entries_are_read() -> None:
+    page = "\nModules\n-------\n\n``a``, ``b``\n  ``x.py`` ``y.py``\n\n1. One.\n     ``z.py``\n\nNext\n----\n\n``c``\n  ``z.py``\n"
+    assert _entries("Modules", page) == {"a": ["x.py", "y.py"], "b": ["x.py", "y.py"], "1": ["z.py"]}
 
 
 def test_every_agent_command_is_sent_where_the_page_says() -> None:
