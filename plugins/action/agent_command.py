@@ -65,7 +65,7 @@ class ActionModule(NormalAction):
         return result
 
     def _become_user(self) -> str:
-        """Whom the task becomes; "" for nobody."""
+        """Whom the task becomes; "" where it does not."""
         plugin = self._connection.become
         return str(plugin.get_option("become_user", playcontext=self._play_context) or "root") if plugin else ""
 

@@ -145,7 +145,7 @@ class GuardedFreeze:
         return self._doubt is None
 
     def let_go(self) -> None:
-        """It is to last until somebody thaws it."""
+        """It is to last until a task or another client thaws it."""
         self._doubt = None
 
     def take_over(self) -> None:

@@ -136,7 +136,7 @@ def _room(path: str) -> t.Iterator[None]:
 
 
 def ignore(_count: int) -> None:
-    """A progress that nobody watches."""
+    """A progress that is not reported."""
 
 
 def _piece(source: t.BinaryIO, size: int, offset: int) -> bytes:

@@ -189,7 +189,7 @@ class _Sweep:
             self._place = one_domain.Place(first.uri, "", OwnAddresses(first.uri))
             self._place = self._place._replace(hostname=first.hostname())
             wanted = [summary for summary in first.list_domains() if self._wanted(summary)]
-        except BaseException as error:  # raised again, or told, where somebody sees it
+        except BaseException as error:  # raised again, or reported, for the caller
             self._board.fail(error)
             return
         self._board.expect(wanted)
@@ -253,7 +253,7 @@ class _Sweep:
             self._board.fail(error)
         except GuestAgentError as error:
             trouble = error
-        except BaseException as error:  # raised again where somebody sees it, in known()
+        except BaseException as error:  # raised again in known(), for the caller
             self._board.fail(error)
         if record is None:
             self._board.end(uuid, trouble)
