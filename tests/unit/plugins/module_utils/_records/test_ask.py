@@ -72,7 +72,7 @@ def test_a_channel_that_libvirt_does_not_talk_over() -> None:
     xml = samples.domain_xml().replace("<channel type='unix'>", "<channel type='pty'><source path='/dev/pts/3'/>")
     found = preflight.preflight("running", domain_xml.parse(xml))
     assert isinstance(found, _errors.AgentNotConfigured)
-    assert found.detail.startswith("the guest agent channel is of type pty, and libvirt talks")
+    assert found.detail.startswith("the guest agent channel is of type pty, and libvirt can use")
     assert "agent_channel replace it" in found.hint
 
 
