@@ -126,6 +126,12 @@ class Domain:
         """libvirt forgets a transient domain that is off."""
         return self.current == OFF and not self.flags & PERSISTENT
 
+    def asked(self) -> list[str]:
+        """What was done to the guest and its domain, of all that was asked of them."""
+        words = ("guest-shutdown", "guest-suspend", "reboot", "reset", "pMWakeup", "create", "destroy", "shutdownFlags")
+        assert self.guest
+        return [what for what in [*self.guest.sent, *self.did] if what.startswith(words)]
+
     def name(self) -> str:
         return self._name
 

@@ -11,7 +11,7 @@ import pytest
 
 if t.TYPE_CHECKING:
     from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
-    from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Hypervisor
+    from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor
 
 
 @pytest.fixture
@@ -21,3 +21,9 @@ def guest(host: Hypervisor) -> t.Iterator[FakeGuest]:
     assert found
     yield found
     assert found.open_handles == 0
+
+
+@pytest.fixture
+def domain(host: Hypervisor) -> Domain:
+    """The first one."""
+    return host.domains[0]

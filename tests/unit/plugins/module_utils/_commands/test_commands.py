@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, freeze, network, system
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import filesystems, freeze, system
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_, files
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
@@ -58,134 +58,6 @@ def test_filesystems_come_in_mount_order_and_without_what_the_agent_does_not_kno
     assert (found[0]["disks"], found[0]["total_bytes"]) == ([], None)
     for disk in found[1]["disks"]:
         assert (disk["pci"], disk["bus_number"], disk["target_number"], disk["unit"]) == (None, -1, -1, -1)
-
-
-def test_interfaces(guest: FakeGuest) -> None:
-    found = network.interfaces(guest.agent())
-    assert (found[0]["interface_name"], found[0]["ip_addresses"]) == ("lo", ["127.0.0.1/8", "::1/128"])
-    assert any(entry["mac"] and entry["mac"].startswith("52:54:00") for entry in found)
-    assert "rx_bytes" in (found[0]["statistics"] or {})
-
-
-def _address(address: t.Any, prefix: t.Any = 24) -> dict[str, t.Any]:
-    return {"ip-address": address, "ip-address-type": "ipv4", "prefix": prefix}
-
-
-@pytest.mark.parametrize(
-    ("address", "found"),
-    [
-        (_address("10.0.0.5"), ["10.0.0.5/24"]),
-        (_address("2001:DB8:0::5", 64), ["2001:db8::5/64"]),
-        (_address("fe80::1%eth0", 64), []),
-        (_address("fe80::1%{{ evil }}", 64), []),
-        (_address("10.0.0.5/8"), []),
-        (_address("10.0.0.5", 33), []),
-        (_address("10.0.0.5", -1), []),
-        (_address("10.0.0.5", None), []),
-        (_address("localhost"), []),
-        (_address(None), []),
-        (_address(5), []),
-        ({}, []),
-    ],
-)
-def test_an_address_is_one_or_is_left_out(address: dict, found: list[str]) -> None:
-    guest = FakeGuest()
-    guest.replies["guest-network-get-interfaces"] = [{"name": "eth0", "ip-addresses": [address]}]
-    assert network.interfaces(guest.agent())[0]["ip_addresses"] == found
-
-
-@pytest.mark.parametrize(
-    ("mac", "found"),
-    [
-        ("52:54:00:AA:bb:01", "52:54:00:aa:bb:01"),
-        ("", None),
-        (None, None),
-        ("52:54:00", None),
-        ("x" * 17, None),
-        ("52-54-00-aa-bb-01", None),
-    ],
-)
-def test_a_mac_is_one_or_is_left_out(mac: str | None, found: str | None) -> None:
-    guest = FakeGuest()
-    guest.replies["guest-network-get-interfaces"] = [{"name": "eth0", "hardware-address": mac}]
-    assert network.interfaces(guest.agent())[0]["mac"] == found
-
-
-def test_an_alias_is_one_with_its_interface() -> None:
-    guest = FakeGuest()
-    guest.replies["guest-network-get-interfaces"] = [
-        {"name": "eth0", "ip-addresses": [_address("10.0.0.5")]},
-        {"name": "eth0:1", "ip-addresses": [_address("10.0.0.6")]},
-    ]
-    found = network.interfaces(guest.agent())
-    assert [(entry["interface_name"], entry["ip_addresses"]) for entry in found] == [("eth0", ["10.0.0.5/24", "10.0.0.6/24"])]
-
-
-def _default_route(guest: FakeGuest) -> tuple[t.Any, ...] | None:
-    found = network.default_route(guest.agent())
-    return found and (found["interface_name"], found["gateway"], found["metric"])
-
-
-def test_the_default_route() -> None:
-    assert _default_route(FakeGuest("10.0")) == ("eth0", "10.0.2.2", 1024)
-    with pytest.raises(_errors.CommandFailed):
-        _default_route(FakeGuest("7.2"))
-
-
-def _route(**values: t.Any) -> dict[str, t.Any]:
-    return {
-        "iface": "eth0",
-        "destination": "0.0.0.0",
-        "mask": "0.0.0.0",
-        "metric": 5,
-        "version": 4,
-        "gateway": "10.0.0.1",
-        **values,
-    }
-
-
-@pytest.mark.parametrize(
-    ("routes", "found"),
-    [
-        ([], None),
-        ([_route()], ("eth0", "10.0.0.1", 5)),
-        ([_route(), _route(iface="eth1", metric=1)], ("eth1", "10.0.0.1", 1)),
-        ([_route(version=6)], None),
-        ([_route(destination="10.0.0.0", mask="255.0.0.0")], None),
-        ([_route(mask="128.0.0.0")], None),
-        ([_route(gateway="{{ evil }}")], ("eth0", None, 5)),
-        ([_route(gateway="fe80::1%x")], ("eth0", None, 5)),
-        ([_route(gateway=None)], ("eth0", None, 5)),
-        ([_route(gateway="0.0.0.0")], ("eth0", None, 5)),
-    ],
-)
-def test_routes(routes: list, found: t.Any) -> None:
-    guest = FakeGuest()
-    guest.replies["guest-network-get-route"] = routes
-    assert _default_route(guest) == found
-
-
-HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        (HEAD + "eth0\t00000000\t0202000A\t0003\t0\t0\t1024\t00000000\t0\t0\t0\n", ("eth0", "10.0.2.2", 1024)),
-        (
-            HEAD + "eth0\t00000000\t0202000A\t0003\t0\t0\t9\t00000000\t0\t0\t0\neth1\t00000000\t0302000A\t3\t0\t0\t1\t00000000\n",
-            ("eth1", "10.0.2.3", 1),
-        ),
-        (HEAD + "eth0\t0002000A\t00000000\t0001\t0\t0\t1024\t00FFFFFF\t0\t0\t0\n", None),
-        (HEAD + "eth0\t00000000\tnonsense\t0003\t0\t0\t1024\t00000000\n", None),
-        (HEAD + "eth0\t00000000\t02\t0003\t0\t0\t1024\t00000000\n", None),
-        (HEAD + "eth0\t00000000\n", None),
-        (HEAD, None),
-        ("", None),
-    ],
-)
-def test_proc_net_route(text: str, found: t.Any) -> None:
-    assert _default_route(FakeGuest("7.2", files={"/proc/net/route": text.encode()})) == found
 
 
 def test_privileged_totals() -> None:
@@ -394,6 +266,8 @@ MOUNTS = """22 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
 broken line
 32 22 0:41 / /run rw - tmpfs tmpfs rw
 """
+
+
 EXTENTS = [
     # device, mount point, type; the mount table; mount points; wanted, beyond reach, spared, doubtful
     ([("vda1", "/", "ext4"), ("vdb", "/srv", "xfs"), ("vdb", "/srv/bind", "xfs")], "", None, (2, (), (), ())),
