@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,23 @@ def debians(lab: Lab) -> Mapping[str, str]:
 @pytest.fixture(params=DEBIANS)
 def debian(request: pytest.FixtureRequest, debians: Mapping[str, str]) -> str:
     return debians[request.param]
+
+
+@pytest.fixture(scope="session")
+def spare(lab: Lab) -> Iterator[str]:
+    """A Debian guest that tests may spoil. It has 192.168.122.5 on a NIC that leads nowhere: an address of QEMU's own network
+    counts as none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    nic = f"""<interface type='udp'><mac address='52:54:00:77:00:05'/><model type='virtio'/>
+      <source address='127.0.0.1' port='9'><local address='127.0.0.1' port='{port}'/></source></interface>"""
+    (name,) = lab.start_all([Guest(name="it-spare", kind="debian13", vcpus=2, devices=nic)])
+    network = "[Match]\\nMACAddress=52:54:00:77:00:05\\n[Network]\\nAddress=192.168.122.5/24\\n"
+    lab.run(name, f"printf '{network}' >/etc/systemd/network/05-nowhere.network; networkctl reload")
+    yield name
+    lab.destroy(name)
 
 
 @pytest.fixture

@@ -9,13 +9,12 @@ What stands in neither DEBIAN nor CANNOT runs on tiny guests. Tasks are known by
 
 from __future__ import annotations
 
-#: What is read as something else, since the documentation's hosts, networks and paths of the controller are not here.
+#: What is read as something else, since the documentation's hosts and paths of the controller are not here.
 REWRITTEN = {
     "/srv/images/app.tar": "{place}/app.tar",
     "/usr/local/lib/site/": "{place}/",
     "/var/backups/": "{place}/",
     "dest: /tmp/": "dest: {place}/",
-    "192.168.122.0/24": "10.0.2.0/24",
 }
 #: Domains of the examples that are others here, since each guest takes its time to boot.
 ALSO = {"app1": "web4", "legacy1": "web3", "test1": "web2"}
@@ -67,18 +66,12 @@ TINY = {
         "dd if=/dev/zero of=/var/lib/postgresql/full bs=1k count=13500 2>/dev/null && sync",
     ),
 }
-_FILES = "etc/passwd etc/shadow etc/group etc/gshadow"
 _USERS = ("deploy", "ann", "kiosk", "debian", "guest")
 _UNIT = "/etc/systemd/system/nginx.service"
+#: The same of the Debian guest.
 DEBIAN_HAS = (
-    f"tar -C / -cf /root/users.tar {_FILES}",
     *(f"useradd -m {user}" for user in _USERS),
     # Whether a web server runs is asked of systemd: any unit by its name will do.
     f"printf '[Service]\\nExecStart=/bin/sleep infinity\\n[Install]\\nWantedBy=multi-user.target\\n' >{_UNIT}",
     "systemctl --quiet enable nginx",
-)
-DEBIAN_HAD = (
-    f"systemctl --quiet disable nginx; systemctl stop nginx; rm -f {_UNIT}",
-    *(f"loginctl kill-user --signal=KILL {user} 2>/dev/null; rm -rf /home/{user}" for user in _USERS),
-    "tar -C / -xf /root/users.tar && rm /root/users.tar",
 )

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.integration.ansible_cli import ROOT, Ansible, write_inventory
-from tests.integration.example_table import ALSO, CANNOT, DEBIAN, DEBIAN_HAD, DEBIAN_HAS, KEY, ON_DEBIAN, REWRITTEN, TINY
+from tests.integration.example_table import ALSO, CANNOT, DEBIAN, DEBIAN_HAS, KEY, ON_DEBIAN, REWRITTEN, TINY
 from tests.integration.guests_by_agent import ok
 from tests.lab import Guest, Lab
 from tests.lab.daemons import SYSTEM_URI
@@ -117,8 +117,10 @@ class Run:
         return [self._task(module, task) for task in tasks]
 
     def _task(self, module: str, task: dict[str, Any]) -> dict[str, Any]:
-        here = {key: self._renamed(module, value) if key in BLOCKS else self._here(value) for key, value in task.items()}
-        return {**here, "name": f"{module}: {task['name']}"} if task is not NOTHING else task
+        blocks = {key: self._renamed(module, task[key]) for key in BLOCKS if key in task}
+        # Not the names of what is registered.
+        here = {key: self._here(value) for key, value in task.items() if "." in key or key == "loop"}
+        return {**task, **here, **blocks, "name": f"{module}: {task['name']}"} if task is not NOTHING else task
 
     def _here(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -163,12 +165,8 @@ def test_on_tiny_guests(lab: Lab, ansible: Ansible, tiny: None, tmp_path: Path, 
 
 
 @pytest.mark.full
-def test_on_debian(lab: Lab, ansible: Ansible, system: None, debians: Mapping[str, str], tmp_path: Path) -> None:
-    name = debians["debian13"]
-    run = Run(ansible, tmp_path, lab.uri, dict.fromkeys(ON_DEBIAN, name))
-    prepare(lab, name, DEBIAN_HAS)
-    try:
-        ok(ansible.module("guest_session", domain=name, user="ann", tty="tty8", state="present"))
-        assert not (troubles := run.troubles(DEBIAN, debian=True)), troubles
-    finally:
-        prepare(lab, name, DEBIAN_HAD)
+def test_on_debian(lab: Lab, ansible: Ansible, system: None, spare: str, tmp_path: Path) -> None:
+    run = Run(ansible, tmp_path, lab.uri, dict.fromkeys(ON_DEBIAN, spare))
+    prepare(lab, spare, DEBIAN_HAS)
+    ok(ansible.module("guest_session", domain=spare, user="ann", tty="tty8", state="present", timeout=240))
+    assert not (troubles := run.troubles(DEBIAN, debian=True)), troubles
