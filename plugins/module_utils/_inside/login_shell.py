@@ -172,6 +172,8 @@ _TIDY: t.Final = f"""
   rm -f "$t.o" "$t.e" "$t.r"
 }} </dev/null >/dev/null 2>&1 &
 """
+#: Seconds in which the shell around a command makes its files, also in a guest that has more to do than it can.
+_BEGINS_WITHIN: t.Final = 3
 #: Waits while the shell around the command is there and has not said how that ended. Where the guest has been started anew its
 #: number is another's.
 _UNTIL_ENDED: t.Final = """
@@ -260,7 +262,8 @@ def await_end(process: int, nonce: str, age: int) -> str:
     :param process: 0 where that is not known
     :param age: how many seconds ago the command was started
     """
-    begun = "" if process else 'c=0; until [ -n "$t" ] || [ $c = 3 ]; do c=$((c+1)); sleep 1; look; done\n'
+    gone = f" || ! kill -0 {process} 2>/dev/null" if process else ""
+    begun = f'c=0; until [ -n "$t" ] || [ $c = {_BEGINS_WITHIN} ]{gone}; do c=$((c+1)); sleep 1; look; done\n'
     return f"""{spool.find(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
 [ "$y" = ended ] || {{ printf '{nonce} lost\\n' >&2; exit 0; }}
 [ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o"

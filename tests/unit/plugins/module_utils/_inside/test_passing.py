@@ -183,6 +183,15 @@ def test_what_the_agent_has_forgotten_is_found(guest: Watched, user: str, exact:
 
 
 @pytest.mark.usefixtures("impatient", "keeping")
+def test_what_the_agent_has_forgotten_is_found_before_it_has_begun(guest: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a guest with more to do than it can: the shell is there, and its files are not yet."""
+    monkeypatch.setattr(login_shell, "_TOOLS", f"\nsleep 0.5{login_shell._TOOLS}")
+    guest.faults["guest-exec-status"] = [NO_SUCH_PID]
+    assert sh(guest, WORKS)[:3] == (7, None, b"begun\ndone\n")
+    assert guest.count("guest-exec") == 2
+
+
+@pytest.mark.usefixtures("impatient", "keeping")
 def test_a_lost_answer_is_found(guest: Watched) -> None:
     guest.faults["guest-exec-status"] = [lost_end]
     data = b"x" * (login_shell.INLINE_OUTPUT + 10)

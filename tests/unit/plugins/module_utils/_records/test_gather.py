@@ -295,7 +295,7 @@ def test_five_in_flight_on_a_connection(
     hosts[0].domains = [_domain(number) for number in range(1, 13)]
     for domain in hosts[0].domains:
         domain.pause = 0.01
-    found = gather([A], PLAN._replace(concurrency=concurrency))
+    found = gather([A], PLAN._replace(concurrency=concurrency, agent_timeout=10, timeout=30))
     assert set(_statuses(found.records).values()) == {"connected"}
     assert len(found.records) == 12
     assert len(hosts[0].handles) == connections
