@@ -331,8 +331,8 @@ def discard(nonce: str) -> str:
 
 
 def sizes(nonce: str) -> str:
-    """Prints how long the output is that was left since it is long."""
-    each = 'for f in "$t.o" "$t.e"; do if [ -e "$f" ]; then wc -c <"$f"; else echo 0; fi; done'
+    """Prints how long the output is that was left since it is long. A file that is empty is being removed just then."""
+    each = 'for f in "$t.o" "$t.e"; do { wc -c <"$f"; } 2>/dev/null || echo 0; done'
     return f"refuse() {{ :; }}\n{_TOOLS}{spool.find(nonce)}{each}"
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import time
 import typing as t
 from pathlib import Path
@@ -261,8 +262,9 @@ def test_an_agent_that_is_killed_and_started_again(real_socket: Path, tmp_path: 
     begun = tmp_path / "begun"
     text = f": >{begun}; sleep 1.5; head -c 200000 /dev/zero | tr '\\0' x; echo warned >&2; exit 7"
     command = shell.Command(("/bin/sh", "-c", text), stdin=b"x", tells_signals=exact)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        with real_agent.listening(tmp_path) as path, real_agent.watched(path) as guest:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as until_the_end:
+        with real_agent.listening(tmp_path) as path:
+            guest = until_the_end.enter_context(real_agent.watched(path))
             running = pool.submit(shell.execute, guest.agent(), command, 30)
             real_agent.wait_until(begun.exists, 10, lambda: "not begun")
         with real_agent.listening(tmp_path):

@@ -157,7 +157,7 @@ def test_files_are_private_while_they_are_there(guest: Watched, exact: bool) -> 
         return ask()
 
     guest.faults["guest-exec-status"] = [look] * 200
-    sh(guest, "sleep 0.05; cat", stdin=RANDOM[: 150 * 1024], tells_signals=exact)
+    sh(guest, "sleep 1; cat", stdin=RANDOM[: 150 * 1024], tells_signals=exact)
     assert {(ending, 0o600) for ending in (".i", ".o", ".e")} <= seen
     assert {mode for _ending, mode in seen} == {0o600}
 

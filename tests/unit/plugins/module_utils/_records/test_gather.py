@@ -159,8 +159,8 @@ def test_the_deadline_leaves_the_rest_unknown(hosts: tuple[Hypervisor, Hyperviso
     hosts[0].domains[1].hangs.add("agent")
     hosts[0].domains[2].hangs.add("XMLDesc")
     started = time.monotonic()
-    found = gather([A], PLAN._replace(agent_timeout=30, timeout=0.4))
-    assert time.monotonic() - started < 2
+    found = gather([A], PLAN._replace(agent_timeout=30, timeout=1.5))
+    assert time.monotonic() - started < 5
     assert _statuses(found.records) == {"d01": "connected", "d02": "unknown", "d03": "unknown"}
     assert found.records[1]["agent"]["reason"] == "it was not asked"
     assert "libvirt did not give the domain's XML" in found.records[2]["agent"]["reason"]
@@ -282,8 +282,8 @@ def test_a_hypervisor_that_hangs(hosts: tuple[Hypervisor, Hypervisor], what: str
     hosts[0].domains = [_domain(1)]
     hosts[1].hangs.add(what)
     started = time.monotonic()
-    found = gather([A, B], PLAN._replace(timeout=0.3))
-    assert time.monotonic() - started < 2
+    found = gather([A, B], PLAN._replace(timeout=1.5))
+    assert time.monotonic() - started < 5
     assert _statuses(found.records) == {"d01": "connected"}
     assert found.failures[B].__class__ is _errors.HypervisorUnreachable
 
@@ -392,8 +392,8 @@ def test_after_the_deadline_nothing_is_confirmed(hosts: tuple[Hypervisor, Hyperv
     for domain in hosts[0].domains[2:]:
         domain.hangs.add("agent")
     started = time.monotonic()
-    found = gather([A], PLAN._replace(agent_timeout=30, timeout=1, concurrency=5))
-    assert time.monotonic() - started < 2
+    found = gather([A], PLAN._replace(agent_timeout=30, timeout=2, concurrency=5))
+    assert time.monotonic() - started < 5
     assert _statuses(found.records)["d01"] == _statuses(found.records)["d02"] == "connected"
     assert not [what for domain in hosts[0].domains[:2] for what in domain.did if "Addresses" in what]
 
