@@ -174,7 +174,7 @@ def test_what_is_not_of_this_transfer_is_skipped(lane: DataLane, guest: Guest, s
 def test_too_much_that_is_not_of_this_transfer(lane: DataLane, guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_lane, "_STALE_MAX", 100_000)
     guest.stale = b"x" * 400_000
-    with pytest.raises(LaneFailed, match="something else"):
+    with pytest.raises(LaneFailed, match="another program than the guest's end"):
         _read(lane, 5)
 
 
