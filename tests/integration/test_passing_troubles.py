@@ -71,6 +71,7 @@ def ways(ansible: Ansible, lab: Lab, name: str, place: Path, work: str) -> list[
 def watch_the_end(lab: Lab, name: str, seconds: int, ways: list[Callable[[], dict[str, Any]]], strike: Callable[[], None]) -> None:
     """All at once, so that what strikes them strikes them all."""
     lab.run(name, "rm -f /run/begun-* /run/go")
+    before = set(lab.run(name, LEFT).output.split())
     with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:
         running = [pool.submit(way) for way in ways]
         try:
@@ -83,7 +84,7 @@ def watch_the_end(lab: Lab, name: str, seconds: int, ways: list[Callable[[], dic
         assert result.get("rc") == 3, result
         assert result["stdout"].split() == [word for step in range(1, seconds + 1) for word in ("step", str(step))]
         assert "warned" in result["stderr"]
-    _until(lambda: not lab.run(name, LEFT).output.strip(), 20, "nothing is left")
+    _until(lambda: not (set(lab.run(name, LEFT).output.split()) - before), 20, f"nothing is left but {before}")
 
 
 def _begun(lab: Lab, name: str, running: list[concurrent.futures.Future[dict[str, Any]]]) -> bool:
