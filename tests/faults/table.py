@@ -236,9 +236,7 @@ FAULTS: Mapping[str, Fault] = {
         lambda stage: stage.wire.cut(),
         leaves=UNREACHED,
     ),
-    "the guest's disk is full": Fault(
-        (7,), in_guest(DISK_FULL), {PUSH: ("file_failed", "command_failed")}, in_guest("rm -f /data/full"), at_rest=True
-    ),
+    "the guest's disk is full": Fault((7,), in_guest(DISK_FULL), {PUSH: ("no_space",)}, in_guest("rm -f /data/full"), at_rest=True),
     "the guest's disk is read-only": Fault(
         (7,),
         in_guest("mount -o remount,ro /data"),
