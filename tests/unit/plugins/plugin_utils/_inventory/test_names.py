@@ -167,9 +167,14 @@ def test_no_two_domains_are_one_host(wanted: t.Any) -> None:
 @pytest.mark.parametrize(
     ("wanted", "groups", "names", "words"),
     [
-        ([("a", False), ("b", False)], {"a"}, ["a-00000000", "b"], ["A host or a group has the name a"]),
-        ([("a", True), ("b", False)], {"a", "b"}, ["a-00000000", "b-00000001"], ["group has the name a", "group has the name b"]),
-        ([("a", False), ("a", True)], {"a"}, ["a-00000000", "a-00000001"], ["group has the name a"] * 2),
+        ([("a", False), ("b", False)], {"a"}, ["a-00000000", "b"], ["A host or a group has the name a; "]),
+        (
+            [("a", True), ("b", False)],
+            {"a", "b"},
+            ["a-00000000", "b-00000001"],
+            ["group has the name a; ", "group has the name b; "],
+        ),
+        ([("a", False), ("a", True)], {"a"}, ["a-00000000", "a-00000001"], ["group has the name a; "] * 2),
         ([("a", False), ("b", False)], {"c"}, ["a", "b"], []),
     ],
 )
