@@ -13,7 +13,6 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import events
-from ansible_collections.virtops.guest_agent.plugins.module_utils._module import restart as _restart, shutdown, suspend as _suspend
 from ansible_collections.virtops.guest_agent.plugins.modules import restart
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
@@ -23,29 +22,17 @@ from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     Hypervisor,
 )
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
-
-SLEEPS = {
-    _suspend.STATE: b"freeze mem disk\n",
-    _suspend.DISK: b"[platform] shutdown reboot suspend test_resume\n",
-    _suspend.SWAPS: b"Filename Type Size Used Priority\n/dev/vdb partition 524284 0 -2\n",
-}
-
-
-NO_FILES = ("guest-file-open", "guest-exec")
+from ansible_collections.virtops.guest_agent.tests.unit.power import NO_FILES, hurry, sleeper
 
 
 @pytest.fixture
 def domains() -> list[Domain]:
-    domain = Domain(guest=FakeGuest(files=SLEEPS))
-    domain.boot()
-    return [domain]
+    return [sleeper()]
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (shutdown, _restart, _suspend):
-        monkeypatch.setattr(module, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(_suspend, "_PAUSE", 0.05)
+    hurry(monkeypatch)
 
 
 RESTARTS = [

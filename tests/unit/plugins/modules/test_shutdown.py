@@ -13,16 +13,16 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._module import shutdown as _shutdown
 from ansible_collections.virtops.guest_agent.plugins.modules import shutdown
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
+from ansible_collections.virtops.guest_agent.tests.unit.power import hurry
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_shutdown, "_LOOK_SECONDS", 0.05)
+    hurry(monkeypatch)
 
 
 SHUTDOWNS = [
