@@ -103,20 +103,19 @@ def execute(
     check(command)
     deadline = Deadline(timeout, clock)
     lane = lane or AgentLane(agent)
-    pace = _Pace(expected, first, patience)
+    pace = _Pace(expected, first)
     try:
-        return _execute(agent, _Run(agent, command, staged, clock), deadline, lane, pace, sink)
+        return _execute(agent, _Run(agent, command, staged, patience, clock), deadline, lane, pace, sink)
     except Unpackable:
         if staged is not None:
             raise
     # It has not run, and is not packed again.
-    return _execute(agent, _Run(agent, command, staged, clock), deadline, lane, pace, sink)
+    return _execute(agent, _Run(agent, command, staged, patience, clock), deadline, lane, pace, sink)
 
 
 class _Pace(t.NamedTuple):
     expected: float
     first: float
-    patience: float
 
 
 def _execute(agent: GuestAgent, run: _Run, deadline: Deadline, lane: Lane, pace: _Pace, sink: Sink | None) -> Result:
@@ -149,10 +148,12 @@ def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress
 class _Run:
     """One run of a command: what was started in the guest for it, so that it can be ended and nothing is left."""
 
-    def __init__(self, agent: GuestAgent, command: Command, staged: Staged | None, clock: Clock) -> None:
+    def __init__(self, agent: GuestAgent, command: Command, staged: Staged | None, patience: float, clock: Clock) -> None:
         self._agent = agent
         self.command = command
         self._staged = staged
+        #: for how many seconds the agent may be out of reach, also when what is left of the output is asked for
+        self.patience = patience
         self.nonce = staged.nonce if staged else secrets.token_hex(16)
         #: whether an end by a signal is told from an exit code
         self.exact = command.tells_signals and command.answer is None
@@ -186,11 +187,11 @@ class _Run:
                 self._stage(before, lane)
             self._begin(Input(bool(before), bool(inline), packed=True), inline)
 
-    def wait(self, deadline: Deadline, expected: float, first: float, patience: float) -> _exec.ExecResult | None:
+    def wait(self, deadline: Deadline, expected: float, first: float) -> _exec.ExecResult | None:
         """How it ended, or None when the deadline comes first."""
         ended = None
         for pause in _exec.pauses(expected, first):
-            ended = self._look(deadline, patience)
+            ended = self._look(deadline)
             if ended is not None or deadline.expired():
                 break
             deadline.sleep(pause)
@@ -219,10 +220,10 @@ class _Run:
             with contextlib.suppress(GuestAgentError):
                 _exec.wait(self._agent, t.cast(int, pid), Deadline(2.0))
 
-    def _look(self, deadline: Deadline, patience: float) -> _exec.ExecResult | None:
+    def _look(self, deadline: Deadline) -> _exec.ExecResult | None:
         """How it ended; None while it runs."""
         try:
-            ended = passing.through(self._agent, self._ask, deadline, patience, self.clock)
+            ended = passing.through(self._agent, self._ask, deadline, self.patience, self.clock)
         except GuestAgentError:
             self.goes_on = not deadline.expired()
             raise
@@ -296,9 +297,9 @@ def _result(agent: GuestAgent, lane: Lane, run: _Run, ended: _exec.ExecResult, s
     if isinstance(said, report.Ended):
         signal = said.signal if run.exact else None
         result = Result(said.rc, signal, ended.stdout, said.stderr, said.seconds)
-        return _delivered(agent, lane, run.nonce, said.files, result, sink)
+        return _delivered(agent, lane, run, said.files, result, sink)
     if said is None and ended.signal is not None:  # it has taken the shell with it
-        return _delivered(agent, lane, run.nonce, *_collected(agent, run.nonce, ended.signal), sink)
+        return _delivered(agent, lane, run, *_collected(agent, run.nonce, ended.signal), sink)
     if isinstance(said, report.Refused):
         raise refusals.refusal(agent, said)
     detail = f"the shell that starts commands failed: {untrusted.clean(ended.stderr.decode('utf-8', 'replace').strip(), 300)}"
@@ -320,24 +321,24 @@ def _collected(agent: GuestAgent, nonce: str, signal: int) -> tuple[report.Files
     return said.files, Result(report.SIGNALLED + signal, signal, found.stdout, said.stderr)
 
 
-def _delivered(agent: GuestAgent, lane: Lane, nonce: str, files: report.Files, result: Result, sink: Sink | None) -> Result:
+def _delivered(agent: GuestAgent, lane: Lane, run: _Run, files: report.Files, result: Result, sink: Sink | None) -> Result:
     """``result`` with all that the command printed; nothing of it stays in the guest."""
     if not files.whole:
-        scripts.remove(agent, login_shell.clean_up(nonce))
+        scripts.remove(agent, login_shell.clean_up(run.nonce))
         raise refusals.cut(agent, files.stem, result.rc)
     if max(len(result.stdout), len(result.stderr)) >= login_shell.INLINE_OUTPUT:
-        return _completed(agent, lane, nonce, scripts.spooled(agent, nonce, files.stem), result, sink)
+        return _completed(agent, lane, run, scripts.spooled(agent, run.nonce, files.stem), result, sink)
     if files.kept:
-        scripts.remove(agent, login_shell.clean_up(nonce))
+        scripts.remove(agent, login_shell.clean_up(run.nonce))
     if sink is not None:
         sink(result.stdout)
         return result._replace(stdout=b"")
     return result
 
 
-def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Result, sink: Sink | None) -> Result:
+def _completed(agent: GuestAgent, lane: Lane, run: _Run, place: str, result: Result, sink: Sink | None) -> Result:
     try:
-        sizes = _sizes(agent, nonce)
+        sizes = _sizes(agent, run)
         if any(
             len(found) >= max(size + 1, login_shell.INLINE_OUTPUT) for found, size in zip((result.stdout, result.stderr), sizes)
         ):
@@ -345,11 +346,12 @@ def _completed(agent: GuestAgent, lane: Lane, nonce: str, place: str, result: Re
         stdout = _whole(agent, lane, f"{place}.o", result.stdout, sizes[0], sink)
         return result._replace(stdout=stdout, stderr=_whole(agent, lane, f"{place}.e", result.stderr, sizes[1]))
     finally:
-        scripts.remove(agent, login_shell.clean_up(nonce))
+        scripts.remove(agent, login_shell.clean_up(run.nonce))
 
 
-def _sizes(agent: GuestAgent, nonce: str) -> tuple[int, int]:
-    found = passing.through(agent, lambda: scripts.run(agent, login_shell.sizes(nonce)), Deadline(passing.PATIENCE))
+def _sizes(agent: GuestAgent, run: _Run) -> tuple[int, int]:
+    deadline = Deadline(run.patience, run.clock)
+    found = passing.through(agent, lambda: scripts.run(agent, login_shell.sizes(run.nonce)), deadline, run.patience, run.clock)
     sizes = report.sizes(found.stdout)
     if sizes is None:
         raise refusals.unreadable(agent, "the size of a command's output")

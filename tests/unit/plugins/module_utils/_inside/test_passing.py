@@ -199,6 +199,23 @@ def test_a_lost_answer_is_found(guest: Watched) -> None:
     assert (found.rc, found.stdout) == (3, data)
 
 
+@pytest.mark.usefixtures("impatient")
+def test_patience_holds_for_the_rest_of_the_output_too(loose_guest: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login_shell, "sizes", lambda _nonce: "exec sleep 31")
+
+    def silent(arguments: Message, ask: t.Callable[[], Message]) -> Message:
+        if any("sleep 31" in text for text in arguments["env"]):
+            raise _errors.AgentTimeout("silent")
+        return ask()
+
+    loose_guest.faults["guest-exec"] = [silent] * 50
+    command = shell.Command(("/bin/sh", "-c", f"head -c {2 * login_shell.INLINE_OUTPUT} /dev/zero"))
+    began = time.monotonic()
+    with pytest.raises(_errors.AgentTimeout):
+        shell.execute(loose_guest.agent(), command, 30, patience=0.3)
+    assert time.monotonic() - began < 15
+
+
 @pytest.mark.usefixtures("keeping")
 def test_what_is_kept_is_removed_by_its_reader(guest: Watched) -> None:
     assert sh(guest, "echo x").stdout == b"x\n"
