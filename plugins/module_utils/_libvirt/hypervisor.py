@@ -266,8 +266,8 @@ class Connection:
         """Connect once more, within ``seconds``, where the connection is lost or ``deaf``; one that is half open looks alive."""
         with self._renewing:
             if deaf:
-                self._workers.close()
-                self.handle, self._workers = None, Workers()
+                self._give_back(0)
+                self._workers = Workers()
             if not _alive(self.handle):
                 self.handle = self._opened(self.uri, seconds)
 
@@ -313,14 +313,13 @@ class Connection:
         raise DomainNotFound(f"no domain of this name or UUID on {self.uri}", domain=name_or_uuid)
 
     def close(self) -> None:
-        """Give the connection back. One with a request that never returned is left to the end of the process."""
+        """Give the connection back. One with a request that has not returned yet is given back when it does."""
+        self._give_back(_CLOSE_SECONDS)
+
+    def _give_back(self, seconds: float) -> None:
         handle, self.handle = self.handle, None
-        if handle is None:
-            return
-        if self._workers.idle():
-            with contextlib.suppress(CallTimeout, libvirt.libvirtError):
-                self._workers.call(handle.close, _CLOSE_SECONDS)
-        self._workers.close()
+        with contextlib.suppress(libvirt.libvirtError):
+            self._workers.close(handle.close if handle else lambda: None, seconds)
 
     def call(self, function: t.Callable[[], T], seconds: float | None = None, domain: str = "", command: str = "") -> T:
         """``function()`` within ``seconds`` (the connection's own timeout when not given), its errors translated."""

@@ -12,6 +12,7 @@ flight, whatever hangs.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import queue
 import threading
 import typing as t
@@ -40,7 +41,9 @@ class Workers:
     def __init__(self, size: int = CALLS_PER_CONNECTION) -> None:
         self._size = size
         self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
-        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._stopped = 0
+        self._last: t.Callable[[], object] | None = None
         for _number in range(size):
             self._free.put(Worker("virtops-call"))
 
@@ -62,28 +65,37 @@ class Workers:
                 return t.cast(T, future.result())
             raise CallTimeout from None
 
-    def idle(self) -> bool:
-        """Whether no call is running, abandoned ones included."""
-        return self._free.qsize() == self._size
+    def close(self, last: t.Callable[[], object] = lambda: None, seconds: float = 0) -> bool:
+        """End the threads, of occupied workers when they return; the last of them calls ``last``.
 
-    def close(self) -> bool:
-        """End the threads of the workers, of occupied ones when they return. False when there are such."""
-        self._closed.set()
-        freed = 0
-        while True:
-            try:
-                self._free.get_nowait().stop()
-                freed += 1
-            except queue.Empty:
-                return freed == self._size
+        False when some are occupied. When none is, ``last()`` is waited for, up to ``seconds``.
+        """
+        self._last = last
+        if (ending := self._stop_free()) is None:
+            return False
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            ending.result(timeout=seconds)
+        return True
+
+    def _stop_free(self) -> concurrent.futures.Future[object] | None:
+        """Stop the workers that are free; where no other is left, one calls ``last`` before."""
+        ending = None
+        with self._lock:
+            while not self._free.empty():
+                worker = self._free.get_nowait()
+                self._stopped += 1
+                if self._stopped == self._size:
+                    ending = worker.start(self._last or (lambda: None))
+                worker.stop()
+        return ending
 
     def _freeing(self, worker: Worker, function: t.Callable[[], T]) -> T:
         try:
             return function()
         finally:
             self._free.put(worker)
-            if self._closed.is_set():
-                worker.stop()
+            if self._last is not None:
+                self._stop_free()
 
 
 class Worker:

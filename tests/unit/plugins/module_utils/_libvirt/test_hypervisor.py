@@ -27,6 +27,7 @@ from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     Error,
     Hypervisor,
     hosting,
+    let_go,
 )
 
 REQUEST = Request("guest-ping", 5, '{"execute": "guest-ping", "id": 5}')
@@ -67,7 +68,7 @@ def test_a_domain(host: Hypervisor) -> None:
     assert domain.xml() == samples.domain_xml()
     assert domain.state() == "running"
     assert domain.persistent() is True
-    assert '"id": 5' in domain.exchange(REQUEST, 1)
+    assert '"id": 5' in domain.exchange(REQUEST, 10)
     host.domains[0].obeys = False
     domain.press_power_button()
     domain.destroy()
@@ -83,7 +84,7 @@ def test_a_reply_that_is_no_text(host: Hypervisor, monkeypatch: pytest.MonkeyPat
     domain = _connect().domain("web")
     monkeypatch.setattr(_hypervisor, "libvirt_qemu", Qemu)
     with pytest.raises(_errors.ProtocolError, match="not UTF-8"):
-        domain.exchange(REQUEST, 1)
+        domain.exchange(REQUEST, 10)
 
 
 @pytest.mark.parametrize("uri", [None, "", samples.URI])
@@ -172,6 +173,11 @@ def test_an_agent_that_hangs_costs_its_time(host: Hypervisor) -> None:
     assert domain.state() == "running"  # another lane
     connection.close()
     assert not host.handles[0].closed  # a request is still in flight on it
+    let_go(host)
+    ended = time.monotonic() + 10
+    while not host.handles[0].closed and time.monotonic() < ended:
+        time.sleep(0.01)
+    assert host.handles[0].closed
 
 
 def test_another_request_that_hangs(host: Hypervisor) -> None:
@@ -244,7 +250,7 @@ def test_errors_are_translated(host: Hypervisor, error: Exception, alive: bool, 
     domain = _connect().domain("web")
     host.domains[0].raises = {"agent": error, "state": error}
     host.alive = alive
-    for kind, ask in ((agent, lambda: domain.exchange(REQUEST, 1)), (other, domain.state)):
+    for kind, ask in ((agent, lambda: domain.exchange(REQUEST, 10)), (other, domain.state)):
         with pytest.raises(_errors.GuestAgentError) as caught:
             ask()
         assert caught.value.__class__ is kind

@@ -58,7 +58,10 @@ def _addresses(records: t.Iterable[Record]) -> dict[str, list[tuple[str, str]]]:
     return {record["libvirt"]["name"]: [(c["address"], c["source"]) for c in record["addresses"]] for record in records}
 
 
-PLAN = Plan(agent_timeout=1, timeout=5)
+#: No machine is so busy that an answer takes this long.
+PLAN = Plan(timeout=60)
+#: For an agent that will not answer.
+IMPATIENT = PLAN._replace(agent_timeout=1.5)
 
 
 def test_records_of_all_sorted(hosts: tuple[Hypervisor, Hypervisor]) -> None:
@@ -119,8 +122,8 @@ def test_each_domain_costs_only_itself(hosts: tuple[Hypervisor, Hypervisor]) -> 
     broken.raises["agent"] = UnicodeDecodeError("utf-8", b"\xed", 0, 1, "x")
     hosts[0].domains = [_domain(1), hung, gone, silent, off, no_channel, closed, frozen, broken]
     started = time.monotonic()
-    found = gather([A], PLAN._replace(states=()))
-    assert time.monotonic() - started < 3
+    found = gather([A], IMPATIENT._replace(states=()))
+    assert time.monotonic() - started < 10
     assert _statuses(found.records) == {
         "d01": "connected",
         "d02": "unresponsive",
@@ -159,8 +162,8 @@ def test_the_deadline_leaves_the_rest_unknown(hosts: tuple[Hypervisor, Hyperviso
     hosts[0].domains[1].hangs.add("agent")
     hosts[0].domains[2].hangs.add("XMLDesc")
     started = time.monotonic()
-    found = gather([A], PLAN._replace(agent_timeout=30, timeout=1.5))
-    assert time.monotonic() - started < 5
+    found = gather([A], PLAN._replace(timeout=3))
+    assert time.monotonic() - started < 10
     assert _statuses(found.records) == {"d01": "connected", "d02": "unknown", "d03": "unknown"}
     assert found.records[1]["agent"]["reason"] == "it was not asked"
     assert "libvirt did not give the domain's XML" in found.records[2]["agent"]["reason"]
@@ -282,8 +285,8 @@ def test_a_hypervisor_that_hangs(hosts: tuple[Hypervisor, Hypervisor], what: str
     hosts[0].domains = [_domain(1)]
     hosts[1].hangs.add(what)
     started = time.monotonic()
-    found = gather([A, B], PLAN._replace(timeout=1.5))
-    assert time.monotonic() - started < 5
+    found = gather([A, B], PLAN._replace(timeout=3))
+    assert time.monotonic() - started < 10
     assert _statuses(found.records) == {"d01": "connected"}
     assert found.failures[B].__class__ is _errors.HypervisorUnreachable
 
@@ -295,7 +298,7 @@ def test_five_in_flight_on_a_connection(
     hosts[0].domains = [_domain(number) for number in range(1, 13)]
     for domain in hosts[0].domains:
         domain.pause = 0.01
-    found = gather([A], PLAN._replace(concurrency=concurrency, agent_timeout=10, timeout=30))
+    found = gather([A], PLAN._replace(concurrency=concurrency))
     assert set(_statuses(found.records).values()) == {"connected"}
     assert len(found.records) == 12
     assert len(hosts[0].handles) == connections
@@ -392,20 +395,20 @@ def test_after_the_deadline_nothing_is_confirmed(hosts: tuple[Hypervisor, Hyperv
     for domain in hosts[0].domains[2:]:
         domain.hangs.add("agent")
     started = time.monotonic()
-    found = gather([A], PLAN._replace(agent_timeout=30, timeout=2, concurrency=5))
-    assert time.monotonic() - started < 5
+    found = gather([A], PLAN._replace(timeout=3, concurrency=5))
+    assert time.monotonic() - started < 10
     assert _statuses(found.records)["d01"] == _statuses(found.records)["d02"] == "connected"
     assert not [what for domain in hosts[0].domains[:2] for what in domain.did if "Addresses" in what]
 
 
 def test_the_confirmation_has_only_the_time_that_is_left(hosts: tuple[Hypervisor, Hypervisor]) -> None:
     owner, thief, slow = _domain(1, X), _domain(2, X), _domain(3)
-    slow.pause = 0.15  # for each of its five requests
+    slow.pause = 0.3  # for each of its five requests
     for domain in (owner, thief):
         domain.hangs.add("interfaceAddresses 0")
     hosts[0].domains = [owner, thief, slow]
     started = time.monotonic()
-    found = gather([A], PLAN._replace(timeout=1.2, policy=AddressPolicy(sources=("agent",))))
-    assert time.monotonic() - started < 1.7
+    found = gather([A], PLAN._replace(timeout=3, policy=AddressPolicy(sources=("agent",))))
+    assert time.monotonic() - started < 10
     assert set(_statuses(found.records).values()) == {"connected"}
     assert _addresses(found.records)["d01"] == [(X, "agent")]
