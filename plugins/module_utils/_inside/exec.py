@@ -36,6 +36,8 @@ _PROBE_GRACE: t.Final = 1.0
 #: Seconds between two questions whether a process has ended.
 FIRST_PAUSE: t.Final = 0.02
 _LONGEST_PAUSE: t.Final = 1.25
+#: Seconds before the first question, however long the like of it took: so much later the end of a quick one is seen at most.
+_FIRST_MAX: t.Final = 0.2
 
 
 class Probe(t.NamedTuple):
@@ -100,28 +102,29 @@ def status(agent: GuestAgent, pid: int) -> ExecResult | None:
 def wait(agent: GuestAgent, pid: int, deadline: Deadline, expected: float = 0.0, first: float = FIRST_PAUSE) -> ExecResult | None:
     """The end of the process, or None when the deadline comes first. For ``expected`` and ``first`` see ``pauses``."""
     for pause in pauses(expected, first):
+        deadline.sleep(pause)
         result = status(agent, pid)
         if result is not None or deadline.expired():
             return result
-        deadline.sleep(pause)
     raise AssertionError("the pauses never end")
 
 
 def pauses(expected: float, first: float = FIRST_PAUSE) -> t.Iterator[float]:
-    """Seconds between two questions whether a process has ended. The guest writes each into its log: they cost it CPU time.
+    """Seconds before each question whether a process has ended. The guest writes each into its log: they cost it CPU time.
 
     After the first, none is longer than the process has run, nor than ``_LONGEST_PAUSE``, whatever was expected of it.
 
-    :param expected: how long the like of it took; it is asked for at that moment, and often after it
-    :param first: the first pause
+    :param expected: how long the like of it took; it is asked for at that moment, and often after it. 0 where that is not known
+    :param first: the first pause, where nothing is expected
     """
-    yield first
-    asked, step = first, max(FIRST_PAUSE, expected / 16)
+    asked = max(FIRST_PAUSE, min(expected, _FIRST_MAX)) if expected else first
+    step = max(FIRST_PAUSE, expected / 16)
+    yield asked
     while True:
         pause = min(asked, _LONGEST_PAUSE)
         if asked < expected:
             pause = min(pause, max(FIRST_PAUSE, expected - asked))
-        elif expected > first:
+        elif expected:
             pause, step = min(pause, step), step * 2
         yield pause
         asked += pause

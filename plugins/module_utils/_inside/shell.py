@@ -92,7 +92,7 @@ def execute(
 
     :param lane: the way for input and output that are too large for one message
     :param staged: input that is in the guest already, instead of ``command.stdin``
-    :param expected: the seconds that it will likely take, and ``first`` those before which it is not asked for where that is not
+    :param expected: the seconds that it will likely take, and ``first`` those after which it is first asked for where that is not
         known: see ``_exec.pauses``
     :param patience: for how many seconds the agent may be out of reach while it runs
     :param sink: gets what the command prints, piece by piece, instead of the result
@@ -191,10 +191,10 @@ class _Run:
         """How it ended, or None when the deadline comes first."""
         ended = None
         for pause in _exec.pauses(expected, first):
+            deadline.sleep(pause)
             ended = self._look(deadline)
             if ended is not None or deadline.expired():
                 break
-            deadline.sleep(pause)
         if ended is not None and self._feeder is not None:
             self._ask_feeder()
         return ended

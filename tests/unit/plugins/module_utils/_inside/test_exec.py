@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_, shell
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._connection.pace import Pace
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
 
 
 def pace(directory: Path, guest: str = "web1", kind: str = "command") -> Pace:
@@ -34,8 +38,30 @@ def test_the_fastest_of_the_last_three_counts(tmp_path: Path) -> None:
 def test_no_pause_is_longer_than_the_command_has_run(expected: float, first: float) -> None:
     pauses = list(itertools.islice(exec_.pauses(expected, first), 100))
     asked = list(itertools.accumulate(pauses))
-    assert pauses[0] == first
+    assert pauses[0] == (max(0.02, min(expected, 0.2)) if expected else first)
     assert all(0 < pause <= min(1.25, ran) for pause, ran in zip(pauses[1:], asked))
+
+
+@pytest.mark.parametrize("first", [0.02, 0.4])
+def test_the_first_question_is_not_at_the_start(first: float) -> None:
+    clock, asked = FakeClock(), []
+    guest = FakeGuest(programs=lambda argv: Program())
+    guest.after["guest-exec-status"] = lambda: asked.append(sum(clock.slept))
+    agent = guest.agent()
+    exec_.wait(agent, exec_.start(agent, ["/bin/true"]), Deadline(9, clock), first=first)
+    with pytest.raises(_errors.CommandFailed, match="shell that starts commands failed"):
+        shell.execute(agent, shell.Command(("true",)), first=first, clock=clock)
+    assert asked == [first, 2 * first]
+
+
+def test_the_last_question_is_at_the_deadline() -> None:
+    clock = FakeClock()
+    guest = FakeGuest(programs=lambda argv: Program(polls=1000))
+    agent = guest.agent()
+    pid = exec_.start(agent, ["/bin/true"])
+    deadline = Deadline(9, clock)
+    assert exec_.wait(agent, pid, deadline) is None
+    assert sum(clock.slept) == pytest.approx(9)
 
 
 @pytest.mark.parametrize("expected", [0.05, 0.3, 2.0, 17.0])
