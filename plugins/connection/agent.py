@@ -63,6 +63,20 @@ options:
     vars:
       - name: ansible_libvirt_uri
       - name: ansible_guest_agent_uri
+  ssh_persist:
+    description:
+      - How long the SSH connection to a hypervisor with a C(qemu+ssh) URI is kept after its last use, in seconds. All tasks and
+        hosts share it, and so does the inventory.
+      - V(0) keeps none. Then libvirt starts C(ssh) for each task and host.
+    type: int
+    default: 60
+    ini:
+      - section: guest_agent_connection
+        key: ssh_persist
+    env:
+      - name: ANSIBLE_GUEST_AGENT_SSH_PERSIST
+    vars:
+      - name: ansible_guest_agent_ssh_persist
   transport:
     description:
       - How to reach the agent.
@@ -339,6 +353,7 @@ class Connection(ConnectionBase):
                 names = ("uri", "transport", "channel", "socket", "data_lane")
                 params = {name: self.get_option(name) for name in names}
                 params.update(domain=self._domain(), agent_timeout=self._seconds("agent_timeout"))
+                params["ssh_persist"] = in_range(self.get_option("ssh_persist"), "ssh_persist", 0)
                 self._reached = self._open.enter_context(open_guest(params, _COMMANDS))
             self._connected = True
             way = f"{params['transport']} for files by {self._reached.lane.name}"

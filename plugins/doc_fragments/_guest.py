@@ -28,6 +28,13 @@ options:
         libvirt's client. Otherwise it is V(qemu:///system) for root and V(qemu:///session) for other users.
       - Agent commands need a read-write connection.
     type: str
+  ssh_persist:
+    description:
+      - How long the SSH connection to a hypervisor with a C(qemu+ssh) URI is kept after its last use, in seconds. All tasks and
+        hosts share it, and so does the inventory.
+      - V(0) keeps none. Then libvirt starts C(ssh) for each task and host.
+    type: int
+    default: 60
   agent_timeout:
     description:
       - How long the agent may take to answer one command, in seconds.

@@ -33,6 +33,18 @@ options:
     default: []
     env:
       - name: LIBVIRT_DEFAULT_URI
+  ssh_persist:
+    description:
+      - How long the SSH connection to a hypervisor with a C(qemu+ssh) URI is kept after its last use, in seconds. It is the
+        connection that tasks use afterwards, if they have the same URI and the same value.
+      - V(0) keeps none. Then libvirt starts C(ssh) for each connection.
+    type: int
+    default: 60
+    ini:
+      - section: guest_agent_connection
+        key: ssh_persist
+    env:
+      - name: ANSIBLE_GUEST_AGENT_SSH_PERSIST
   hostnames:
     description:
       - Sources of a host's name, in order of preference. V(name), V(uuid) and V(title) are the domain's. V(guest_hostname) is the

@@ -404,6 +404,7 @@ def gather(task: Task) -> Outcome:
         timeout=params["timeout"],
         concurrency=params["concurrency"],
         max_items=params["max_items"],
+        ssh_persist=params["ssh_persist"],
     )
     in_range(plan.concurrency, "concurrency", 1, 10**6, unit="")
     in_range(plan.max_items, "max_items", 0, 10**6, unit="")

@@ -226,7 +226,7 @@ def ensure(task: Task) -> Outcome:
     # Forked while this process still has neither threads nor connections.
     watchdogs = [_watchdog.hatch() for _name in names] if freezes else []
     try:
-        with contextlib.closing(connect(params["uri"], LIBVIRT_SECONDS)) as connection:
+        with contextlib.closing(connect(params["uri"], LIBVIRT_SECONDS, ssh_persist=params["ssh_persist"])) as connection:
             domains = list({domain.uuid: domain for domain in map(connection.domain, names)}.values())
             found = snapshots.look_at(domains, params["name"])
             if params["state"] == "absent":

@@ -13,6 +13,7 @@ AGENT_CONNECTION: t.Final = "virtops.guest_agent.agent"
 VARIABLES: t.Final[dict[str, tuple[str, ...]]] = {
     "domain": ("ansible_guest_agent_domain",),
     "uri": ("ansible_guest_agent_uri", "ansible_libvirt_uri"),
+    "ssh_persist": ("ansible_guest_agent_ssh_persist",),
     "agent_timeout": ("ansible_guest_agent_timeout",),
     "transport": ("ansible_guest_agent_transport",),
     "channel": ("ansible_guest_agent_channel",),

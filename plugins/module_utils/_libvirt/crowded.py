@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import random
 import re
 import typing as t
@@ -30,6 +32,25 @@ _LONGEST_PAUSE: t.Final = 2.0
 _PATIENCE: t.Final = 15.0
 
 
+def default_by_ssh() -> str:
+    """libvirt's default, where it is known here and by ssh, else ""."""
+    uri = os.environ.get("LIBVIRT_DEFAULT_URI", "")
+    return uri if _by_ssh(uri) else ""
+
+
+def opened(open_at: t.Callable[[str, float], T], uri: str, persist: int, deadline: Deadline) -> T:
+    """``open_at(uri, seconds)``, patiently, and over the SSH connection that is kept for ``persist`` seconds (0: none is).
+
+    :raise HypervisorUnreachable: the hypervisor cannot be reached.
+    """
+    attempt = open_at
+    if persist and _by_ssh(uri):
+        from . import ssh_link  # each task compiles what it imports
+
+        attempt = functools.partial(ssh_link.through, open_at, persist)
+    return patiently(lambda left: attempt(uri, left), uri, deadline)
+
+
 def patiently(open_it: t.Callable[[float], T], uri: str, deadline: Deadline) -> T:
     """``open_it(seconds)``, again where the hypervisor's SSH server was crowded: nothing has been sent then.
 
@@ -44,6 +65,10 @@ def patiently(open_it: t.Callable[[float], T], uri: str, deadline: Deadline) -> 
                 raise
         deadline.sleep(random.uniform(pause / 2, pause))
         pause, left = min(2 * pause, _LONGEST_PAUSE), deadline.remaining()
+
+
+def _by_ssh(uri: str) -> bool:
+    return uri.lower().startswith("qemu+ssh:")
 
 
 def _turned_away(uri: str, said: str) -> bool:

@@ -95,3 +95,7 @@ def _held(text: str, command: str) -> _errors.GuestAgentError:
     detail = f"libvirt is busy with another operation on this domain ({untrusted.clean(text, 200)})"
     hint = "try again later; 'virsh domjobinfo' shows a long job, and a QEMU that hangs blocks its domain too"
     return _errors.AgentBusy(detail, hint=hint) if command else _errors.DomainBusy(detail, hint=hint)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0].rstrip(". ")

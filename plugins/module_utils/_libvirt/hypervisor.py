@@ -27,7 +27,7 @@ from .._errors import (
     StillInFlight,
 )
 from . import errors, stream
-from .crowded import patiently
+from .crowded import default_by_ssh, opened
 from .events import LifecycleWatch, serve_events
 from .storage import Storage
 from .threads import CallTimeout, NoFreeWorker, Workers
@@ -245,11 +245,12 @@ class Domain:
 class Connection:
     """One connection to a hypervisor; at most five requests are in flight on it."""
 
-    def __init__(self, uri: str, timeout: float, events: bool = False, deadline: Deadline | None = None) -> None:
+    def __init__(self, uri: str, timeout: float, events: bool, deadline: Deadline | None, ssh_persist: int) -> None:
         """``timeout`` is for each request that is given no time of its own; ``deadline`` ends all of them but agent commands."""
         self.uri = uri or DEFAULT_HYPERVISOR
         self._timeout = timeout
         self._deadline = deadline
+        self._ssh_persist = ssh_persist
         self._workers = Workers()
         self._renewing = threading.Lock()
         if events:
@@ -260,7 +261,7 @@ class Connection:
 
     def again(self) -> Connection:
         """Another connection to the same hypervisor."""
-        return connect(self.uri, self._timeout)
+        return connect(self.uri, self._timeout, ssh_persist=self._ssh_persist)
 
     def renew(self, seconds: float, deaf: bool = False) -> None:
         """Connect once more, within ``seconds``, where the connection is lost or ``deaf``; one that is half open looks alive."""
@@ -273,7 +274,7 @@ class Connection:
 
     def _opened(self, uri: str, seconds: float) -> t.Any:
         limit = seconds if self._deadline is None else min(seconds, self._deadline.remaining())
-        return patiently(lambda left: self.call(lambda: _open(uri), left), uri, Deadline(limit))
+        return opened(lambda at, left: self.call(lambda: _open(at), left), uri, self._ssh_persist, Deadline(limit))
 
     def hostname(self) -> str:
         return t.cast(str, self.call(self.handle.getHostname))
@@ -344,7 +345,7 @@ class Connection:
 
     def _translated(self, error: t.Any, domain: str, command: str) -> GuestAgentError:
         if not domain:
-            return HypervisorUnreachable(f"{self.uri} cannot be reached: {_first_line(error)}")
+            return HypervisorUnreachable(f"{self.uri} cannot be reached: {errors.first_line(error)}")
         if not _alive(self.handle):
             lost = ConnectionLost if command else HypervisorUnreachable
             return lost(f"the connection to {self.uri} was lost", domain=domain, command=command)
@@ -354,8 +355,10 @@ class Connection:
         return {handle.UUIDString() for handle in self.call(lambda: self.handle.listAllDomains(flag))}
 
 
-def connect(uri: str | None, timeout: float, events: bool = False, deadline: Deadline | None = None) -> Connection:
-    """Connect to ``uri`` (libvirt's own default when empty) within ``timeout`` seconds.
+def connect(
+    uri: str | None, timeout: float, events: bool = False, deadline: Deadline | None = None, ssh_persist: int = 0
+) -> Connection:
+    """Connect to ``uri`` (libvirt's own default when empty) within ``timeout`` seconds, over SSH as ``crowded.opened`` does it.
 
     With ``events`` a thread of this process serves libvirt's events; it must be asked for before the first connection.
 
@@ -367,7 +370,7 @@ def connect(uri: str | None, timeout: float, events: bool = False, deadline: Dea
             f"the Python that runs this ({sys.executable}) has no libvirt-python",
             hint="install libvirt-python for it (Debian: python3-libvirt, Fedora: python3-libvirt, or pip install libvirt-python)",
         )
-    return Connection(uri or "", timeout, events, deadline)
+    return Connection(uri or default_by_ssh(), timeout, events, deadline, ssh_persist)
 
 
 def _open(uri: str) -> t.Any:
@@ -391,7 +394,3 @@ def _alive(handle: t.Any) -> bool:
         return bool(handle.isAlive())
     except libvirt.libvirtError:
         return False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no reason given"])[0].rstrip(". ")

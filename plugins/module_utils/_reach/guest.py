@@ -76,7 +76,7 @@ class Guest:
 
 @contextlib.contextmanager
 def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = False) -> t.Iterator[Guest]:
-    """``params`` has ``domain``, ``uri`` and ``agent_timeout``, and may have ``transport``, ``channel``, ``socket``, ``data_lane``.
+    """``params`` has ``domain``, ``uri`` and ``agent_timeout``, and may have the other options of ``spec.REACH``.
 
     :param needed: the commands that the task takes; where there are none, the agent is not asked. Those for files have substitutes:
         they are not required in advance. An error says of all of them which the agent refuses.
@@ -100,7 +100,7 @@ def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = Fals
 
 @contextlib.contextmanager
 def _by_libvirt(params: Params, events: bool) -> t.Iterator[Guest]:
-    connection = connect(params["uri"], LIBVIRT_SECONDS, events)
+    connection = connect(params["uri"], LIBVIRT_SECONDS, events, ssh_persist=params.get("ssh_persist", 0))
     try:
         domain = connection.domain(params["domain"] or "")
         data_lane = params.get("data_lane", "never")

@@ -202,7 +202,7 @@ class _Sweep:
             self._start_workers(jobs, share, is_first=number == 0)
 
     def _connected(self) -> Connection:
-        connection = connect(self.uri, self._deadline.remaining(), deadline=self._deadline)
+        connection = connect(self.uri, self._deadline.remaining(), deadline=self._deadline, ssh_persist=self._plan.ssh_persist)
         self._connections.append(connection)
         return connection
 

@@ -32,6 +32,7 @@ class Plan(t.NamedTuple):
     timeout: float = 30.0
     concurrency: int = 10
     max_items: int = _record.DEFAULT_MAX_ITEMS
+    ssh_persist: int = 0
 
     def asks_agent(self) -> bool:
         return bool(self.subsets or self.probes)

@@ -18,7 +18,15 @@ if t.TYPE_CHECKING:
     from .._agent.client import GuestAgent
 
 #: Options in seconds, and the least that each may be.
-_SECONDS: t.Final = {"agent_timeout": 1, "timeout": 1, "patience": 1, "merge_timeout": 1, "max_seconds": 0, "force_after": 0}
+_SECONDS: t.Final = {
+    "agent_timeout": 1,
+    "timeout": 1,
+    "patience": 1,
+    "merge_timeout": 1,
+    "max_seconds": 0,
+    "force_after": 0,
+    "ssh_persist": 0,
+}
 
 
 class Task(t.NamedTuple):

@@ -13,7 +13,7 @@ Options = dict[str, dict[str, t.Any]]
 #: What Ansible itself puts in the place of what an option with no_log says.
 WITHHELD: t.Final = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
-URI: t.Final[Options] = {"uri": {"type": "str"}}
+URI: t.Final[Options] = {"uri": {"type": "str"}, "ssh_persist": {"type": "int", "default": 60}}
 AGENT_TIMEOUT: t.Final[Options] = {"agent_timeout": {"type": "int", "default": 5}}
 DOMAIN: t.Final[Options] = {"domain": {"type": "str", "required": True, "aliases": ["name"]}}
 GUEST: t.Final[Options] = {**DOMAIN, **URI, **AGENT_TIMEOUT}

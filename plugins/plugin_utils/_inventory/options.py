@@ -40,6 +40,7 @@ def plan(get_option: GetOption, selection: Selection, policy: AddressPolicy) -> 
 
     for option, unit in (("agent_timeout", " seconds"), ("timeout", " seconds"), ("concurrency", "")):
         in_range(get_option(option), option, 1, 10**6, unit)
+    in_range(get_option("ssh_persist"), "ssh_persist", 0)
     in_range(get_option("max_items"), "max_items", 0, 10**6, "")
     states = get_option("states")
     return Plan(
@@ -52,6 +53,7 @@ def plan(get_option: GetOption, selection: Selection, policy: AddressPolicy) -> 
         timeout=get_option("timeout"),
         concurrency=get_option("concurrency"),
         max_items=get_option("max_items"),
+        ssh_persist=get_option("ssh_persist"),
     )
 
 

@@ -86,6 +86,7 @@ def inventories(scenario: Scenario, ways: Iterable[str]) -> Iterator[dict[str, A
         source = work / "fleet.libvirt.yml"
         uris = [f"qemu+ssh://kvm{place:02}/system" for place in range(scenario.hypervisors)]
         options = {"plugin": "virtops.guest_agent.libvirt", "uri": uris, "timeout": scenario.timeout, "cache": True}
+        options["ssh_persist"] = 0  # there is nothing that ssh could log in to
         options.update({"cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(work / "cache")})
         source.write_text(json.dumps(options), encoding="utf-8")
         for how in ways:

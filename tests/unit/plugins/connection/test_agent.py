@@ -42,6 +42,7 @@ DEFAULTS = {
     "transport": "libvirt",
     "channel": "org.qemu.guest_agent.1",
     "data_lane": "auto",
+    "ssh_persist": 60,
     "agent_timeout": 10,
     "command_timeout": 86400,
     "patience": 600,
@@ -142,7 +143,9 @@ def test_a_task_s_own_failure_is_no_unreachable_host(reached: t.Any, tmp_path: P
         assert not isinstance(caught.value, AnsibleConnectionFailure)
 
 
-@pytest.mark.parametrize(("option", "value"), [("agent_timeout", 0), ("agent_timeout", -1), ("command_timeout", 10**9)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("agent_timeout", 0), ("agent_timeout", -1), ("command_timeout", 10**9), ("ssh_persist", -1)]
+)
 def test_times_that_cannot_be(reached: t.Any, option: str, value: int) -> None:
     reached.set_option(option, value)
     with pytest.raises(AnsibleError, match=option) as caught:

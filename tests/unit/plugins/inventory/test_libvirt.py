@@ -139,7 +139,7 @@ def test_a_host_with_its_variables_and_groups(world: World) -> None:
     assert _groups(data) == {"hypervisor_kvm1", "state_running", "os_debian", "agent_connected"}
     uris, plan = world.asked[0]
     assert uris == [""]
-    assert plan == Plan(select=plan.select)
+    assert plan == Plan(select=plan.select, ssh_persist=60)
 
 
 @pytest.mark.parametrize(
@@ -377,6 +377,7 @@ ERRORS = [
     ({"include": ["a b"]}, "include"),
     ({"include": ["abs(hostname)"]}, "cannot be applied"),
     ({"agent_timeout": 0}, "agent_timeout must be from 1 to"),
+    ({"ssh_persist": -1}, "ssh_persist must be from 0 to"),
     ({"address_cidrs": ["x"]}, "address_cidrs"),
     ({"probes": {"x": []}}, "probes: x"),
     ({"hostnames": ["1 / 0"], "strict": True}, "hostnames"),

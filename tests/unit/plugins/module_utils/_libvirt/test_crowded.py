@@ -15,7 +15,8 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
-from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import crowded, hypervisor as _hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import crowded, hypervisor as _hypervisor, ssh_link
+from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Error, Hypervisor, install
 
@@ -129,3 +130,34 @@ def test_pauses_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first != second
     assert all(0.005 <= pause <= 0.02 for pause in first + second)
     assert all(0.47 <= sum(pauses) <= 0.5 for pauses in waited)
+
+
+@pytest.mark.parametrize(
+    ("given", "default", "shared"),
+    [
+        (URI, "", URI),
+        ("", URI, URI),
+        ("qemu:///system", URI, ""),
+        ("", "qemu:///system", ""),
+        ("qemu+libssh2://kvm1/system", "", ""),
+    ],
+)
+def test_who_shares_an_ssh_connection(given: str, default: str, shared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every connection that is made of one is like it."""
+    hypervisor = Hypervisor()
+    install(monkeypatch, system=hypervisor, default=hypervisor, kvm1=hypervisor)
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", default)
+    asked: list[tuple[int, str]] = []
+
+    def through(open_at: t.Callable[[str, float], t.Any], persist: int, uri: str, seconds: float) -> t.Any:
+        asked.append((persist, uri))
+        return open_at(uri, seconds)
+
+    monkeypatch.setattr(ssh_link, "through", through)
+    connection = _hypervisor.connect(given, 20, ssh_persist=7)
+    connection.again().close()
+    hypervisor.alive = False
+    connection.renew(20)
+    connection.close()
+    assert asked == ([(7, shared)] * 3 if shared else [])
+    assert connection.uri == (shared or given or samples.URI)

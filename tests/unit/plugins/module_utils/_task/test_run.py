@@ -83,6 +83,7 @@ def test_a_bug_of_ours_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None
         ({"domain": ""}, "domain is empty", True),
         ({"domain": "web", "agent_timeout": 0}, "agent_timeout must be from 1 to", True),
         ({"domain": "web", "agent_timeout": -3}, "agent_timeout must be from 1 to", True),
+        ({"domain": "web", "ssh_persist": -1}, "ssh_persist must be from 0 to", True),
         ({"domain": "web", "timeout": 0.5}, "timeout must be from 1 to", True),
         ({}, "missing required arguments: domain", False),
         ({"domain": "web", "state": "x"}, "state is x but all of the following are missing: a", False),

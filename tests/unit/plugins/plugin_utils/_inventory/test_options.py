@@ -20,6 +20,7 @@ DEFAULTS: dict[str, t.Any] = {
     "timeout": 30.0,
     "concurrency": 10,
     "max_items": 10,
+    "ssh_persist": 60,
     "states": ["running"],
     "gather_subset": ["os"],
     "probes": {},
@@ -42,6 +43,7 @@ def test_options_become_a_plan() -> None:
     assert (plan.policy.families, plan.policy.networks, plan.policy.sources) == (("ipv6",), ("default",), ("agent",))
     assert str(plan.policy.cidrs[0]) == "10.0.0.0/8"
     assert _plan(states=["running", "all"]).states == ()
+    assert _plan(ssh_persist=0).ssh_persist == 0
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,7 @@ def test_options_become_a_plan() -> None:
         ({"timeout": 0.5}, "timeout must be from 1 to"),
         ({"concurrency": 0}, "concurrency must be from 1 to"),
         ({"max_items": -1}, "max_items must be from 0 to"),
+        ({"ssh_persist": -1}, "ssh_persist must be from 0 to"),
         ({"address_cidrs": ["x"]}, "address_cidrs"),
         ({"address_exclude_cidrs": ["10.0.0.0/99"]}, "address_exclude_cidrs"),
         *[
