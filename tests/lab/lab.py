@@ -188,7 +188,7 @@ class Lab:
         with self._lock:
             if known := self._forwards.get((name, guest_port)):
                 return known
-            port = _free_port()
+            port = free_port()
             command = f"hostfwd_add hostnet0 tcp:127.0.0.1:{port}-:{guest_port}"
             flags = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
             if answer := libvirt_qemu.qemuMonitorCommand(self.domain(name), command, flags).strip():
@@ -258,7 +258,7 @@ class Lab:
             raise LabError(f"domain {guest.name}: cannot start: {error}") from None
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
