@@ -321,6 +321,7 @@ class _GuestLink:
 
     def _connected(self) -> GuestAgent:
         if self._connection is None:
+            # Over SSH one of its own, which does not end with those of tasks.
             self._connection = connect(self._order.uri, _CONNECT_SECONDS)
         if self._agent is None:
             domain = self._connection.domain(self._order.uuid)

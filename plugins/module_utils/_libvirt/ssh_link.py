@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import os
 import random
+import re
 import stat
 import subprocess
 import tempfile
@@ -30,8 +31,10 @@ from . import ssh_mux, ssh_uri
 
 T = t.TypeVar("T")
 
-#: Of a socket (sun_path, without its end).
-_PATH_MAX: t.Final = 107
+#: Of a socket (sun_path without its end) on BSD and macOS; Linux has four more.
+_PATH_MAX: t.Final = 103
+#: What neither ssh's configuration nor a URI gives a meaning.
+_PLAIN: t.Final = re.compile(r"/[A-Za-z0-9/._,@+-]*")
 #: ssh makes a socket by the name of its control socket, a dot and this many characters, and renames it.
 _LONGEST_SUFFIX: t.Final = max(17, ssh_mux.SUFFIX)
 _NAME: t.Final = 16
@@ -47,8 +50,11 @@ def through(open_at: t.Callable[[str, float], T], persist: int, uri: str, second
     """
     deadline = Deadline(seconds)
     remote = ssh_uri.remote(uri)
-    master = remote and _master(remote, persist, uri, deadline)
-    if remote and master:
+    master = None
+    if remote is not None:
+        with contextlib.suppress(OSError):  # of the lock, on a disk that is full
+            master = _master(remote, persist, uri, deadline)
+    if remote is not None and master is not None:
         with contextlib.closing(master):
             # The network below a master that idles may have gone away: half of the time is left for a connection of its own.
             warm = Deadline(deadline.remaining() / 2)
@@ -158,7 +164,8 @@ def _locked(control: str) -> t.Iterator[bool]:
             yield is_ours
         finally:
             if is_ours:
-                os.unlink(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
     finally:
         os.close(descriptor)
 
@@ -173,9 +180,10 @@ def _lock(descriptor: int, path: str) -> bool:
 
 def _directory() -> str | None:
     """A directory for sockets that no other user can get at; None where there is none."""
-    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir()):
-        path = os.path.join(base or "", f"virtops-{os.geteuid()}")
-        if base and len(os.fsencode(path)) + 1 + _NAME + _LONGEST_SUFFIX <= _PATH_MAX and _is_private(base, path):
+    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
+        path = os.path.join(base, f"virtops-{os.geteuid()}")
+        is_short = len(path) + 1 + _NAME + _LONGEST_SUFFIX <= _PATH_MAX
+        if is_short and _PLAIN.fullmatch(base) and _is_private(base, path):
             return path
     return None
 

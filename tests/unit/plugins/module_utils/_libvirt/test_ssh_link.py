@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -193,7 +194,7 @@ def test_a_dead_network_costs_half_of_the_time(ssh: Ssh) -> None:
         "echo controlmaster auto",
         "echo controlmaster true",
         "echo controlmaster false; echo controlpath /home/me/.ssh/kvm1",
-        "exit 255",
+        "echo controlmaster false; exit 255",
         "echo unknown option",
     ],
 )
@@ -286,15 +287,20 @@ def _open_to_all(path: Path) -> None:
     path.chmod(0o755)
 
 
+def _file(path: Path) -> None:
+    path.touch(0o600)
+
+
 def _link(path: Path) -> None:
     (path.parent / "target").mkdir(0o700)
     path.symlink_to("target")
 
 
-@pytest.mark.parametrize("make", [_open_to_all, _link, Path.touch])
+@pytest.mark.parametrize("make", [_open_to_all, _link, _file])
 def test_a_directory_that_is_not_ours_alone(make: t.Callable[[Path], None], ssh: Ssh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(ssh.place))
     make(_private(ssh))
+    assert not ssh_link._is_private(str(ssh.place), str(_private(ssh)))
     assert ssh.through() == OWN_WAY
     assert ssh.log.read_text() == ""
 
@@ -318,7 +324,7 @@ def test_what_another_user_owns(whose: str, ssh: Ssh, monkeypatch: pytest.Monkey
 
 
 def test_a_path_that_is_too_long_for_a_socket(ssh: Ssh, monkeypatch: pytest.MonkeyPatch) -> None:
-    longest = 107 - len("/virtops-") - len(str(os.geteuid())) - len("/0123456789abcdef") - len(".0123456789abcdef")
+    longest = 103 - len("/virtops-") - len(str(os.geteuid())) - len("/0123456789abcdef") - len(".0123456789abcdef")
     place = ssh.place / ("x" * (longest - len(str(ssh.place)) - 1))
     place.mkdir()
     (ssh.place / f"{place.name}x").mkdir()
@@ -327,6 +333,31 @@ def test_a_path_that_is_too_long_for_a_socket(ssh: Ssh, monkeypatch: pytest.Monk
     assert ssh.through() == OWN_WAY
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     assert ssh.through() == GREETING
+
+
+@pytest.mark.parametrize("name", ["a b", "100%h", "${HOME}", "ü", "a?b"])
+def test_a_path_that_ssh_would_read_otherwise(name: str, ssh: Ssh, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ssh.place / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(ssh.place / name))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(ssh.place / name))
+    assert ssh.through() == OWN_WAY
+    assert ssh.log.read_text() == ""
+
+
+def test_a_relative_path(ssh: Ssh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ssh.place)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", ".")
+    monkeypatch.setattr(tempfile, "tempdir", str(ssh.place))
+    assert ssh.through() == GREETING
+    assert ssh.masters[0].control.startswith("/")
+
+
+def test_no_room_for_a_lock(ssh: Ssh, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_control: str) -> t.NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ssh_link, "_locked", full)
+    assert ssh.through() == OWN_WAY
 
 
 def test_a_lock_that_a_killed_process_left(ssh: Ssh) -> None:
