@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import types
@@ -45,6 +46,21 @@ def test_every_record_is_complete_and_no_limit_is_passed(monkeypatch: pytest.Mon
     assert 1 < meters["in_flight_connection"] <= 5
     assert 1 < meters["in_flight"] <= 8
     assert 1 < meters["workers"] <= 8
+
+
+def test_threads_that_wait_for_the_interpreter_do_not_poll_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fleet(monkeypatch, 1, 2)
+    before, during = sys.getswitchinterval(), set()
+    answer = libvirt_qemu.qemuAgentCommand
+
+    def noted(*arguments: object) -> str:
+        during.add(sys.getswitchinterval())
+        return answer(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", noted)
+    gather(uris(1), Plan(timeout=30))
+    assert during == {1.0}
+    assert sys.getswitchinterval() == before
 
 
 def test_a_sixth_request_in_flight_is_flagged_and_waits_for_one_of_five() -> None:

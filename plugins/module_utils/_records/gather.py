@@ -18,7 +18,7 @@ import typing as t
 from .._deadline import Deadline
 from .._errors import DomainNotFound, GuestAgentError, HypervisorUnreachable, InvalidInput
 from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
-from .._libvirt.threads import CALLS_PER_CONNECTION, each
+from .._libvirt.threads import CALLS_PER_CONNECTION, each, unhurried
 from . import leases, one_domain, record as _record
 from .addresses import AddressPolicy, contested, usable
 from .own_addresses import OwnAddresses
@@ -28,6 +28,7 @@ from .plan import Gathered, Plan
 _NAMED_MAX: t.Final = 5
 
 
+@unhurried()
 def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:
     """The records of all hypervisors' domains, sorted by hypervisor and name. Raises nothing for what a guest can do."""
     deadline = Deadline(plan.timeout)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import threading
 import time
 import typing as t
@@ -20,6 +21,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.threa
     CallTimeout,
     Workers,
     each,
+    unhurried,
 )
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 
@@ -174,3 +176,16 @@ def test_each_gives_what_there_is_and_what_went_wrong() -> None:
     assert each(action, []) == []
     with pytest.raises(ZeroDivisionError):
         each(lambda number: 1 // number, [1, 0])
+
+
+def test_threads_wait_unhurried_only_as_long_as_they_are_many() -> None:
+    before, during = sys.getswitchinterval(), []
+
+    @unhurried()
+    def fail() -> None:
+        during.append(sys.getswitchinterval())
+        raise InvalidInput("")
+
+    with pytest.raises(InvalidInput):
+        fail()
+    assert (during, sys.getswitchinterval()) == ([1.0], before)
