@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import collections
+import ipaddress
+import json
 import sys
 import threading
 import time
@@ -12,7 +15,9 @@ import types
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import network
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml, hypervisor
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records import addresses
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.gather import gather
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Plan
 from ansible_collections.virtops.guest_agent.tests.bench.simulation.binding import libvirt_qemu
@@ -61,6 +66,39 @@ def test_threads_that_wait_for_the_interpreter_do_not_poll_for_it(monkeypatch: p
     gather(uris(1), Plan(timeout=30))
     assert during == {1.0}
     assert sys.getswitchinterval() == before
+
+
+def test_nothing_of_a_domain_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    _fleet(monkeypatch, 1, 20)
+    network._canonical.cache_clear()
+    addresses._address.cache_clear()
+    read: collections.Counter[str] = collections.Counter()
+
+    def count(owner: object, name: str) -> None:
+        function = getattr(owner, name)
+
+        def counted(*arguments: object, **options: object) -> object:
+            read[name if owner is not ipaddress else f"{name} {arguments[0]}"] += 1
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for owner, names in (
+        (domain_xml.ET, ("fromstring",)),
+        (domain_xml, ("_pci", "_channels")),
+        (json, ("JSONDecoder", "JSONEncoder")),
+        (ipaddress, ("ip_interface", "ip_address")),
+    ):
+        for name in names:
+            count(owner, name)
+    records = gather(uris(1), Plan(timeout=60)).records
+    addresses.assign({record["libvirt"]["uuid"]: record["addresses"] for record in records}, addresses.AddressPolicy())
+    assert (read["fromstring"], read["_channels"], read["JSONDecoder"], read["JSONEncoder"]) == (20, 20, 0, 0)
+    assert read["_pci"] == 20 * 2, "only the disks' own: none of them is on a controller that has an address for it"
+    found = {candidate["address"] for record in records for candidate in record["addresses"]}
+    own = [address for address in found if address.startswith("10.")]
+    assert [read[f"ip_interface {address}/24"] for address in own] == [1] * 20
+    assert [read[f"ip_address {address}"] for address in own] == [1] * 20
 
 
 def test_a_sixth_request_in_flight_is_flagged_and_waits_for_one_of_five() -> None:

@@ -53,7 +53,7 @@ def build(command: str, arguments: t.Mapping[str, t.Any] | None = None, numbered
     if arguments:
         body["arguments"] = arguments
     try:
-        line = json.dumps(body, separators=(",", ":"))
+        line = _ENCODER.encode(body)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"the arguments cannot be sent as JSON: {error}", command=command) from error
     if len(line) > REQUEST_MAX:
@@ -102,7 +102,7 @@ def _decode(request: Request, reply: str) -> dict[str, t.Any]:
     if len(reply) > REPLY_MAX:
         raise ProtocolError(f"the reply is longer than {REPLY_MAX} characters", command=request.command)
     try:
-        body = json.loads(reply, parse_int=_parse_int, parse_constant=_reject_constant)
+        body = _DECODER.decode(reply)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("the reply is not JSON", command=request.command) from error
     if not isinstance(body, dict):
@@ -127,3 +127,8 @@ def _parse_int(digits: str) -> int:
 
 def _reject_constant(name: str) -> t.NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+#: json.dumps and json.loads would make one of each for each command.
+_ENCODER: t.Final = json.JSONEncoder(separators=(",", ":"))
+_DECODER: t.Final = json.JSONDecoder(parse_int=_parse_int, parse_constant=_reject_constant)

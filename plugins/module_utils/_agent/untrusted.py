@@ -20,10 +20,10 @@ _UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def clean(value: str, limit: int = TEXT_MAX) -> str:
     """One printable line of at most ``limit`` characters; what is not printable becomes U+FFFD, tabs and newlines a space."""
-    line = value[: limit + 1]
-    if not line.isascii() or not line.isprintable():
-        line = line.translate({9: " ", 10: " ", 13: " "})
-        line = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNWANTED else c for c in line)
+    if len(value) <= limit and value.isascii() and value.isprintable():
+        return value
+    line = value[: limit + 1].translate({9: " ", 10: " ", 13: " "})
+    line = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNWANTED else c for c in line)
     return line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -53,8 +53,11 @@ def members(value: object, what: str, limit: int, read: t.Callable[[dict[str, t.
     found: list[T] = []
     left_out = []
     for member in value[:limit]:
+        if not isinstance(member, dict):
+            left_out.append(_wrong(f"a member of {what}", "an object", member))
+            continue
         try:
-            found.append(read(mapping(member, f"a member of {what}")))
+            found.append(read(member))
         except ProtocolError as error:
             left_out.append(error)
     return found, left_out

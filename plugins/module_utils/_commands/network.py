@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import re
 import typing as t
@@ -19,6 +20,8 @@ from .._inside.small_files import ask_or_read, read_text
 _MAC: t.Final = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _INTERFACES_MAX: t.Final = 512
 _ADDRESSES_MAX: t.Final = 64
+#: Characters of an address and its netmask.
+_ADDRESS_MAX: t.Final = 96
 _ROUTES_MAX: t.Final = 4096
 _COUNTERS: t.Final = ("rx-bytes", "rx-packets", "rx-errs", "rx-dropped", "tx-bytes", "tx-packets", "tx-errs", "tx-dropped")
 #: A number of more than 4300 digits is one that Python does not print.
@@ -60,8 +63,13 @@ def _interface(agent: GuestAgent, entry: dict[str, t.Any]) -> GuestInterface:
 def _address(entry: dict[str, t.Any]) -> str | None:
     """The address in its canonical form, or None where it is none. A scope (%eth0) is free text of the guest: refused."""
     text = f"{entry.get('ip-address')}/{entry.get('prefix')}"
+    return None if "%" in text or len(text) > _ADDRESS_MAX else _canonical(text)
+
+
+@functools.lru_cache(maxsize=1024)  # many guests have the same: loopback, bridges of containers
+def _canonical(text: str) -> str | None:
     try:
-        return None if "%" in text else str(ipaddress.ip_interface(text))
+        return str(ipaddress.ip_interface(text))
     except ValueError:
         return None
 

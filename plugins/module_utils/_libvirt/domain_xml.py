@@ -85,6 +85,7 @@ def parse(xml: str) -> DomainXml:
     :raise LibvirtFailure: this is not a domain's XML.
     """
     root = _root(xml)
+    by_name = _channels(root)
     return DomainXml(
         name=root.findtext("name", ""),
         uuid=root.findtext("uuid", ""),
@@ -94,9 +95,9 @@ def parse(xml: str) -> DomainXml:
         metadata=_metadata(root.find("metadata")),
         vcpus=_number(root.findtext("vcpu", "1")),
         memory_mib=_memory_mib(root.find("memory")),
-        channel=_channels(root).get(AGENT_CHANNEL, ""),
+        channel=by_name.get(AGENT_CHANNEL, ""),
         channel_type=_channel_type(root),
-        channels=_channels(root),
+        channels=by_name,
         nics=tuple(_nic(nic) for nic in root.iterfind("devices/interface")),
         disks=_disks(root),
     )
@@ -216,22 +217,25 @@ def _ports(piece: ET.Element) -> tuple[int, int, int]:
 
 
 def _disks(root: ET.Element) -> tuple[Disk, ...]:
-    controllers = {
-        (controller.get("type", ""), _number(controller.get("index"))): _pci(controller.find("address"))
-        for controller in root.iterfind("devices/controller")
-    }
-    return tuple(_disk(disk, controllers) for disk in root.iterfind("devices/disk"))
+    return tuple(_disk(disk, root) for disk in root.iterfind("devices/disk"))
 
 
-def _disk(disk: ET.Element, controllers: t.Mapping[tuple[str, int], Pci | None]) -> Disk:
+def _disk(disk: ET.Element, root: ET.Element) -> Disk:
     target, address = disk.find("target"), disk.find("address")
     bus = "" if target is None else target.get("bus", "")
     pci, drive = _pci(address), None
     if address is not None and address.get("type") == "drive":
         numbers = _numbers(address, ("controller", "bus", "target", "unit"))
         if numbers is not None:
-            pci, drive = controllers.get((bus, numbers[0])), numbers[1:]
+            pci, drive = _pci_of_controller(root, bus, numbers[0]), numbers[1:]
     return Disk("" if target is None else target.get("dev", ""), disk.findtext("serial"), bus, pci, drive)
+
+
+def _pci_of_controller(root: ET.Element, kind: str, index: int) -> Pci | None:
+    """A domain has a dozen controllers, and few disks that are asked for theirs."""
+    fitting = (found for found in root.iterfind("devices/controller") if found.get("type", "") == kind)
+    of_index = [controller for controller in fitting if _number(controller.get("index")) == index]
+    return _pci(of_index[-1].find("address")) if of_index else None
 
 
 def _pci(address: ET.Element | None) -> Pci | None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import ipaddress
 import typing as t
 
@@ -170,6 +171,8 @@ def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None
     return (policy.sources.index(candidate["source"]), cidr, network, policy.families.index(family))
 
 
+#: Enough for a large fleet: an address is looked at five times until it is a host's, and many are every guest's (loopback).
+@functools.lru_cache(maxsize=2**16)
 def _address(text: str) -> _Address | None:
     try:
         address = ipaddress.ip_address(text)
