@@ -134,7 +134,7 @@ failure:
 import datetime
 
 from ..module_utils._agent.client import GuestAgent
-from ..module_utils._commands import filesystems, network
+from ..module_utils._commands import filesystems, routes
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
@@ -211,9 +211,9 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
     return facts
 
 
-def _default_route(agent: GuestAgent) -> network.Route | None:
+def _default_route(agent: GuestAgent) -> routes.Route | None:
     try:
-        return network.default_route(agent)
+        return routes.default_route(agent)
     except GuestAgentError:  # the other facts are none the worse
         return None
 

@@ -11,7 +11,8 @@ import re
 import typing as t
 
 from .._commands.filesystems import GuestFilesystem
-from .._commands.network import GuestInterface, Route
+from .._commands.network import GuestInterface
+from .._commands.routes import Route
 from .._commands.ssh_host_keys import HostKey
 from .._commands.statistics import Load, Memory
 from .._commands.system import OsInfo

@@ -21,7 +21,6 @@ from .._errors import (
     GuestAgentError,
     ProtocolError,
 )
-from .._inside import files as _files
 from . import advice
 from .advice import EXEC, FILES
 
@@ -107,8 +106,10 @@ def os_of(info: _system.OsInfo) -> GuestOs:
 
 def selinux_state(agent: GuestAgent) -> str | None:
     """enforcing, permissive or off; None where the agent does not say. At most three commands."""
+    from .._inside import files  # what is dear to load, and seldom needed
+
     try:
-        return {b"0": "permissive", b"1": "enforcing"}.get(_files.read_small(agent, _ENFORCE, 16).strip())
+        return {b"0": "permissive", b"1": "enforcing"}.get(files.read_small(agent, _ENFORCE, 16).strip())
     except CommandFailed as error:
         # The file is everybody's to read: only SELinux itself denies it.
         if _DENIED.search(error.detail):

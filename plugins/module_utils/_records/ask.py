@@ -26,10 +26,13 @@ from .._errors import (
     ProtocolError,
     UnknownOutcome,
 )
-from .._inside import exec as _exec, small_files
 from .._reach import advice, diagnosis
 from . import record
 from .subsets import DEFAULTS, SUBSETS
+
+# Collections are compiled anew at each start: what runs programs in a guest is read only by who asks for that.
+if t.TYPE_CHECKING:
+    from .._inside.exec import Probe
 
 #: After one of these there is no use in asking on.
 _STOP: t.Final = (UnknownOutcome, AgentUnavailable, DomainNotRunning, HypervisorUnreachable, PermissionDenied, GuestFrozen)
@@ -39,7 +42,7 @@ _NEEDED: t.Final = ("guest-info", *(SUBSETS[name].command for name in DEFAULTS))
 
 
 def ask(
-    agent: GuestAgent, subsets: t.Iterable[str], probes: t.Mapping[str, _exec.Probe], now: datetime.datetime
+    agent: GuestAgent, subsets: t.Iterable[str], probes: t.Mapping[str, Probe], now: datetime.datetime
 ) -> tuple[record.AgentPart, record.GuestParts]:
     """The agent's state and its answers to ``subsets`` and ``probes``: guest-info first, then one command each."""
     part = record.agent_part()
@@ -76,7 +79,7 @@ def _readers(
     agent: GuestAgent,
     part: record.AgentPart,
     subsets: t.Iterable[str],
-    probes: t.Mapping[str, _exec.Probe],
+    probes: t.Mapping[str, Probe],
     answers: dict[str, t.Any],
 ) -> t.Iterator[tuple[str, t.Callable[[], t.Any]]]:
     yield "agent", lambda: _introduce(agent, part)
@@ -87,11 +90,13 @@ def _readers(
         yield "probes", lambda: _run_probes(agent, probes, answers)
 
 
-def _run_probes(agent: GuestAgent, probes: t.Mapping[str, _exec.Probe], answers: dict[str, t.Any]) -> dict[str, t.Any]:
+def _run_probes(agent: GuestAgent, probes: t.Mapping[str, Probe], answers: dict[str, t.Any]) -> dict[str, t.Any]:
     """What was found until the agent fell silent is kept."""
+    from .._inside.exec import run_probe
+
     found: dict[str, t.Any] = {}
     for name, probe in probes.items():
-        found[name] = _exec.run_probe(agent, probe)
+        found[name] = run_probe(agent, probe)
         answers["probes"] = found
     return found
 
@@ -127,6 +132,13 @@ def _verdict(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], answers: 
     }
 
 
+def _families() -> tuple[t.Sequence[str], ...]:
+    """Commands of which none is of use without the others."""
+    from .._inside.small_files import READING
+
+    return advice.EXEC, READING
+
+
 def _is_odd(trouble: GuestAgentError) -> bool:
     return isinstance(trouble, ProtocolError)
 
@@ -138,7 +150,7 @@ def _refusal(
     looked for also where they were not asked: the status is the guest's, and not the question's.
     """
     refused = diagnosis.joined(diagnosis.refused_by(troubles), diagnosis.missing(agent, needed))
-    for family in (advice.EXEC, small_files.READING):
+    for family in _families() if troubles else ():
         if {*family} & {trouble.command for trouble in troubles}:
             # The first that is refused hides the others.
             refused = diagnosis.joined(refused, diagnosis.missing(agent, family))

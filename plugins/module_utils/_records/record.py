@@ -20,8 +20,9 @@ from .interfaces import Interface, PortForward
 if t.TYPE_CHECKING:
     from .._commands.filesystems import GuestDisk, GuestFilesystem
     from .._commands.hardware import Device, GuestBlockDevice
-    from .._commands.network import GuestInterface, Route
+    from .._commands.network import GuestInterface
     from .._commands.packages import Package
+    from .._commands.routes import Route
     from .._commands.sessions import Session
     from .._commands.ssh_host_keys import HostKey
     from .._commands.statistics import DiskStats, Load, Memory, MemoryBlocks

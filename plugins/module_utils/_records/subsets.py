@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .._agent.client import GuestAgent
-from .._commands import filesystems, hardware, network, packages, sessions, ssh_host_keys, statistics, system, vcpus
+from .._commands import network, system
 
 
 class Subset(t.NamedTuple):
@@ -18,25 +18,50 @@ class Subset(t.NamedTuple):
     read: t.Callable[[GuestAgent], t.Any]
 
 
+def _rare(command: str, name: str) -> Subset:
+    return Subset(command, lambda agent: _rare_readers()[name](agent))
+
+
+def _rare_readers() -> dict[str, t.Callable[[GuestAgent], t.Any]]:
+    """Here, for a collection's modules are compiled at each start: who asks for none of these needs none of theirs."""
+    from .._commands import filesystems, hardware, packages, routes, sessions, ssh_host_keys, statistics, vcpus
+
+    return {
+        "filesystems": filesystems.filesystems,
+        "sessions": sessions.sessions,
+        "memory": statistics.memory,
+        "load": statistics.load,
+        "vcpus": vcpus.vcpus,
+        "cpu_stats": statistics.cpu_stats,
+        "disk_stats": statistics.disk_stats,
+        "disks": hardware.disks,
+        "routes": routes.routes,
+        "memory_blocks": statistics.blocks_of_memory,
+        "packages": packages.packages,
+        "devices": hardware.devices,
+        "ssh_host_keys": ssh_host_keys.host_keys,
+    }
+
+
 SUBSETS: t.Final[dict[str, Subset]] = {
     "os": Subset("guest-get-osinfo", system.os_info),
     "hostname": Subset("guest-get-host-name", system.hostname),
     "interfaces": Subset("guest-network-get-interfaces", network.interfaces),
-    "filesystems": Subset("guest-get-fsinfo", filesystems.filesystems),
+    "filesystems": _rare("guest-get-fsinfo", "filesystems"),
     "timezone": Subset("guest-get-timezone", system.timezone),
     "users": Subset("guest-get-users", system.users),
-    "sessions": Subset("guest-exec", sessions.sessions),
-    "memory": Subset("guest-file-open", statistics.memory),
-    "load": Subset("guest-get-load", statistics.load),
-    "vcpus": Subset("guest-get-vcpus", vcpus.vcpus),
-    "cpu_stats": Subset("guest-get-cpustats", statistics.cpu_stats),
-    "disk_stats": Subset("guest-get-diskstats", statistics.disk_stats),
-    "disks": Subset("guest-get-disks", hardware.disks),
-    "routes": Subset("guest-network-get-route", network.routes),
-    "memory_blocks": Subset("guest-get-memory-block-info", statistics.blocks_of_memory),
-    "packages": Subset("guest-exec", packages.packages),
-    "devices": Subset("guest-get-devices", hardware.devices),
-    "ssh_host_keys": Subset("guest-file-open", ssh_host_keys.host_keys),
+    "sessions": _rare("guest-exec", "sessions"),
+    "memory": _rare("guest-file-open", "memory"),
+    "load": _rare("guest-get-load", "load"),
+    "vcpus": _rare("guest-get-vcpus", "vcpus"),
+    "cpu_stats": _rare("guest-get-cpustats", "cpu_stats"),
+    "disk_stats": _rare("guest-get-diskstats", "disk_stats"),
+    "disks": _rare("guest-get-disks", "disks"),
+    "routes": _rare("guest-network-get-route", "routes"),
+    "memory_blocks": _rare("guest-get-memory-block-info", "memory_blocks"),
+    "packages": _rare("guest-exec", "packages"),
+    "devices": _rare("guest-get-devices", "devices"),
+    "ssh_host_keys": _rare("guest-file-open", "ssh_host_keys"),
 }
 #: What modules gather by default; everything else only when it is asked for.
 DEFAULTS: t.Final = ("os", "hostname", "interfaces", "filesystems", "timezone", "users")

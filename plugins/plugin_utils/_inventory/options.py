@@ -13,6 +13,9 @@ from ...module_utils._records.plan import Plan
 from ...module_utils._records.query import Selection
 from ...module_utils._task.values import in_range
 
+if t.TYPE_CHECKING:
+    from ...module_utils._inside.exec import Probe
+
 GetOption = t.Callable[[str], t.Any]
 
 #: The options that decide what a cached record holds: a cache made with others is not used.
@@ -36,8 +39,6 @@ def plan(get_option: GetOption, selection: Selection, policy: AddressPolicy) -> 
     """
     :raise InvalidInput: a value that cannot be.
     """
-    from ...module_utils._records.probes import probes  # with what asks agents: see the plugin
-
     for option, unit in (("agent_timeout", " seconds"), ("timeout", " seconds"), ("concurrency", "")):
         in_range(get_option(option), option, 1, 10**6, unit)
     in_range(get_option("ssh_persist"), "ssh_persist", 0)
@@ -48,13 +49,21 @@ def plan(get_option: GetOption, selection: Selection, policy: AddressPolicy) -> 
         states=() if "all" in states else tuple(states),
         select=selection.before_agent,
         policy=policy,
-        probes=probes(get_option("probes")),
+        probes=_probes(get_option("probes")),
         agent_timeout=get_option("agent_timeout"),
         timeout=get_option("timeout"),
         concurrency=get_option("concurrency"),
         max_items=get_option("max_items"),
         ssh_persist=get_option("ssh_persist"),
     )
+
+
+def _probes(option: t.Mapping[str, object]) -> t.Mapping[str, Probe]:
+    if not option:
+        return {}
+    from ...module_utils._records.probes import probes  # with what runs programs in a guest: see the plugin
+
+    return probes(option)
 
 
 def uses_forwards(get_option: GetOption) -> bool:

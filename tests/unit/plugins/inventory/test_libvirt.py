@@ -590,12 +590,23 @@ def test_what_is_no_text_stays_itself(value: t.Any) -> None:
     assert untrusted({"a": [value, (value,)], 5: value}) == {"a": [value, [value]], "5": value}
 
 
-def test_a_cached_inventory_loads_nothing_that_asks_agents() -> None:
-    """A collection's modules are compiled at each start."""
-    program = f"import sys, {PLUGIN}; print(*sys.modules)"
+def _loaded(module: str) -> set[str]:
+    """What a new interpreter has loaded after ``module``: a collection's modules are compiled at each start."""
+    program = f"import sys, {module}; print(*sys.modules)"
     path = {"PYTHONPATH": str(Path(gather.__file__).parents[6])}
     done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    names = {name.partition("guest_agent.plugins.module_utils.")[2] or name for name in done.stdout.split()}
+    return {name.partition("guest_agent.plugins.module_utils.")[2] or name for name in done.stdout.split()}
+
+
+def test_a_cached_inventory_loads_nothing_that_asks_agents() -> None:
+    names = _loaded(PLUGIN)
     assert "_records.record" in names
     assert not names & {"_records.gather", "_agent.client", "_libvirt.hypervisor", "_records.ask", "_inside.exec", "libvirt_qemu"}
+
+
+def test_an_inventory_loads_only_what_asks_for_its_default_subsets() -> None:
+    names = _loaded(gather.__name__)
+    assert {name for name in names if name.startswith("_commands.")} == {"_commands.network", "_commands.system"}
+    assert not {name for name in names if name.startswith("_inside.")}
+    assert not names & {"_records.probes", "_public_keys"}

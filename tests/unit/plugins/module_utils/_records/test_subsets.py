@@ -22,8 +22,8 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import (
     cloud_init,
     hardware,
-    network,
     packages,
+    routes,
     ssh_host_keys,
     statistics,
     vcpus,
@@ -140,7 +140,7 @@ def test_load(guest: FakeGuest) -> None:
 
 
 def test_routes(guest: FakeGuest) -> None:
-    found = network.routes(guest.agent())
+    found = routes.routes(guest.agent())
     default = {"interface_name": "eth0", "destination": "0.0.0.0/0", "metric": 1024}
     assert [{**default, "gateway": route["gateway"]} for route in found if route["destination"] == "0.0.0.0/0"] == [found[0]]
     assert found[0]["gateway"] == "10.0.2.2"
@@ -153,7 +153,7 @@ def test_routes(guest: FakeGuest) -> None:
 
 def test_a_guest_without_ipv6() -> None:
     guest = FakeGuest("7.2", files={"/proc/net/route": ROUTE})
-    assert [route["destination"] for route in network.routes(guest.agent())] == ["0.0.0.0/0", "10.0.2.0/24"]
+    assert [route["destination"] for route in routes.routes(guest.agent())] == ["0.0.0.0/0", "10.0.2.0/24"]
 
 
 ROUTES = [
@@ -172,7 +172,7 @@ ROUTES = [
 def test_a_route_is_one_or_is_left_out(route: dict, destination: str | None) -> None:
     guest = FakeGuest()
     guest.replies["guest-network-get-route"] = [{"iface": "eth0", "metric": 0, **route}]
-    found = network.routes(guest.agent())
+    found = routes.routes(guest.agent())
     assert [entry["destination"] for entry in found] == ([destination] if destination else [])
     assert not [entry for entry in found if "%" in (entry["gateway"] or "")]
 
@@ -180,7 +180,7 @@ def test_a_route_is_one_or_is_left_out(route: dict, destination: str | None) -> 
 @pytest.mark.parametrize("text", ["", "x", "eth0 zz", "eth0 0 0 0 0 0 x 0", "eth0 " + "0" * 100, "\0" * 9])
 def test_lines_of_proc_that_are_no_routes(text: str) -> None:
     files = {"/proc/net/route": f"head\n{text}\n".encode(), "/proc/net/ipv6_route": f"{text}\n".encode()}
-    assert network.routes(FakeGuest("7.2", files=files).agent()) == []
+    assert routes.routes(FakeGuest("7.2", files=files).agent()) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -192,8 +192,8 @@ def test_a_metric_that_no_kernel_has(version: str) -> None:
     guest.replies["guest-network-get-route"] = [
         {"iface": "eth0", "destination": "0.0.0.0", "mask": "0.0.0.0", "gateway": "10.0.2.2", "metric": 2**32, "version": 4}
     ]
-    assert network.routes(guest.agent()) == []
-    assert network.default_route(guest.agent()) is None
+    assert routes.routes(guest.agent()) == []
+    assert routes.default_route(guest.agent()) is None
 
 
 def test_vcpus_come_in_order(guest: FakeGuest) -> None:
@@ -424,7 +424,7 @@ def test_the_script_on_real_shells(shell: str, manager: str, tmp_path: t.Any) ->
         (statistics.memory, "10.0", (*READING, *EXECUTING), "guest-file-open"),
         (statistics.load, "10.0", ("guest-get-load", *READING, *EXECUTING), "guest-get-load"),
         (statistics.load, "7.2", (*READING, *EXECUTING), "guest-file-open"),
-        (network.routes, "10.0", ("guest-network-get-route", *READING, *EXECUTING), "guest-network-get-route"),
+        (routes.routes, "10.0", ("guest-network-get-route", *READING, *EXECUTING), "guest-network-get-route"),
         (packages.packages, "10.0", EXECUTING, "guest-exec"),
         (vcpus.vcpus, "10.0", ("guest-get-vcpus",), "guest-get-vcpus"),
         (statistics.blocks_of_memory, "10.0", ("guest-get-memory-blocks",), "guest-get-memory-blocks"),
@@ -436,7 +436,7 @@ def test_the_command_to_allow_is_named(read: t.Any, version: str, block: tuple, 
     assert caught.value.command == named
 
 
-@pytest.mark.parametrize("read", [statistics.load, network.routes])
+@pytest.mark.parametrize("read", [statistics.load, routes.routes])
 def test_another_way_is_taken_where_the_first_is_blocked(read: t.Any) -> None:
     assert read(_guest(block=("guest-get-load", "guest-network-get-route")).agent())
 
@@ -493,7 +493,7 @@ def test_absurdly_long_lists_are_bounded() -> None:
     guest.replies["guest-get-cpustats"] = [{"cpu": 1}] * 20_000
     guest.replies["guest-network-get-route"] = [{"iface": "e", "destination": "10.0.0.0", "mask": "255.0.0.0", "version": 4}] * 9000
     assert len(statistics.cpu_stats(guest.agent())) == statistics._CPUS_MAX
-    assert len(network.routes(guest.agent())) == network._ROUTES_MAX
+    assert len(routes.routes(guest.agent())) == routes._ROUTES_MAX
 
 
 def test_one_that_is_refused_hides_no_other_one() -> None:
