@@ -262,6 +262,7 @@ import json
 import socket
 import typing as t
 
+from ansible import context
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 
@@ -359,7 +360,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         variables = [untrusted(self._variables(record, addresses[key(record)].own)) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
-        if any(host.get_vars().get("ansible_connection") == AGENT_CONNECTION for host in self.inventory.hosts.values()):
+        if _runs_tasks() and any(
+            host.get_vars().get("ansible_connection") == AGENT_CONNECTION for host in self.inventory.hosts.values()
+        ):
             _load_connection()
 
     def _found(self, record: Record, addresses: Assigned) -> reachable.Found:
@@ -422,6 +425,11 @@ def _is_near(record: Record) -> bool:
     """Whether the domain's hypervisor is this computer, and not one that a socket here leads to."""
     name = record["libvirt"]["hypervisor"].split(".")[0].lower()
     return host_of(record["libvirt"]["uri"]) is None and name == socket.gethostname().split(".")[0].lower()
+
+
+def _runs_tasks() -> bool:
+    """ansible-inventory, which alone draws graphs, runs none."""
+    return "graph" not in context.CLIARGS
 
 
 def _load_connection() -> None:

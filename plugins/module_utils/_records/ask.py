@@ -12,23 +12,18 @@ import functools
 import typing as t
 
 from .._agent.client import GuestAgent
-from .._commands.system import OsInfo
 from .._errors import (
     AgentUnavailable,
-    CommandBlocked,
-    CommandRefused,
-    CommandUnknown,
     DomainNotRunning,
     GuestAgentError,
     GuestFrozen,
     HypervisorUnreachable,
     PermissionDenied,
-    ProtocolError,
     UnknownOutcome,
 )
-from .._reach import advice, diagnosis
+from .._reach import advice
 from . import record
-from .subsets import DEFAULTS, SUBSETS
+from .subsets import NEEDED, SUBSETS
 
 # Collections are compiled anew at each start: what runs programs in a guest is read only by who asks for that.
 if t.TYPE_CHECKING:
@@ -36,9 +31,6 @@ if t.TYPE_CHECKING:
 
 #: After one of these there is no use in asking on.
 _STOP: t.Final = (UnknownOutcome, AgentUnavailable, DomainNotRunning, HypervisorUnreachable, PermissionDenied, GuestFrozen)
-
-#: What every record has, and what tells of the agent itself.
-_NEEDED: t.Final = ("guest-info", *(SUBSETS[name].command for name in DEFAULTS))
 
 
 def ask(
@@ -113,49 +105,9 @@ def _introduce(agent: GuestAgent, part: record.AgentPart) -> None:
 
 
 def _verdict(agent: GuestAgent, troubles: t.Sequence[GuestAgentError], answers: t.Mapping[str, t.Any]) -> t.Any:
-    """status, reason and hint from what went wrong. What costs one command only, such as an answer that makes no sense beside
-    others that do, leaves the agent connected, with a reason.
-    """
-    refused = [trouble for trouble in troubles if isinstance(trouble, (CommandBlocked, CommandUnknown))]
-    others = [diagnosis.explain(agent, trouble, ()) for trouble in troubles if trouble not in refused]
-    reasons = [diagnosis.Reason(f"{e.command}: {e.detail}" if e.command else e.detail, e.hint) for e in others]
-    reasons += [diagnosis.Reason(sentence, "") for sentence in agent.left_out()]
-    told = [trouble.status for trouble in others if trouble.status and not (_is_odd(trouble) and answers)]
-    refusal, lacks = _refusal(agent, refused, () if told else _NEEDED, answers.get("os"))
-    if refusal.detail:
-        reasons.insert(0, refusal)
-    return {
-        "connected": not any(isinstance(trouble, (AgentUnavailable, DomainNotRunning)) for trouble in troubles),
-        "status": told[0] if told else "restricted" if lacks else "connected",
-        "reason": "; ".join(dict.fromkeys(reason.detail for reason in reasons)),
-        "hint": "; ".join(dict.fromkeys(reason.hint for reason in reasons if reason.hint)),
-    }
+    """status, reason and hint."""
+    if troubles or agent.left_out() or not all(map(agent.known_commands().get, NEEDED)):
+        from .verdict import verdict
 
-
-def _families() -> tuple[t.Sequence[str], ...]:
-    """Commands of which none is of use without the others."""
-    from .._inside.small_files import READING
-
-    return advice.EXEC, READING
-
-
-def _is_odd(trouble: GuestAgentError) -> bool:
-    return isinstance(trouble, ProtocolError)
-
-
-def _refusal(
-    agent: GuestAgent, troubles: t.Sequence[CommandRefused], needed: t.Sequence[str], os_info: OsInfo | None
-) -> tuple[diagnosis.Reason, bool]:
-    """What to say of the commands that the agent does not accept, and whether one is among them that every record needs. These are
-    looked for also where they were not asked: the status is the guest's, and not the question's.
-    """
-    refused = diagnosis.joined(diagnosis.refused_by(troubles), diagnosis.missing(agent, needed))
-    for family in _families() if troubles else ():
-        if {*family} & {trouble.command for trouble in troubles}:
-            # The first that is refused hides the others.
-            refused = diagnosis.joined(refused, diagnosis.missing(agent, family))
-    if not refused.all():
-        return diagnosis.Reason("", ""), False
-    guest_os = diagnosis.os_of(os_info) if os_info else diagnosis.guest_os(agent)
-    lacks = any(name in _NEEDED and not advice.impossible(guest_os.system, name) for name in refused.all())
-    return diagnosis.refusal(refused, diagnosis.version(agent), guest_os), lacks
+        return verdict(agent, troubles, answers)
+    return {"connected": True, "status": "connected", "reason": "", "hint": ""}

@@ -11,14 +11,6 @@ import typing as t
 
 from .._errors import InvalidInput
 
-try:
-    import jmespath
-    import jmespath.exceptions
-except ImportError as error:  # reported by compile(), where it matters
-    JMESPATH_IMPORT_ERROR: ImportError | None = error
-else:
-    JMESPATH_IMPORT_ERROR = None
-
 #: AST nodes whose first child alone is looked up where the node itself is; the others see what the first one found.
 _FIRST_CHILD_ONLY: t.Final = frozenset(
     {
@@ -40,16 +32,19 @@ class Expression:
         """
         :raise InvalidInput: the text is no JMESPath expression, or jmespath is not installed here.
         """
-        if JMESPATH_IMPORT_ERROR is not None:
+        try:
+            import jmespath.exceptions  # here, for most inventories have no expression
+        except ImportError:
             raise InvalidInput(
                 f"{option} needs jmespath, which the Python that runs this ({sys.executable}) does not have",
                 hint="install jmespath for it (Debian, Fedora: python3-jmespath, or pip install jmespath)",
-            )
+            ) from None
         self._option = option
         self._text = text
+        self._failure: type[Exception] = jmespath.exceptions.JMESPathError
         try:
             self._compiled = jmespath.compile(text)
-        except jmespath.exceptions.JMESPathError as error:
+        except self._failure as error:
             raise InvalidInput(f"{option}: {text!r} is not a JMESPath expression: {_one_line(error)}") from error
 
     def search(self, data: t.Any) -> t.Any:
@@ -58,7 +53,7 @@ class Expression:
         """
         try:
             return self._compiled.search(data)
-        except jmespath.exceptions.JMESPathError as error:
+        except self._failure as error:
             raise InvalidInput(f"{self._option}: {self._text!r} cannot be applied: {_one_line(error)}") from error
 
     def matches(self, data: t.Any) -> bool:

@@ -65,3 +65,5 @@ SUBSETS: t.Final[dict[str, Subset]] = {
 }
 #: What modules gather by default; everything else only when it is asked for.
 DEFAULTS: t.Final = ("os", "hostname", "interfaces", "filesystems", "timezone", "users")
+#: What every record has, and what tells of the agent itself.
+NEEDED: t.Final = ("guest-info", *(SUBSETS[name].command for name in DEFAULTS))

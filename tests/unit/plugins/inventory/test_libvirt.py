@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible import context
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.inventory.manager import InventoryManager as CoreInventory
@@ -200,6 +201,15 @@ def test_what_every_task_needs_is_loaded_once(world: World, monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, name, raising=False)
     world.parse(connection=connection)
     assert (name in sys.modules) is loaded
+
+
+def test_nothing_is_loaded_for_tasks_by_what_runs_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--graph is an option of ansible-inventory."""
+    name = PLUGIN.replace("inventory.libvirt", "connection.agent")
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(context, "CLIARGS", {"graph": False})
+    world.parse(connection="agent")
+    assert name not in sys.modules
 
 
 def test_domains_of_one_name_in_two_sources_are_two_hosts(world: World) -> None:
@@ -602,6 +612,7 @@ def _loaded(module: str) -> set[str]:
 def test_a_cached_inventory_loads_nothing_that_asks_agents() -> None:
     names = _loaded(PLUGIN)
     assert "_records.record" in names
+    assert "jmespath" not in names
     assert not names & {"_records.gather", "_agent.client", "_libvirt.hypervisor", "_records.ask", "_inside.exec", "libvirt_qemu"}
 
 
@@ -609,4 +620,4 @@ def test_an_inventory_loads_only_what_asks_for_its_default_subsets() -> None:
     names = _loaded(gather.__name__)
     assert {name for name in names if name.startswith("_commands.")} == {"_commands.network", "_commands.system"}
     assert not {name for name in names if name.startswith("_inside.")}
-    assert not names & {"_records.probes", "_public_keys"}
+    assert not names & {"_records.probes", "_records.verdict", "_reach.diagnosis", "_public_keys"}
