@@ -55,19 +55,25 @@ lint-shell: venv
 	$(BIN)/shellcheck $(SCRIPTS)
 
 # Each ansible-core apart from the others, two at a time.
-CORES = tests/tools/cores $(2) | sed 's/^/$(1) CORE=/' | xargs -P 2 -L 1 tests/tools/apart
+APART = xargs -P 2 -L 1 tests/tools/apart
 
 .PHONY: sanity sanity-of
 sanity: packages ## ansible-test sanity, every test of ansible-core 2.16, 2.19 and 2.21, no ignore file
-	$(call CORES,sanity-of,2.16 2.19 2.21)
+	tests/tools/cores 2.16 2.19 2.21 | sed 's/^/sanity-of CORE=/' | $(APART)
 sanity-of: # CORE=2.21
 	tests/tools/sanity $(CORE)
 
+# Where our code meets Ansible's; the other rooms are the same beside each ansible-core. tests/unit/test_matrix.py holds this.
+UNIT_ALL := tests/unit
+UNIT_DOORS := $(addprefix tests/unit/,roles test_example_blocks.py \
+	$(addprefix plugins/,action connection inventory modules plugin_utils \
+	$(addprefix module_utils/,_task _module _records/test_distribution.py)))
+
 .PHONY: unit unit-of
-unit: packages collections ## unit tests on each ansible-core of the matrix
-	$(call CORES,unit-of)
-unit-of: # CORE=2.21 ONLY="-k pace"
-	.venv-core$(CORE)/bin/python -m pytest tests/unit -q -rs -n 3 $(ONLY)
+unit: packages collections ## unit tests on the oldest and the newest ansible-core of the matrix, and those of the doors on each
+	tests/tools/cores | sed 's/^/unit-of CORE=/; 1!{$$!s/$$/ PART=DOORS/}' | $(APART)
+unit-of: # CORE=2.21 PART=DOORS ONLY="-k pace"
+	.venv-core$(CORE)/bin/python -m pytest $(UNIT_$(or $(PART),ALL)) -q -rs -n 4 $(ONLY)
 
 .PHONY: integration
 integration: system browser venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files, ONLY="-k frozen" some)
