@@ -135,7 +135,7 @@ class Watched:
         names = (name for spool in SPOOLS if os.path.isdir(spool) for name in os.listdir(spool))
         return sorted(name for name in names if name.startswith(".virtops-") and name[9:41] in self.nonces)
 
-    def assert_nothing_left(self, seconds: float = 3.0) -> None:
+    def assert_nothing_left(self, seconds: float = 30.0) -> None:
         """Files are removed when the reply is on its way already."""
         wait_until(lambda: not self.left(), seconds, self.left)
         assert self.open_handles == 0

@@ -194,7 +194,7 @@ def _later(host: Hypervisor, event: int, what: t.Callable[[], None]) -> threadin
     """In a moment do ``what``, and let libvirt tell of ``event`` (0: lifecycle, 18: agent)."""
 
     def do() -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not host.domains[0].listeners and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.2)

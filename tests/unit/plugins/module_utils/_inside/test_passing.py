@@ -243,7 +243,7 @@ def test_the_deadline_ends_what_was_started_unheard(loose_guest: Watched) -> Non
     with pytest.raises(shell.CommandTimeout):
         sh(loose_guest, "sleep 31", timeout=1)
     loose_guest.assert_nothing_left()
-    real_agent.wait_until(lambda: not loose_guest.running(), 2, loose_guest.running)
+    real_agent.wait_until(lambda: not loose_guest.running(), 30, loose_guest.running)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -259,7 +259,7 @@ def test_patience_that_ends_kills_nothing(loose_guest: Watched, place: t.Any, mo
     command = shell.Command(("/bin/sh", "-c", f"sleep 0.6; echo whole >{place}/result"))
     with pytest.raises(_errors.AgentTimeout):
         shell.execute(loose_guest.agent(), command, 30, patience=0.1)
-    real_agent.wait_until((place / "result").exists, 3, lambda: "no result")
+    real_agent.wait_until((place / "result").exists, 30, lambda: "no result")
     assert loose_guest.count("guest-exec") == 1
 
 
@@ -268,7 +268,7 @@ def test_the_deadline_ends_it_though_the_guest_is_frozen_just_then(loose_guest: 
     loose_guest.faults["guest-exec"] = [None, *[real_agent.raising(_errors.GuestFrozen("frozen"))] * 3]
     with pytest.raises(shell.CommandTimeout):
         sh(loose_guest, "sleep 31", timeout=0.3)
-    real_agent.wait_until(lambda: not loose_guest.running(), 2, loose_guest.running)
+    real_agent.wait_until(lambda: not loose_guest.running(), 30, loose_guest.running)
 
 
 @pytest.mark.usefixtures("impatient")

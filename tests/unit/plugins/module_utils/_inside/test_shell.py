@@ -259,5 +259,5 @@ def test_the_log_of_the_guest_gets_nothing(guest: Watched) -> None:
 def test_a_child_in_the_background_is_not_waited_for(loose_guest: Watched, child: str) -> None:
     said = sh(loose_guest, f"echo a; {child} echo b" if child.endswith("&") else f"echo a; {child}; echo b", stdin=b"x")
     assert (said.rc, said.stdout) == (0, b"a\nb\n")
-    assert said.seconds < 5
+    assert said.seconds < 15
     loose_guest.assert_nothing_left()

@@ -71,11 +71,11 @@ def test_values_and_errors_pass() -> None:
         raise TimeoutError("the call's own")
 
     for _time in range(3):
-        assert workers.call(lambda: 5, 5) == 5
+        assert workers.call(lambda: 5, 30) == 5
         with pytest.raises(TimeoutError, match="own"):
-            workers.call(broken, 5)
+            workers.call(broken, 30)
         with pytest.raises(ZeroDivisionError):
-            workers.call(lambda: 1 / 0, 5)
+            workers.call(lambda: 1 / 0, 30)
     assert workers.close()
 
 
@@ -84,8 +84,8 @@ def test_a_hung_call_costs_its_time_and_holds_its_worker(gate: threading.Event) 
     started = time.monotonic()
     with pytest.raises(CallTimeout):
         workers.call(gate.wait, 0.05)
-    assert time.monotonic() - started < 1
-    assert workers.call(lambda: "the other worker", 5) == "the other worker"
+    assert time.monotonic() - started < 10
+    assert workers.call(lambda: "the other worker", 30) == "the other worker"
     with pytest.raises(CallTimeout):
         workers.call(gate.wait, 0.05)
     ran = []
@@ -101,7 +101,7 @@ def test_a_worker_comes_back(gate: threading.Event) -> None:
     with pytest.raises(CallTimeout):
         workers.call(gate.wait, 0.01)
     gate.set()
-    assert workers.call(lambda: "again", 5) == "again"
+    assert workers.call(lambda: "again", 30) == "again"
     assert workers.close()
 
 
@@ -116,14 +116,14 @@ def test_five_at_once_and_no_more(gate: threading.Event) -> None:
             most[0] = max(most[0], running[0])
             if running[0] == CALLS_PER_CONNECTION:
                 five.set()
-        gate.wait(5)
+        gate.wait(60)
         with lock:
             running[0] -= 1
 
-    threads = [threading.Thread(target=workers.call, args=(call, 10)) for _number in range(12)]
+    threads = [threading.Thread(target=workers.call, args=(call, 60)) for _number in range(12)]
     for thread in threads:
         thread.start()
-    assert five.wait(5)
+    assert five.wait(60)
     time.sleep(0.05)
     gate.set()
     for thread in threads:
@@ -159,10 +159,10 @@ def test_a_call_that_ends_at_the_last_moment_has_ended(monkeypatch: pytest.Monke
 def test_closed_workers_leave_no_thread() -> None:
     before = set(threading.enumerate())
     workers = Workers()
-    workers.call(lambda: None, 5)
+    workers.call(lambda: None, 30)
     assert workers.close()
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)
+        thread.join(60)
     assert set(threading.enumerate()) <= before
 
 

@@ -61,7 +61,7 @@ def _addresses(records: t.Iterable[Record]) -> dict[str, list[tuple[str, str]]]:
 #: No machine is so busy that an answer takes this long.
 PLAN = Plan(timeout=60)
 #: For an agent that will not answer.
-IMPATIENT = PLAN._replace(agent_timeout=1.5)
+IMPATIENT = PLAN._replace(agent_timeout=3)
 
 
 def test_records_of_all_sorted(hosts: tuple[Hypervisor, Hypervisor]) -> None:

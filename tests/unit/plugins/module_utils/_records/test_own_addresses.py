@@ -76,7 +76,7 @@ def test_a_resolver_that_hangs_costs_a_moment(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(own_addresses, "_RESOLVE_SECONDS", 0.1)
     started = time.monotonic()
     assert _marked("qemu+ssh://kvm1/system", FOREIGN, FOREIGN) == ["agent"] * 2
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     gate.set()
 
 
