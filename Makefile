@@ -71,7 +71,7 @@ UNIT_DOORS := $(addprefix tests/unit/,roles test_example_blocks.py \
 
 .PHONY: unit unit-of
 unit: packages collections ## unit tests on the oldest and the newest ansible-core of the matrix, and those of the doors on each
-	tests/tools/cores | sed 's/^/unit-of CORE=/; 1!{$$!s/$$/ PART=DOORS/}' | $(APART)
+	tests/tools/cores | sed 's/^/unit-of CORE=/; 1!{$$!s/$$/ PART=DOORS/}' | sort --stable --key 3 | $(APART)
 unit-of: # CORE=2.21 PART=DOORS ONLY="-k pace"
 	.venv-core$(CORE)/bin/python -m pytest $(UNIT_$(or $(PART),ALL)) -q -rs -n 4 $(ONLY)
 
