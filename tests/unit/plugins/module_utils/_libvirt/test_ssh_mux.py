@@ -100,9 +100,16 @@ def test_it_is_silent(control: str) -> None:
         Master(control, 0.2)
 
 
-@pytest.mark.parametrize("says", [b"", b"\0\0", b"\xff\xff\xff\xff", b"HTTP/1.1 400 Bad Request"])
-def test_what_says_something_else(control: str, says: bytes) -> None:
-    with contextlib.closing(Listener(control, lambda client: client.sendall(says))), pytest.raises((Refused, ConnectionError)):
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [(b"", "is gone"), (b"\0\0", "is gone"), (b"\xff\xff\xff\xff", "no answer"), (b"HTTP/1.1 400 Bad Request", "no answer")],
+)
+def test_what_says_something_else(control: str, says: bytes, why: str) -> None:
+    def serve(client: socket.socket) -> None:
+        client.recv(100)
+        client.sendall(says)
+
+    with contextlib.closing(Listener(control, serve)), pytest.raises(Refused, match=why):
         Master(control, SECONDS)
 
 
