@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import Guest, Lab
+from tests.lab.daemons import SYSTEM_URI
 from tests.lab.records import guest_records
+from tests.lab.ssh_server import ssh_server
 
 from .alone import module_alone
 from .contents import Contents
@@ -39,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     deadline = _BEGAN + (options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS))
     about = versions()
-    with Lab() as lab, _guest(lab, options) as name, tempfile.TemporaryDirectory(prefix="bench-") as work:
+    with Lab() as lab, _by_ssh(lab) as by_ssh, _guest(lab, options) as name, tempfile.TemporaryDirectory(prefix="bench-") as work:
         about["machine"] = machine(lab.connection)
-        results = _Run(lab, name, Path(work), options.quick, about).results(deadline)
+        results = _Run(lab, by_ssh, name, Path(work), options.quick, about).results(deadline)
     results.about["seconds"] = time.monotonic() - _BEGAN
     print(as_text(results))
     if options.json:
@@ -74,16 +76,26 @@ def _guest(lab: Lab, options: argparse.Namespace) -> Iterator[str]:
         lab.destroy(name)
 
 
+@contextmanager
+def _by_ssh(lab: Lab) -> Iterator[str]:
+    """The URI of the hypervisor over SSH; "" for a user's own."""
+    if lab.uri != SYSTEM_URI:
+        yield ""
+        return
+    with ssh_server() as server:
+        yield server.uri
+
+
 class _Run:
     """One guest, its contestants, and rounds until the time is over."""
 
-    def __init__(self, lab: Lab, name: str, work: Path, quick: bool, about: dict[str, Any]) -> None:
+    def __init__(self, lab: Lab, by_ssh: str, name: str, work: Path, quick: bool, about: dict[str, Any]) -> None:
         self._quick = quick
         if lab.ssh(name, "true").returncode:
             raise BenchError(f"domain {name}: no SSH to it")
         _say("preparing")
         python = VENV / "bin/python"
-        self._everybody = contestants(lab, name, work, python)
+        self._everybody = contestants(lab, by_ssh, name, work, python)
         inventory = write_inventory(work / "inventory.json", self._everybody)
         identity = lab.domain(name).UUIDString()
         vcpus = list(_vcpu_clocks(identity))

@@ -18,12 +18,13 @@ OUR_PLUGIN = ROOT / "plugins/connection/agent.py"
 DATA_PORT = "org.virtops.guest_agent.0"
 GUEST_DIR = "/var/tmp/virtops-bench"
 
-AGENT, DATA, COMMUNITY, SSH, LOCAL = "agent", "data", "community", "ssh", "local"
-TITLES = {AGENT: "agent lane", DATA: "data lane", COMMUNITY: "community.libvirt", SSH: "SSH", LOCAL: "local"}
+AGENT, LINK, DATA, COMMUNITY, SSH, LOCAL = "agent", "link", "data", "community", "ssh", "local"
+TITLES = {AGENT: "agent lane", LINK: "by qemu+ssh", DATA: "data lane", COMMUNITY: "community.libvirt", SSH: "SSH", LOCAL: "local"}
 #: Those whose commands to the agent can be counted.
-OVER_AGENT = (AGENT, DATA, COMMUNITY)
+OVER_AGENT = (AGENT, LINK, DATA, COMMUNITY)
 NOTES = {
     AGENT: "virtops.guest_agent.agent, ansible_guest_agent_data_lane=never",
+    LINK: "as agent lane, with the hypervisor by qemu+ssh over 127.0.0.1",
     DATA: f"virtops.guest_agent.agent, ansible_guest_agent_data_lane=auto, virtio port {DATA_PORT}",
     COMMUNITY: "community.libvirt.libvirt_qemu; it cannot expand ~ in a Debian guest, so ansible_remote_tmp is absolute for it",
     SSH: "a forward from 127.0.0.1, pipelining and ControlPersist on, Ansible's default -C",
@@ -48,11 +49,12 @@ class Contestant:
         return NOTES[self.key]
 
 
-def contestants(lab: Lab, name: str, work: Path, python: Path) -> list[Contestant]:
-    """Everybody who can take part: ours only once the plugin exists."""
+def contestants(lab: Lab, by_ssh: str, name: str, work: Path, python: Path) -> list[Contestant]:
+    """Everybody who can take part: ours only once the plugin exists. ``by_ssh``: the hypervisor's URI over SSH, or ""."""
     found = []
     if OUR_PLUGIN.exists():
-        found += [Contestant(AGENT, _ours(lab, name, "never")), Contestant(DATA, _ours(lab, name, "auto"))]
+        found += [Contestant(AGENT, _ours(lab.uri, name, "never")), Contestant(DATA, _ours(lab.uri, name, "auto"))]
+        found += [Contestant(LINK, _ours(by_ssh, name, "never"))] if by_ssh else []
     local = work / "local"
     local.mkdir()
     return [
@@ -69,11 +71,11 @@ def write_inventory(path: Path, everybody: list[Contestant]) -> Path:
     return path
 
 
-def _ours(lab: Lab, name: str, data_lane: str) -> dict[str, Any]:
+def _ours(uri: str, name: str, data_lane: str) -> dict[str, Any]:
     return {
         "ansible_connection": "virtops.guest_agent.agent",
         "ansible_guest_agent_domain": name,
-        "ansible_guest_agent_uri": lab.uri,
+        "ansible_guest_agent_uri": uri,
         "ansible_guest_agent_data_lane": data_lane,
     }
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from .contestants import AGENT, COMMUNITY, DATA, ROOT, Contestant
+from .contestants import OVER_AGENT, ROOT, Contestant
 from .endings import BenchError
 from .rows import Row
 
@@ -66,7 +66,7 @@ class Sample:
 
 def round_trips(sample: Sample) -> Meter | None:
     """The commands sent to the agent for this task; None where they cannot be counted."""
-    return sample.spent(_AGENT) if sample.contestant in (AGENT, DATA, COMMUNITY) else None
+    return sample.spent(_AGENT) if sample.contestant in OVER_AGENT else None
 
 
 class Playbooks:
@@ -88,6 +88,7 @@ class Playbooks:
             "ANSIBLE_HOST_KEY_CHECKING": "false",
             "ANSIBLE_LOCAL_TEMP": str(home / "tmp"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(work / "ssh"),
+            "XDG_RUNTIME_DIR": str(work),
             "ANSIBLE_STDOUT_CALLBACK": "bench_events",
             "BENCH_VCPUS": ":".join(str(path) for path in vcpus),
             "PYTHONPATH": "",

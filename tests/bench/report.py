@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .alone import Alone
-from .contestants import AGENT, COMMUNITY, DATA, LOCAL, SSH, TITLES, Contestant
+from .contestants import COMMUNITY, LOCAL, OVER_AGENT, SSH, TITLES, Contestant
 from .playbooks import Meter, Sample, round_trips
 from .rows import COPY_1, COPY_1_TEXT, COPY_20, COPY_20_TEXT, ROWS, Row
 
@@ -232,7 +232,7 @@ def _commands(results: Results) -> str:
     """Which calls a task makes: from its last sample."""
     lines = []
     for cell in results.cells():
-        if cell.contestant in (AGENT, DATA, COMMUNITY):
+        if cell.contestant in OVER_AGENT:
             found = sorted(cell.samples[-1].meters.items(), key=lambda item: -item[1].seconds)
             dear = [f"{name} {meter.calls} in {meter.seconds:.2f} s" for name, meter in found if meter.seconds >= _DEAR]
             lines.append(f"  {cell.row.title:30} {TITLES[cell.contestant]:18} {', '.join(dear[:7]) or 'nothing above 0.02 s'}")
