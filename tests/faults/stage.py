@@ -159,7 +159,7 @@ class Stage:
 
     def _ticks(self) -> bool:
         before = self.lab.ticks(self.guest)
-        return reached(lambda: self.lab.ticks(self.guest) > before, 5)
+        return reached(lambda: self.lab.ticks(self.guest) > before, 30)
 
 
 def reached(condition: Callable[[], bool], seconds: float) -> bool:

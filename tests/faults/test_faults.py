@@ -161,4 +161,4 @@ def _answers(stage: Stage) -> bool:
         except libvirt.libvirtError:
             return False
 
-    return reached(ask, 10)
+    return reached(ask, 60)

@@ -5,28 +5,33 @@
 """One lab for the whole run. A Debian guest is booted once, with a channel for a second agent; tests leave it as it was.
 
 There are two forms. INTEGRATION=full runs everything. The short one, for every change, leaves out tests marked ``full``, which
-take long and widen what a shorter one shows, and runs a test that both Debian guests are for on one of them, by turns.
+take long and widen what a shorter one shows, and runs a test that both Debian guests are for on one of them: the part's own.
 INTEGRATION_PART=1/2 takes every second file, 2/2 the others: two can run side by side, each in a lab of its own.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import libvirt
+import libvirt_qemu
 import pytest
 
 from tests.integration import second_agent
-from tests.integration.ansible_cli import Ansible
+from tests.integration.ansible_cli import FULL, Ansible
 from tests.lab import Guest, Lab
 
 DEBIANS = ("debian12", "debian13")
-FULL = os.environ.get("INTEGRATION") == "full"
 PART = os.environ.get("INTEGRATION_PART") or "1/1"
+#: Of two runs side by side each boots one of the Debian guests: under emulation that takes half a minute of a processor.
+OWN = DEBIANS[(int(PART.partition("/")[0]) - 1) % len(DEBIANS)]
+SHARED = "it-tiny-shared"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,8 +58,7 @@ def _short_form(items: list[pytest.Item]) -> list[pytest.Item]:
     for item in items:
         if item.get_closest_marker("full") is None:
             twins.setdefault(_but_for_the_debian(item), []).append(item)
-    # Of two runs side by side each boots one of the Debian guests: an idle one takes a quarter of a processor.
-    turns = itertools.repeat(int(PART.partition("/")[0]) - 1) if PART != "1/1" else itertools.count()
+    turns = itertools.repeat(DEBIANS.index(OWN)) if PART != "1/1" else itertools.count()
     return [same[next(turns) % len(same)] if len(same) > 1 else same[0] for same in twins.values()]
 
 
@@ -77,7 +81,7 @@ def lab() -> Iterator[Lab]:
 
 
 class Debians(Mapping[str, str]):
-    """Kind -> name of a guest of that kind, which is booted when it is first asked for."""
+    """Kind -> name of a guest of that kind, which is booted when it is first asked for. Of the short form is one kind."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -88,11 +92,12 @@ class Debians(Mapping[str, str]):
         return self._names[kind]
 
     def __iter__(self) -> Iterator[str]:
-        self._boot(DEBIANS)
-        return iter(DEBIANS)
+        kinds = DEBIANS if FULL else (OWN,)
+        self._boot(kinds)
+        return iter(kinds)
 
     def __len__(self) -> int:
-        return len(DEBIANS)
+        return len(DEBIANS) if FULL else 1
 
     def _boot(self, kinds: Sequence[str]) -> None:
         # Two processors each: what runs in one guest at a time is faster by a quarter.
@@ -111,6 +116,12 @@ def debians(lab: Lab) -> Mapping[str, str]:
 @pytest.fixture(params=DEBIANS)
 def debian(request: pytest.FixtureRequest, debians: Mapping[str, str]) -> str:
     return debians[request.param]
+
+
+@pytest.fixture
+def a_debian(debians: Mapping[str, str]) -> str:
+    """For what is the same on both."""
+    return debians[OWN]
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +156,24 @@ def start(lab: Lab) -> Iterator[Callable[..., str]]:
     for name in started:
         if name in lab.names():
             lab.destroy(name)
+
+
+@pytest.fixture
+def a_tiny(lab: Lab) -> Iterator[str]:
+    """A tiny guest that tests leave as it was: most of such a test was the boot of its guest. One that is spoilt is replaced."""
+    if SHARED not in lab.names():
+        lab.start_all([Guest(name=SHARED)])
+    yield SHARED
+    if not _is_well(lab, SHARED):
+        lab.destroy(SHARED)
+
+
+def _is_well(lab: Lab, name: str) -> bool:
+    try:
+        said = libvirt_qemu.qemuAgentCommand(lab.domain(name), '{"execute": "guest-fsfreeze-status"}', 30, 0)
+    except libvirt.libvirtError:
+        return False
+    return json.loads(said) == {"return": "thawed"}
 
 
 @pytest.fixture(scope="session")

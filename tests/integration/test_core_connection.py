@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import DEBIANS
+from tests.integration.conftest import DEBIANS, OWN
 from tests.integration.core_matrix import CORES, bin_dir
 from tests.integration.core_target import ConnectionTarget, agent_variables
 from tests.lab import Lab
 
 PIPELINING = {True: "pipelining", False: "no-pipelining"}
 # The oldest and the newest. All other tests run on the one in between.
-SHORT = {("2.16", "debian12", True), ("2.21", "debian13", True)}
+SHORT = {("2.21", OWN, True)}
 
 
 def combinations() -> list[object]:

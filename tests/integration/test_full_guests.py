@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,8 @@ NOEXEC = "noexec"
 
 
 @pytest.fixture(params=["tiny", pytest.param("debian", marks=pytest.mark.full)])
-def guest(request: pytest.FixtureRequest, start: Callable[..., str]) -> str:
-    if request.param == "tiny":
-        return start()
-    return str(request.getfixturevalue("debians")["debian13"])
+def guest(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("a_tiny") if request.param == "tiny" else request.getfixturevalue("debians")["debian13"])
 
 
 @pytest.fixture

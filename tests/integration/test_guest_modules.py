@@ -44,12 +44,11 @@ def test_output_of_any_size(module: Module, debian: str) -> None:
     assert result["stdout"] == "x" * 5_000_000
 
 
-def test_command_without_end(lab: Lab, module: Module, start: Callable[..., str]) -> None:
-    name = start()
-    result = module("run_command", name, shell="sleep 4321; echo never", timeout=2)
+def test_command_without_end(lab: Lab, module: Module, a_tiny: str) -> None:
+    result = module("run_command", a_tiny, shell="sleep 4321; echo never", timeout=2)
     assert (result["failure"]["kind"], result["rc"]) == ("command_timeout", None)
-    assert read(lab, name, "ps | grep -c '[s]leep 4321'") == "0"
-    assert module("run_command", name, argv=["echo", "on"])["stdout"] == "on"
+    assert read(lab, a_tiny, "ps | grep -c '[s]leep 4321'") == "0"
+    assert module("run_command", a_tiny, argv=["echo", "on"])["stdout"] == "on"
 
 
 def test_whether_it_is_needed(module: Module, debian: str) -> None:
@@ -104,18 +103,18 @@ def test_there_and_back(lab: Lab, module: Module, debian: str, tmp_path: Path, s
         lab.run(debian, f"rm -f {there}*")
 
 
-def test_words_and_symbolic_modes(lab: Lab, module: Module, start: Callable[..., str], tmp_path: Path) -> None:
-    name, back = start(), tmp_path / "back"
-    assert module("run_command", name, cmd="echo 'a b' $HOME | cat")["stdout"] == "a b $HOME | cat"
+def test_words_and_symbolic_modes(lab: Lab, module: Module, a_tiny: str, tmp_path: Path) -> None:
+    back = tmp_path / "back"
+    assert module("run_command", a_tiny, cmd="echo 'a b' $HOME | cat")["stdout"] == "a b $HOME | cat"
     given = {"content": "x\n", "dest": "/root/symbolic", "mode": "u=rwX,g=rX,o="}
     modes = []
     for before in ("rm -f /root/symbolic", "chmod 0705 /root/symbolic", "true"):
-        read(lab, name, before)
-        told, done = (module("push_file", name, check=check, **given) for check in (True, False))
-        modes.append((told["mode"], done["mode"], read(lab, name, "stat -c %a /root/symbolic"), done["changed"]))
-        assert told["checksum"] == done["checksum"] == read(lab, name, "sha1sum </root/symbolic").split()[0]
+        read(lab, a_tiny, before)
+        told, done = (module("push_file", a_tiny, check=check, **given) for check in (True, False))
+        modes.append((told["mode"], done["mode"], read(lab, a_tiny, "stat -c %a /root/symbolic"), done["changed"]))
+        assert told["checksum"] == done["checksum"] == read(lab, a_tiny, "sha1sum </root/symbolic").split()[0]
     assert modes == [("0640", "0640", "640", True), ("0750", "0750", "750", True), ("0750", "0750", "750", False)]
-    pulled = module("pull_file", name, src="/root/symbolic", dest=str(back), mode="g+r")
+    pulled = module("pull_file", a_tiny, src="/root/symbolic", dest=str(back), mode="g+r")
     assert (pulled["mode"], pulled["checksum"]) == ("0640", told["checksum"])
 
 

@@ -108,7 +108,9 @@ def cores() -> list[Any]:
         pytest.param(core, None, marks=pytest.mark.skip(reason=f"{NOT_TRIED} {core}, of which there is no environment here"))
         for core in missing
     ]
-    return [pytest.param(core, path, id=core) for core, path in sorted(found.items())] + skipped
+    ends = {min(found), max(found)}
+    marks = {core: () if core in ends else pytest.mark.full for core in found}
+    return [pytest.param(core, path, id=core, marks=marks[core]) for core, path in sorted(found.items())] + skipped
 
 
 #: What shows all that there is of a host.

@@ -84,7 +84,7 @@ def watch_the_end(lab: Lab, name: str, seconds: int, ways: list[Callable[[], dic
         assert result.get("rc") == 3, result
         assert result["stdout"].split() == [word for step in range(1, seconds + 1) for word in ("step", str(step))]
         assert "warned" in result["stderr"]
-    _until(lambda: not (set(lab.run(name, LEFT).output.split()) - before), 20, f"nothing is left but {before}")
+    _until(lambda: not (set(lab.run(name, LEFT).output.split()) - before), 60, f"nothing is left but {before}")
 
 
 def _begun(lab: Lab, name: str, running: list[concurrent.futures.Future[dict[str, Any]]]) -> bool:

@@ -43,6 +43,7 @@ def _opened(browser: Browser, path: Path, width_name: str, width: int) -> tuple[
     return page, asked
 
 
+@pytest.mark.full  # the unit tests of the role read the page without a browser
 def test_a_page_in_which_nothing_that_guests_say_does_anything(
     lab: Lab, ansible: Ansible, start: Callable[..., str], browser: Browser, tmp_path: Path
 ) -> None:

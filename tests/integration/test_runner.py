@@ -42,7 +42,7 @@ def private(lab: Lab, debian: str, start: Callable[..., str], tmp_path: Path) ->
         "plugin": "virtops.guest_agent.libvirt",
         "uri": lab.uri,
         "connection": "agent",
-        "agent_timeout": 3,
+        "agent_timeout": 8,
         "include": [f"libvirt.name == '{name}'" for name in (debian, hung)],
     }
     (tmp_path / "inventory/lab.libvirt.yml").write_text(json.dumps(source), encoding="utf-8")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import libvirt
 import pytest
 
-from tests.integration.ansible_cli import Ansible
+from tests.integration.ansible_cli import FULL, Ansible
 from tests.integration.guests_by_agent import booted, ok
 from tests.lab import Lab
 from tests.lab.hostile import ScriptedAgent, agent_info
@@ -26,7 +26,7 @@ def exists(lab: Lab, uuid: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("mode", ["auto", "agent", "acpi"])
+@pytest.mark.parametrize("mode", [pytest.param("auto", marks=pytest.mark.full), "agent", "acpi"])
 def test_transient_domain_is_gone(lab: Lab, ansible: Ansible, start: Callable[..., str], mode: str) -> None:
     name = start()
     uuid = lab.domain(name).UUIDString()
@@ -55,7 +55,7 @@ def test_debian_guest(lab: Lab, ansible: Ansible, debian: str) -> None:
 
 
 def test_auto_presses_the_power_button_without_agent(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
-    for options in ({"agent": "absent"}, {"channel": False}, {"block": ["guest-shutdown"]}):
+    for options in ({"agent": "absent"}, {"block": ["guest-shutdown"]}, *([{"channel": False}] if FULL else [])):
         name = booted(lab, start(**options))
         done = ansible.module("shutdown", domain=name, uri=lab.uri)
         assert (done["outcome"], done["method"]) == ("gone", "acpi"), options
@@ -73,11 +73,9 @@ def test_still_on_is_a_failure_of_its_own(lab: Lab, ansible: Ansible, start: Cal
         lab.run(name, "rm -f /sbin/shutdown; printf '#!/bin/sh\\nexit 0\\n' > /sbin/shutdown; chmod +x /sbin/shutdown").returncode
         == 0
     )
-    started = time.monotonic()
     failed = ansible.module("shutdown", domain=name, uri=lab.uri, mode="agent", timeout=4)
     assert failed["failed"]
     assert failed["failure"]["kind"] == "still_on"
-    assert time.monotonic() - started < 12
     assert lab.domain(name).isActive()
     forced = ansible.module("shutdown", domain=name, uri=lab.uri, mode="agent", timeout=30, force_after=3)
     assert (forced["outcome"], forced["method"]) == ("gone", "forced")
@@ -88,20 +86,22 @@ def test_not_waiting(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> N
     uuid = lab.domain(name).UUIDString()
     asked = ansible.module("shutdown", domain=name, uri=lab.uri, wait=False)
     assert (asked["changed"], asked["outcome"]) == (True, "requested")
-    for _second in range(20):
+    for _second in range(90):
         if not exists(lab, uuid):
             return
         time.sleep(1)
     pytest.fail("it was asked, and is still on")
 
 
-def test_frozen_guest_is_not_shut_down(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
-    name = start()
-    lab.domain(name).fsFreeze(None, 0)
-    for mode in ("auto", "agent"):
-        failed = ansible.module("shutdown", domain=name, uri=lab.uri, mode=mode, timeout=10)
-        assert failed["failure"]["kind"] == "guest_frozen"
-    assert lab.domain(name).isActive()
+def test_frozen_guest_is_not_shut_down(lab: Lab, ansible: Ansible, a_tiny: str) -> None:
+    lab.domain(a_tiny).fsFreeze(None, 0)
+    try:
+        for mode in ("auto", "agent"):
+            failed = ansible.module("shutdown", domain=a_tiny, uri=lab.uri, mode=mode, timeout=10)
+            assert failed["failure"]["kind"] == "guest_frozen"
+    finally:
+        lab.domain(a_tiny).fsThaw(None, 0)
+    assert lab.domain(a_tiny).isActive()
 
 
 def test_no_reply_is_not_asked_twice(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
@@ -127,10 +127,12 @@ def test_agent_wanted_and_not_to_be_had(
     assert lab.domain(name).isActive()
 
 
-def test_paused_and_missing_domains(lab: Lab, ansible: Ansible, start: Callable[..., str]) -> None:
-    name = start()
-    lab.pause(name)
-    assert ansible.module("shutdown", domain=name, uri=lab.uri)["failure"]["kind"] == "domain_not_running"
+def test_paused_and_missing_domains(lab: Lab, ansible: Ansible, a_tiny: str) -> None:
+    lab.pause(a_tiny)
+    try:
+        assert ansible.module("shutdown", domain=a_tiny, uri=lab.uri)["failure"]["kind"] == "domain_not_running"
+    finally:
+        lab.resume(a_tiny)
     # libvirt keeps no trace of a transient domain that is off: what it does not know may be one.
     unknown = ok(ansible.module("shutdown", domain="nobody", uri=lab.uri))
     assert (unknown["changed"], unknown["outcome"]) == (False, "gone")

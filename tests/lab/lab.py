@@ -179,7 +179,7 @@ class Lab:
             found = _TICK.findall(log.read())
         return int(found[-1]) if found else 0
 
-    def run(self, name: str, command: str, timeout: float = 30) -> Completed:
+    def run(self, name: str, command: str, timeout: float = 120) -> Completed:
         """Run a shell command in the guest through its second serial port: no agent and no network involved."""
         return run_on_socket(self._record(name).directory / "shell.sock", command, timeout)
 
