@@ -26,7 +26,7 @@ FREEZE_PLAY = """
         domain: {domain}
         uri: {uri}
         state: frozen
-        max_seconds: 8
+        max_seconds: 15
     - ansible.builtin.command: sleep 300
 """
 SLOW_HOOK = "/etc/qemu/fsfreeze-hook.d/slow"
@@ -34,7 +34,7 @@ SLOW_HOOK = "/etc/qemu/fsfreeze-hook.d/slow"
 
 def writable(lab: Lab, name: str) -> bool:
     """Whether a write to the guest's disk completes, seen without the agent."""
-    return "written" in lab.run(name, "timeout 2 sh -c 'date > /root/probe && sync /root/probe' && echo written").output
+    return "written" in lab.run(name, "timeout 5 sh -c 'date > /root/probe && sync /root/probe' && echo written").output
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> float | None:
@@ -133,7 +133,7 @@ def test_paused_while_frozen_is_thawed_when_it_goes_on(lab: Lab, ansible: Ansibl
 def test_killed_playbook_leaves_a_writable_guest(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path) -> None:
     play = tmp_path / "freeze.yml"
     play.write_text(FREEZE_PLAY.format(domain=debian, uri=lab.uri), encoding="utf-8")
-    assert writable(lab, debian)
+    assert wait_until(lambda: writable(lab, debian), 120) is not None
     running = subprocess.Popen(
         ansible.command("ansible-playbook", str(play)), env=ansible.env, start_new_session=True, stdout=subprocess.DEVNULL
     )
