@@ -118,12 +118,6 @@ def debian(request: pytest.FixtureRequest, debians: Mapping[str, str]) -> str:
     return debians[request.param]
 
 
-@pytest.fixture
-def a_debian(debians: Mapping[str, str]) -> str:
-    """For what is the same on both."""
-    return debians[OWN]
-
-
 @pytest.fixture(scope="session")
 def spare(lab: Lab) -> Iterator[str]:
     """A Debian guest that tests may spoil. It has 192.168.122.5 on a NIC that leads nowhere: an address of QEMU's own network

@@ -105,9 +105,8 @@ LARGE = ("64 MiB on stdout", "5 MiB of binary on stderr")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full if name in LARGE else ()) for name in OUTPUTS])
-def test_output(a_debian: str, lab: Lab, ansible: Ansible, tmp_path: Path, name: str) -> None:
-    guest = a_debian
-    plays = Plays(ansible, tmp_path, {guest: variables(lab, guest)})
+def test_output(debian: str, lab: Lab, ansible: Ansible, tmp_path: Path, name: str) -> None:
+    plays = Plays(ansible, tmp_path, {debian: variables(lab, debian)})
     command, rc, out, err = OUTPUTS[name]
     result, after = plays.play(
         {"ansible.builtin.raw": command, "failed_when": False}, {"ansible.builtin.raw": "ls -a /var/tmp | grep virtops"}
@@ -115,7 +114,7 @@ def test_output(a_debian: str, lab: Lab, ansible: Ansible, tmp_path: Path, name:
     assert (result["rc"], len(result["stdout"])) == (rc, out)
     assert len(result["stderr"]) >= err * 4 / 5
     assert len({line.partition(".virtops-")[2][:32] for line in ok(after)["stdout"].split()}) == 1, "only this command's own files"
-    lab.run(guest, "pkill -x sleep || true")
+    lab.run(debian, "pkill -x sleep || true")
 
 
 def test_a_command_without_end_ends_at_its_deadline_with_all_it_started(lab: Lab, debian: str, plays: Plays) -> None:

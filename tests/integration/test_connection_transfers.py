@@ -7,20 +7,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.ansible_cli import FULL, Ansible
-from tests.integration.conftest import OWN
 from tests.integration.guests_by_agent import variables
 from tests.lab import Lab
 
@@ -47,15 +46,14 @@ def start(ansible: Ansible, options: dict[str, Any], local: Path, back: Path | s
 
 
 @pytest.mark.parametrize("lane", SIZES)
-def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path, lane: str) -> None:
-    guest = debians[OWN]
+def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path, lane: str) -> None:
     local, back = tmp_path / "local", tmp_path / "back"
     digest = write_random(local, SIZES[lane])
-    process = start(ansible, variables(lab, guest, data_lane=lane), local, back)
+    process = start(ansible, variables(lab, debian, data_lane=lane), local, back)
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     measured = json.loads(out)
-    there = lab.run(guest, f"sha256sum {REMOTE}; stat -c '%a %U' {REMOTE}; rm {REMOTE}", timeout=300).output.split()
+    there = lab.run(debian, f"sha256sum {REMOTE}; stat -c '%a %U' {REMOTE}; rm {REMOTE}", timeout=300).output.split()
     assert there[0] == digest
     assert there[2:] == ["644", "root"]
     assert hashlib.sha256(back.read_bytes()).hexdigest() == digest
@@ -66,16 +64,16 @@ def test_a_large_file_there_and_back(lab: Lab, ansible: Ansible, debians: Mappin
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGKILL])
 @pytest.mark.parametrize("lane", SIZES)
 def test_a_transfer_that_is_stopped_leaves_nothing(
-    lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path, lane: str, number: int
+    lab: Lab, ansible: Ansible, debian: str, tmp_path: Path, lane: str, number: int
 ) -> None:
-    guest = debians[OWN]
     local = tmp_path / "local"
-    # The data lane takes a hundred MiB in the time that it takes to look.
-    write_random(local, 700 if lane == "attach" else 200)
-    process = start(ansible, variables(lab, guest, data_lane=lane), local, "")
+    with local.open("wb") as file:
+        # The data lane takes a hundred MiB in the time that it takes to look.
+        file.writelines(itertools.repeat(os.urandom(MIB), 700 if lane == "attach" else 200))
+    process = start(ansible, variables(lab, debian, data_lane=lane), local, "")
     look = "stat -c %s /var/tmp/.virtops-*/new 2>/dev/null | sort -n | tail -n 1"
     for _attempt in range(600):
-        if int(lab.run(guest, look).output.strip() or 0) > MIB:
+        if int(lab.run(debian, look).output.strip() or 0) > MIB:
             break
         time.sleep(0.2)
     else:
@@ -89,11 +87,11 @@ def test_a_transfer_that_is_stopped_leaves_nothing(
         none.append(".virtops-")
     time.sleep(3)
     for _attempt in range(60):
-        left = lab.run(guest, f"ls -a /var/tmp | grep -e virtops -e {Path(REMOTE).name}; ls -l /proc/$(pidof qemu-ga)/fd").output
+        left = lab.run(debian, f"ls -a /var/tmp | grep -e virtops -e {Path(REMOTE).name}; ls -l /proc/$(pidof qemu-ga)/fd").output
         if not any(word in left for word in none):
             break
         time.sleep(1)
     else:
         raise AssertionError(left)
-    lab.run(guest, "rm -rf /var/tmp/.virtops-*; systemctl restart qemu-guest-agent")
+    lab.run(debian, "rm -rf /var/tmp/.virtops-*; systemctl restart qemu-guest-agent")
     lab.wait_agents()
