@@ -395,7 +395,8 @@ def test_a_seat_without_a_free_terminal(logind: Logind, run: Run) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["blocked", "frozen", "silent", "disconnected", "off"])
-def test_what_is_in_the_way(host: Hypervisor, run: Run, trouble: str) -> None:
+def test_what_is_in_the_way(host: Hypervisor, run: Run, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    monkeypatch.setattr(sessions_, "_SECONDS", 1.0 if trouble == "silent" else sessions_._SECONDS)
     guest = FakeGuest(block=["guest-exec", "guest-exec-status"] if trouble == "blocked" else [])
     guest.frozen = trouble == "frozen"
     if trouble == "silent":
