@@ -250,6 +250,7 @@ from ..module_utils._reach.advice import EXEC, FILES
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._task.values import in_range
 from ..plugin_utils._connection.pace import Pace
+from ..plugin_utils._connection.unwrapped import unwrapped
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
 
@@ -279,7 +280,7 @@ class Connection(ConnectionBase):
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         text = to_text(cmd, errors="surrogateescape")
         command = shell.Command(
-            (self.get_option("executable"), "-c", text),
+            unwrapped(self.get_option("executable"), text),
             stdin=in_data or b"",
             user=self._user(),
             answer=self._answer(text) if sudoable else None,
