@@ -249,6 +249,7 @@ from ..module_utils._inside import shell
 from ..module_utils._reach.advice import EXEC, FILES
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._task.values import in_range
+from ..plugin_utils._connection.heard import Heard
 from ..plugin_utils._connection.pace import Pace
 from ..plugin_utils._connection.unwrapped import unwrapped
 
@@ -341,6 +342,8 @@ class Connection(ConnectionBase):
             self._tell(f"FETCH {to_text(in_path)} TO {to_text(out_path)}: {size} bytes, {cost}")
 
     def reset(self) -> None:
+        # The guest may be about to go: a restart begins with this.
+        self._heard().forget()
         self.close()
 
     def close(self) -> None:
@@ -355,10 +358,12 @@ class Connection(ConnectionBase):
                 params = {name: self.get_option(name) for name in names}
                 params.update(domain=self._domain(), agent_timeout=self._seconds("agent_timeout"))
                 params["ssh_persist"] = in_range(self.get_option("ssh_persist"), "ssh_persist", 0)
-                self._reached = self._open.enter_context(open_guest(params, _COMMANDS))
+                self._reached = self._open.enter_context(open_guest(params, _COMMANDS, heard=self._heard().ago()))
             self._connected = True
             way = f"{params['transport']} for files by {self._reached.lane.name}"
-            self._tell(f"ESTABLISH AGENT CONNECTION to {params['domain']} by {way}")
+            self._tell(
+                f"ESTABLISH AGENT CONNECTION to {params['domain']} by {way}: {self._reached.agent.round_trips} agent commands"
+            )
         return self._reached
 
     def _domain(self) -> str:
@@ -394,6 +399,7 @@ class Connection(ConnectionBase):
             guest = self._target()
             with guest.agent.named():
                 yield guest
+            self._heard().now()
 
     @contextlib.contextmanager
     def _translated(self) -> t.Iterator[None]:
@@ -411,9 +417,13 @@ class Connection(ConnectionBase):
                 from ..module_utils._reach import diagnosis
 
                 error = diagnosis.explain(self._reached.agent, error, _COMMANDS)
+            self._heard().forget()
             self.close()
             status = f" (agent status: {error.status})" if error.status else ""
             raise AnsibleConnectionFailure(f"{error}{status}") from None
+
+    def _heard(self) -> Heard:
+        return Heard(self._domain(), {name: self.get_option(name) for name in ("uri", "transport", "channel", "socket")})
 
     def _tell(self, text: str) -> None:
         display.vvv(text, host=self._domain())

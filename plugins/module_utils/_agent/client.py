@@ -83,6 +83,8 @@ class GuestAgent:
         self._transport = transport
         self.timeout = timeout
         self.round_trips = 0
+        #: whether it has answered anything
+        self.answered = False
         #: programs that the guest was found not to have
         self.missing: set[str] = set()
         self._lock = threading.Lock()
@@ -174,6 +176,7 @@ class GuestAgent:
         with self._lock:
             self.round_trips += 1
             reply = self._transport.exchange(request, seconds)
+            self.answered = True
         found = protocol.parse(request, reply, self._gives_back)
         self._gives_back = self._gives_back or found.numbered
         return found.value

@@ -27,7 +27,9 @@ from .._agent.protocol import REQUEST_MAX
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
 from .._errors import (
     AgentDisappeared,
+    AgentUnavailable,
     CommandFailed,
+    CommandRefused,
     CommandTimeout,
     GuestAgentError,
     InvalidInput,
@@ -157,6 +159,8 @@ class _Run:
         self.nonce = staged.nonce if staged else secrets.token_hex(16)
         #: whether an end by a signal is told from an exit code
         self.exact = command.tells_signals and command.answer is None
+        #: whether something of it may be in the guest
+        self._came = staged is not None
         self._feeder: int | None = None
         #: the process of the shell around the command, and that which is asked for its end
         self._group = 0
@@ -212,6 +216,8 @@ class _Run:
 
     def kill(self) -> None:
         """End the command's processes, remove its files, and let the agent forget it."""
+        if not self._came:
+            return
         script = login_shell.kill(self._group, self.nonce, self._age())
         if self._agent.silence is None:
             with contextlib.suppress(GuestAgentError):
@@ -247,16 +253,23 @@ class _Run:
         return int(self.clock.monotonic() - self._since)
 
     def _begin(self, source: Input, stdin: bytes = b"") -> None:
-        silence = self._agent.silence
+        silence, came = self._agent.silence, self._came
+        self._came = True
         try:
             self._pid = self._group = scripts.start(self._agent, login_shell.surround(self.nonce, self.command, source), stdin)
+        except (CommandRefused, AgentUnavailable):
+            self._came = came
+            raise
         except UnknownOutcome as error:
             if error is silence:  # nothing was sent
                 raise
             self._unheard = error
+            if not self._agent.answered:  # Whether it is there, it was not asked before: one that hangs costs what that would have.
+                self.patience = min(self.patience, self._agent.timeout)
 
     def _stage(self, data: bytes, lane: Lane) -> None:
         """``data`` into the file that the command reads first. One request, which nothing waits for, where it fits."""
+        self._came = True
         script = spool.store(self.nonce, len(data))
         if len(data) <= _room(script):
             self._feeder = scripts.start(self._agent, script, data)

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import typing as t
 
 from .._agent.client import GuestAgent
-from .._errors import GuestAgentError, InvalidInput
+from .._errors import CommandRefused, GuestAgentError, InvalidInput
 from .._libvirt import domain_xml
 from .._libvirt.hypervisor import Domain, connect
 from . import advice, preflight
@@ -25,6 +26,8 @@ Params = t.Mapping[str, t.Any]
 
 #: What a connection to a hypervisor, and each request that needs no agent, may take.
 LIBVIRT_SECONDS: t.Final = 20.0
+#: An agent that answered so many seconds ago is taken to answer still.
+MOMENT: t.Final = 3.0
 
 
 class Guest:
@@ -51,35 +54,45 @@ class Guest:
             self._lane = _lane(self._data_lane, self.agent, self._domain, self._xml)
         return self._lane
 
-    def require_agent(self, *commands: str) -> GuestAgent:
-        """The agent, known to answer, to say what it can do, and to accept ``commands``.
+    def require_agent(self, *commands: str, heard: float = math.inf) -> GuestAgent:
+        """The agent, known to answer and to accept ``commands``, and, unless it was ``heard``, to say what it can do.
 
         What is asked does no harm when it is answered too late. What a silent agent is sent it still does when it goes on.
 
+        :param heard: seconds since it answered another process, which had found that it accepts ``commands``
         :raise DomainNotRunning: the domain is off, paused or suspended.
         :raise AgentUnavailable: it has no channel, or no agent listens on it.
         :raise UnknownOutcome: the agent does not answer.
         :raise CommandRefused: it blocks or does not know one of the commands, or the guest is frozen.
         """
-        if self._domain is not None:
-            self._xml = self._domain.xml()
-            problem = preflight.preflight(self._domain.state(), domain_xml.parse(self._xml))
-            if problem is not None:
-                problem.domain = self._domain.name
-                raise problem
+        self._require_domain()
         with self.agent.named():
-            self.agent.can("guest-ping")
-        for command in commands:
-            self.agent.require(command)
+            if heard == math.inf:
+                self.agent.can("guest-ping")
+                for command in commands:
+                    self.agent.require(command)
+            elif heard > MOMENT:
+                with contextlib.suppress(CommandRefused):
+                    self.agent.call("guest-ping")
         return self.agent
+
+    def _require_domain(self) -> None:
+        if self._domain is None:
+            return
+        self._xml = self._domain.xml()
+        problem = preflight.preflight(self._domain.state(), domain_xml.parse(self._xml))
+        if problem is not None:
+            problem.domain = self._domain.name
+            raise problem
 
 
 @contextlib.contextmanager
-def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = False) -> t.Iterator[Guest]:
+def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = False, heard: float = math.inf) -> t.Iterator[Guest]:
     """``params`` has ``domain``, ``uri`` and ``agent_timeout``, and may have the other options of ``spec.REACH``.
 
     :param needed: the commands that the task takes; where there are none, the agent is not asked. Those for files have substitutes:
         they are not required in advance. An error says of all of them which the agent refuses.
+    :param heard: as in ``require_agent``
     :raise HypervisorUnreachable: libvirt does not answer at ``uri``.
     :raise DomainNotFound: it has no such domain.
     :raise GuestAgentError: with ``needed``, what ``require_agent`` raises.
@@ -89,7 +102,7 @@ def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = Fals
         try:
             with guest.agent.named():
                 if needed:
-                    guest.require_agent(*(command for command in needed if command not in advice.FILES))
+                    guest.require_agent(*(command for command in needed if command not in advice.FILES), heard=heard)
                 yield guest
         except GuestAgentError as error:
             from .diagnosis import explain

@@ -288,3 +288,25 @@ def test_an_agent_that_is_killed_and_started_again(real_socket: Path, tmp_path: 
             found = running.result()
             guest.assert_nothing_left()
     assert found[:4] == (7, None, b"x" * 200000, b"warned\n")
+
+
+def test_what_was_refused_is_not_cleaned_up() -> None:
+    guest = FakeGuest()
+    guest.frozen = True
+    with pytest.raises(_errors.GuestFrozen):
+        shell.execute(guest.agent(), shell.Command(("/bin/true",)))
+    assert guest.sent == ["guest-exec", "guest-fsfreeze-status"]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_an_agent_that_was_not_asked_whether_it_is_there_costs_little(clock: FakeClock, answered: bool) -> None:
+    """What a silent one is sent first may yet run, so it is asked for as long as another answer would be waited for."""
+    guest = FakeGuest()
+    agent = guest.agent(5)
+    if answered:
+        agent.call("guest-ping")
+    guest.silent |= {"guest-exec", "guest-exec-status"}
+    with pytest.raises(_errors.AgentTimeout):
+        shell.execute(agent, shell.Command(("/bin/true",)), patience=600, clock=clock)
+    assert (sum(clock.slept) > 500) is answered
+    assert answered or sum(clock.slept) < 15

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import typing as t
@@ -15,7 +16,7 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.advice import EXEC, FILES
-from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import open_guest
+from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import MOMENT, open_guest
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
@@ -75,3 +76,25 @@ def test_a_task_that_is_told_to_end_cleans_up(guest: FakeGuest, number: signal.S
     with pytest.raises(SystemExit) as caught:
         task()
     assert (caught.value.code, cleaned_up, signal.getsignal(number)) == (128 + number, [True], before)
+
+
+@pytest.mark.parametrize(
+    ("heard", "asked"), [(math.inf, ["guest-info"]), (MOMENT + 1, ["guest-ping"]), (MOMENT, []), (0.0, [])], ids=str
+)
+def test_an_agent_that_was_heard_is_asked_less(guest: FakeGuest, heard: float, asked: list[str]) -> None:
+    with open_guest(PARAMS, EXEC, heard=heard):
+        assert guest.sent == asked
+
+
+def test_that_the_domain_runs_is_asked_always(host: Hypervisor, guest: FakeGuest) -> None:
+    host.domains[0].current = 5
+    with pytest.raises(_errors.DomainNotRunning), open_guest(PARAMS, EXEC, heard=0.0):
+        raise AssertionError("it was opened")
+    assert guest.sent == []
+
+
+def test_one_that_was_heard_and_refuses_now_says_all_there_is_to_say(guest: FakeGuest) -> None:
+    guest.blocked |= {"guest-exec", "guest-file-open"}
+    with pytest.raises(_errors.CommandBlocked) as caught, open_guest(PARAMS, (*EXEC, *FILES), heard=0.0) as opened:
+        opened.agent.call("guest-exec", {"path": "/bin/true"})
+    assert caught.value.detail == "the agent's configuration blocks guest-exec, guest-file-open"
