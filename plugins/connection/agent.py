@@ -19,8 +19,9 @@ requirements:
   - libvirt-python on the controller (not for O(transport=unix))
   - the agent must allow guest-exec and guest-exec-status, and guest-file-* for output and files of more than a few hundred KiB
 notes:
-  - The guest needs a POSIX C(/bin/sh), and C(rm), C(cat), C(sleep) and C(mkfifo). C(setsid), C(head), C(wc) and C(gzip) are used
-    where the guest has them. Windows guests are not supported.
+  - The guest needs a POSIX C(/bin/sh), and C(rm), C(cat) and C(sleep). C(setsid), C(head), C(wc) and C(gzip) are used where the
+    guest has them. C(mkfifo) is required where the shell keeps here-documents in files, such as bash before 5.1. Windows guests
+    are not supported.
   - Commands, their input and their output are not displayed at any verbosity. Verbosity 3 shows their size and duration.
   - Transfers follow no link that another user than C(root) and O(remote_user) may have created in the guest. A link in the file's
     own place is replaced. M(virtops.guest_agent.push_file) and M(virtops.guest_agent.pull_file) have an option to follow it.

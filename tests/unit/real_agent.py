@@ -28,7 +28,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import Transport, UnixSocketTransport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_, spool as spool_
 
 BLOCKED = (
     "guest-shutdown",
@@ -270,6 +270,12 @@ def watched(path: Path) -> t.Iterator[Watched]:
         yield Watched(transport)
     finally:
         transport.close()
+
+
+def named_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a guest whose shell has files for here-documents."""
+    assert "p=1" in spool_._PIPES
+    monkeypatch.setattr(spool_, "_PIPES", spool_._PIPES.replace("p=1", "p="))
 
 
 def shell_named_sh(shell: str, directory: Path) -> str:

@@ -46,21 +46,24 @@ Anywhere, for a few lines:
 ``d``                place that is tried
 ``l``                line that was read
 ``k`` ``v``          name and value in a line; ``v``, in ``_group``, boot id now
-``p`` ``q``          program, in ``WITHOUT_PROGRAM`` a script; in ``processes`` the family, and its sessions and groups
+``p`` ``q``          program, in ``WITHOUT_PROGRAM`` a script; in ``spool`` whether there are pipes without names; in ``processes``
+                     the family, and its sessions and groups
 ``y``                word that was read; in ``login`` a group's name; in ``processes`` the family as found
 ``a`` ``x``          what is read and not used; ``x`` also a loop's word
 
 Files ``t`` and ``j`` with an ending:
 
 ``.o`` ``.e``        what the command printed
-``.p`` ``.q``        pipes to these
-``.s``               pipe with what became of them: whole, cut, late
+``.s``               what became of that: whole, cut
+``.p`` ``.q``        named pipes, where there are no others, from 4 to 7 and from 5 to 8
+``.w``               and the one that is 6
 ``.r``               began with process and boot id, or ended and how
 ``.i`` ``.k``        staged input; it is whole
 ``.d``               the command that had an ``Answer`` has ended
 ``.x``               its program is not there; in ``spool`` what tries the place
 
-Open files: 3 and 9 are ``.o`` and ``.e``, 7 and 8 what is read from the pipes to them; the command prints to 4 and 5; 6 is ``.s``.
+Open files: 3 and 9 are ``.o`` and ``.e``, 7 and 8 what is read from the pipes to them; the command prints to 4 and 5; 6 is a pipe
+that what keeps its output tells its end by.
 """
 
 from __future__ import annotations
@@ -73,7 +76,7 @@ from . import login, processes, spool
 #: What of each stream comes with the command's end; the rest is read from the file. Both in base64 stay far below what libvirt
 #: takes.
 INLINE_OUTPUT: t.Final = 128 * 1024
-#: What guest-exec runs. No path: systems differ in where they keep it.
+#: What guest-exec runs, the second alone where no session is needed. No path: systems differ in where they keep it.
 PROGRAM: t.Final = "setsid"
 ARGUMENTS: t.Final = ("/bin/sh", "-c", 's=$VIRTOPS; unset VIRTOPS; eval "$s"')
 #: Where there is no such program: it may be where the agent does not look, and some shells can do without.
@@ -131,9 +134,12 @@ _TOOLS: t.Final = """
 has() { command -v "$1" >/dev/null 2>&1; }
 nap() { sleep 0.05 2>/dev/null || sleep 1; }
 for x in rm cat sleep; do has $x || refuse missing $x; done
-has mkfifo || { has mknod || refuse missing mkfifo; mkfifo() { for x in "$@"; do mknod "$x" p || return 1; done; }; }
 has head || { has dd || refuse missing head; head() { dd bs="$2" count=1 <"$3" 2>/dev/null; }; }
 has wc || { has ls || refuse missing wc; wc() { ls -lnL /proc/self/fd/0 | { read -r a b c d x y; echo "$x"; }; }; }
+"""
+#: The length of an open file, or of what is not open here.
+_SIZE: t.Final = """
+size() { read -r x y 2>/dev/null </proc/self/fdinfo/$1 || y=$(wc -c <"$2"); }
 """
 _HAS_GZIP: t.Final = """
 has gzip || refuse missing gzip
@@ -160,11 +166,10 @@ answer() {
 #: the reader takes the rest and removes them, or an hour does.
 _TIDY: t.Final = f"""
 {{
-  set -- "$t.p" "$t.q" "$t.s" "$t.d" "$t.x"; [ -z "$j" ] || set -- "$@" "$j.i" "$j.k"
+  set -- "$t.s" "$t.p" "$t.q" "$t.w" "$t.d" "$t.x"; [ -z "$j" ] || set -- "$@" "$j.i" "$j.k"
   b=$(($#+3))
-  for f in "$t.o" "$t.e"; do
-    if [ -z "$k" ] && {{ [ ! -s "$f" ] || [ "$(wc -c <"$f")" -lt {INLINE_OUTPUT} ]; }}; then set -- "$@" "$f"; fi
-  done
+  [ -n "$k" ] || {{ size 3 "$t.o"; [ "$y" -ge {INLINE_OUTPUT} ] || set -- "$@" "$t.o"; }}
+  [ -n "$k" ] || {{ size 9 "$t.e"; [ "$y" -ge {INLINE_OUTPUT} ] || set -- "$@" "$t.e"; }}
   [ -n "$k" ] || set -- "$@" "$t.r"
   [ $# = $b ] && exec rm -f "$@"
   rm -f "$@"
@@ -237,11 +242,12 @@ class Input(t.NamedTuple):
 
 def surround(nonce: str, command: Command, source: Input) -> str:
     """Runs the command as its user would after a login, and reports."""
-    return f"""{_prepare(nonce, command, source)}
-{spool.keep()}printf '{nonce} started %s\\n' "$u" >&2
+    there = f"{spool.arrived(nonce) if source.staged else ''}{_HAS_GZIP if source.packed else ''}"
+    return f"""{_prepare(nonce, command)}
+{spool.keep()}{there}printf '{nonce} started %s\\n' "$u" >&2
 {_run(command, source)}
 {spool.kept()}[ "$r" != 127 ] || [ ! -e "$t.x" ] || refuse program
-{_REPORT.replace("{nonce}", nonce)}{_TIDY}"""
+{_REPORT.replace("{nonce}", nonce)}{_SIZE}{_TIDY}"""
 
 
 def collect(nonce: str) -> str:
@@ -252,7 +258,8 @@ def collect(nonce: str) -> str:
 read -r w x </proc/uptime
 printf '{nonce} collected %s %s %s\\n' "$t" "$w" "$f" >&2
 [ -s "$t.e" ] && head -c {INLINE_OUTPUT} "$t.e" >&2
-k={_TIDY}"""
+exec 3>&- 9>&-
+{_SIZE}k={_TIDY}"""
 
 
 def await_end(process: int, nonce: str, age: int) -> str:
@@ -272,15 +279,13 @@ printf '{nonce} ended %s %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" "$f" >&2
 """
 
 
-def _prepare(nonce: str, command: Command, source: Input) -> str:
+def _prepare(nonce: str, command: Command) -> str:
     return "".join(
         (
             f"trap '' PIPE; read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={TOOLS_PATH} j=\n{_LEAVE_AGENT}",
             f"refuse() {{ {spool.remove(nonce, _FILES)}; printf '{nonce} refused %s\\n' \"$*\" >&2; exit 0; }}",
             _TOOLS,
             spool.claim(nonce),
-            spool.arrived(nonce) if source.staged else "",
-            _HAS_GZIP if source.packed else "",
             login.ACCOUNT,
             f"set -- {' '.join(shlex.quote(word) for word in command.argv)}\n",
             f"D={shlex.quote(command.chdir)}\n{login.CHDIR}" if command.chdir else "",
@@ -293,7 +298,7 @@ def _run(command: Command, source: Input) -> str:
     answer = command.answer
     exact = command.tells_signals and answer is None
     check = _check(command) if exact else ""
-    output = ">&4 2>&5 4>&- 5>&- 6>&-"
+    output = ">&4 2>&5 3>&- 4>&- 5>&- 6>&- 9>&-"
     child = f'trap - PIPE; {login.ENVIRONMENT}{check}{_exports(command)}exec "$@"'
     if exact and source.redirection is not None:
         return _RUN_AND_TELL.format(child=f"exec {source.redirection} {output}; {child}")

@@ -22,19 +22,28 @@ _NO_PROGRAM: t.Final = re.compile(f"{login_shell.PROGRAM}.*No such file or direc
 
 
 def start(agent: GuestAgent, script: str, stdin: bytes = b"") -> int:
-    env = {"VIRTOPS": script, "PATH": login_shell.TOOLS_PATH}
+    """In a session of its own, which what it starts can be ended by."""
     if login_shell.PROGRAM not in agent.missing:
         try:
-            return _exec.start(agent, (login_shell.PROGRAM, *login_shell.ARGUMENTS), env, stdin)
+            return _exec.start(agent, (login_shell.PROGRAM, *login_shell.ARGUMENTS), _environment(script), stdin)
         except CommandFailed as error:
             if not _NO_PROGRAM.search(error.detail):
                 raise
             agent.missing.add(login_shell.PROGRAM)
-    return _exec.start(agent, login_shell.WITHOUT_PROGRAM, env, stdin)
+    return _exec.start(agent, login_shell.WITHOUT_PROGRAM, _environment(script), stdin)
+
+
+def start_short(agent: GuestAgent, script: str, stdin: bytes = b"") -> int:
+    """What ends by itself, and soon, needs no session."""
+    return _exec.start(agent, login_shell.ARGUMENTS, _environment(script), stdin)
+
+
+def _environment(script: str) -> dict[str, str]:
+    return {"VIRTOPS": script, "PATH": login_shell.TOOLS_PATH}
 
 
 def run(agent: GuestAgent, script: str) -> _exec.ExecResult:
-    ended = _exec.wait(agent, start(agent, script), Deadline(_SHORT))
+    ended = _exec.wait(agent, start_short(agent, script), Deadline(_SHORT))
     if ended is None:
         raise WaitTimeout(f"a script of a few lines did not end within {_SHORT:g} s", domain=agent.name, command="guest-exec")
     return ended

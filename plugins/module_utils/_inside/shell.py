@@ -272,7 +272,7 @@ class _Run:
         self._came = True
         script = spool.store(self.nonce, len(data))
         if len(data) <= _room(script):
-            self._feeder = scripts.start(self._agent, script, data)
+            self._feeder = scripts.start_short(self._agent, script, data)
         else:
             scripts.stored(self._agent, lane, self.nonce, io.BytesIO(data), len(data), ignore)
 

@@ -10,6 +10,9 @@ full. So a place is tried by writing, and the next one is tried where that fails
 A command whose output meets a full file system may end as if nothing were wrong, and there may be space again by then. So it
 prints into pipes, and what fills the files from these tells whether all went there. Of a command that leaves children in the
 background the pipes do not end; what it had printed itself is in the files long before a second has passed.
+
+The pipes are those of here-documents, which no program has to make and no place has to take. Where a shell has files for these, or
+the guest no /proc, they are named ones.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ import typing as t
 PLACES: t.Final = ("/var/tmp", "/tmp", "/run")
 #: Another one with each boot.
 BOOT: t.Final = "/proc/sys/kernel/random/boot_id"
-#: Of the files: output and errors, the pipes to them and that of what became of them, and how the command ended.
-OUTPUT: t.Final = "oepqsr"
+#: Of the files: output and errors, what became of these, how the command ended; and named pipes.
+OUTPUT: t.Final = "oesrpqw"
 #: Staged input, and that it is whole.
 INPUT: t.Final = "ik"
 #: A file system with less than this is full.
@@ -37,41 +40,73 @@ _WORDS: t.Final = {
     "closed": "takes no file (it is read-only, or has no inode left)",
     "full": "is full",
 }
+#: In $p whether there are pipes without names. 4 leads to 7, 5 to 8, and 6 to itself. bash has files for here-documents before 5.1.
+_PIPES: t.Final = """
+fifo() { if has mkfifo; then mkfifo "$@"; else for x in "$@"; do mknod "$x" p || return 1; done; fi; }
+p=
+case $BASH_VERSION in [1-4].* | 5.0*) ;; *)
+exec 6<<E 7<<E 8<<E
+
+E
+
+E
+
+E
+if [ -p /proc/self/fd/7 ] && { true; } 2>/dev/null 4>/proc/self/fd/7; then
+  p=1
+  read -r x <&6; read -r x <&7; read -r x <&8
+  exec 4>/proc/self/fd/7 5>/proc/self/fd/8 6<>/proc/self/fd/6
+fi ;;
+esac
+[ -n "$p" ] || has mkfifo || has mknod || refuse missing mkfifo
+"""
 #: Signals to the group of the command do not end what keeps its output, and the command does not begin before that is so. By exec,
 #: for a shell keeps what it is to restore open. The files are opened before the command begins: what is removed then does not come
-#: again.
+#: again. What became of the output is written where there is room for it already, and only then told.
 _KEEP: t.Final = """
 keep() {
-  exec <&$1 >&$2 2>/dev/null 3>&- 4>&- 5>&- 7<&- 8<&- 9>&-
-  if cat; then echo whole >&6; else cat >/dev/null; echo cut >&6; fi
+  exec <&$1 >&$2 3>&- 4>&- 5>&- 7<&- 8<&- 9>&-
+  if cat 2>/dev/null; then y=whole; else cat >/dev/null 2>&1; y=cut; fi
+  echo $y >&2; echo $y >&6
 }
-exec 4<>"$t.p" 5<>"$t.q" 6<>"$t.s" 3>>"$t.o" 9>>"$t.e"; exec 7<"$t.p" 8<"$t.q"; exec 4>"$t.p" 5>"$t.q"
-( trap '' TERM HUP INT QUIT; ( keep 7 3 ) & ( keep 8 9 ) & )
-exec 3>&- 7<&- 8<&- 9>&-
+if [ -p "$t.p" ]; then exec 4<>"$t.p" 5<>"$t.q" 6<>"$t.w"; exec 7<"$t.p" 8<"$t.q"; exec 4>"$t.p" 5>"$t.q"; fi
+exec 3>>"$t.o" 9>>"$t.e"
+( trap '' TERM HUP INT QUIT; exec 2<>"$t.s"; ( keep 7 3 ) & ( keep 8 9 ) & ) || refuse space
+exec 7<&- 8<&-
 """
-#: Waits until both have said it, or for a second.
-_ARE_KEPT: t.Final = """
-( ( exec </dev/null >/dev/null 2>&1; sleep 1; echo late >&6 ) & )
-f=0 c=0
-while [ $c -lt 2 ] && read -r y <&6; do
-  case $y in cut) f=1 ;; late) break ;; esac
-  c=$((c+1))
+#: Waits until both have said it, or for a second. They are about to when the command has ended, unless it has left children that
+#: print: to fork once gives them time to, and what is asked then is read behind what they had to say.
+_KEPT: t.Final = """
+exec 4>&- 5>&-
+f=0 c=0 b=0
+until [ $c = 2 ]; do
+  b=$((b+1))
+  if [ $b -lt 9 ]; then ( : ); echo asked >&6
+  elif [ $b = 9 ]; then ( ( exec </dev/null >/dev/null 2>&1; sleep 1; echo late >&6 ) & ); fi
+  while read -r y <&6; do
+    case $y in asked) break ;; late) break 2 ;; cut) f=1 ;; esac
+    c=$((c+1)); [ $c -lt 2 ] || break
+  done
 done
 exec 6<&-
-"""
-_KEPT: t.Final = f"""
-exec 4>&- 5>&-
-{_ARE_KEPT}
 [ -e "$t.o" ] && [ -e "$t.e" ] || f=2
+"""
+_LOOK_FOR_SPACE: t.Final = """
+became() {
+  f=0 c=0
+  while read -r y; do case $y in whole) c=$((c+1)) ;; cut) f=1 c=$((c+1)) ;; esac; done 2>/dev/null <"$t.s"
+  [ $c = 2 ]
+}
+became || { sleep 1; became; }
 """
 
 
 def claim(nonce: str) -> str:
-    """The stem of the files in $t, in the first place that takes them. That of the end has room for it from the beginning."""
-    pipes = 'mkfifo "$t.p" "$t.q" "$t.s"'
-    began = f"""printf 'began %-58s\\n' "$$ $b" >"$t.r" && {pipes}"""
+    """The stem of the files in $t, in the first place that takes them. What is written last has room for it from the beginning."""
+    pipes = '{ [ -n "$p" ] || fifo "$t.p" "$t.q" "$t.w"; }'
+    began = f"""printf 'began %-58s\\n' "$$ $b" >"$t.r" && printf '%12s' '' >"$t.s" && {pipes}"""
     return f"""b=; read -r b 2>/dev/null <{BOOT}
-{_first_that_takes(nonce, "oe", _ROOM, began, PLACES)}
+{_PIPES}{_first_that_takes(nonce, "oe", _ROOM, began, PLACES)}
 [ -n "$t" ] || refuse space $w
 """
 
@@ -87,12 +122,8 @@ def kept() -> str:
 
 
 def look_for_space() -> str:
-    """The same, of a command that has taken the shell with it: what keeps its output may still be at it, or has ended unheard."""
-    return f"""
-f=0; [ ! -p "$t.s" ] || {{ exec 6<>"$t.s"
-{_ARE_KEPT}
-}}
-{{ {_fill(_ROOM)} >"$t.x"; }} 2>/dev/null || f=1
+    """The same, of a command that has taken the shell with it: what keeps its output may still be at it."""
+    return f"""{_LOOK_FOR_SPACE}{{ {_fill(_ROOM)} >"$t.x"; }} 2>/dev/null || f=1
 """
 
 

@@ -32,11 +32,14 @@ READ_ONLY = "ro,size=4k"
 SPACES = {"full": FULL, "read-only": READ_ONLY}
 
 
-@pytest.fixture(autouse=True, params=real_agent.SHELLS)
+@pytest.fixture(autouse=True, params=[*real_agent.SHELLS, "dash, named pipes"])
 def with_shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[None]:
+    shell_name, _comma, named = request.param.partition(", ")
+    if named:
+        real_agent.named_pipes(monkeypatch)
     # Not in one of the places.
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        path = real_agent.shell_named_sh(request.param, Path(directory))
+        path = real_agent.shell_named_sh(shell_name, Path(directory))
         monkeypatch.setattr(login_shell, "ARGUMENTS", (path, *login_shell.ARGUMENTS[1:]))
         yield
 

@@ -21,7 +21,7 @@ from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watche
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
 
-NEEDED = ("rm", "cat", "sleep", "mkfifo")
+NEEDED = ("rm", "cat", "sleep")
 #: what a guest may lack, and commands go on
 SPARED = ("setsid", "head", "wc", "gzip", "mkfifo")
 
@@ -51,8 +51,13 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., No
     return give
 
 
-def test_commands_do_without(guest: Watched, tools: t.Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    tools("rm", "cat", "sleep", "mknod", "dd", "ls", "id", "setpriv")
+@pytest.mark.parametrize("more", [(), ("mknod",)], ids=["pipes", "named pipes"])
+def test_commands_do_without(
+    guest: Watched, tools: t.Callable[..., None], more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools("rm", "cat", "sleep", "dd", "ls", "id", "setpriv", *more)
+    if more:
+        real_agent.named_pipes(monkeypatch)
     monkeypatch.setattr(login_shell, "PROGRAM", "setsid-is-not-there")
     data = b"0123456789" * 30_000
     assert sh(guest, "echo out; echo err >&2; exit 3")[:4] == (3, None, b"out\n", b"err\n")
@@ -60,9 +65,11 @@ def test_commands_do_without(guest: Watched, tools: t.Callable[..., None], monke
     assert guest.count("guest-exec") < 12
 
 
-@pytest.mark.parametrize("name", NEEDED)
-def test_what_is_missing_is_said(guest: Watched, tools: t.Callable[..., None], name: str) -> None:
-    tools(*(set(NEEDED) | {"head", "wc"}) - {name})
+@pytest.mark.parametrize("name", [*NEEDED, "mkfifo"])
+def test_what_is_missing_is_said(guest: Watched, tools: t.Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools(*(set(NEEDED) | {"head", "wc", "mkfifo"}) - {name})
+    if name == "mkfifo":
+        real_agent.named_pipes(monkeypatch)
     with pytest.raises(_errors.ProgramMissing, match=f"the guest has no {name}, which commands require; install it"):
         sh(guest, "true")
 
