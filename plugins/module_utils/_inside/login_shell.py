@@ -270,7 +270,8 @@ def await_end(process: int, nonce: str, age: int) -> str:
     :param age: how many seconds ago the command was started
     """
     gone = f" || ! kill -0 {process} 2>/dev/null" if process else ""
-    begun = f'c=0; until [ -n "$t" ] || [ $c = {_BEGINS_WITHIN} ]{gone}; do c=$((c+1)); sleep 1; look; done\n'
+    # Of its files that with the process is the last to be made.
+    begun = f'c=0; until [ -s "$t.r" ] || [ $c = {_BEGINS_WITHIN} ]{gone}; do c=$((c+1)); sleep 1; look; done\n'
     return f"""{spool.find(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
 [ "$y" = ended ] || {{ printf '{nonce} lost\\n' >&2; exit 0; }}
 [ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o"

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, passing, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, passing, shell, spool
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
@@ -244,6 +244,16 @@ def test_the_deadline_ends_what_was_started_unheard(loose_guest: Watched) -> Non
         sh(loose_guest, "sleep 31", timeout=1)
     loose_guest.assert_nothing_left()
     real_agent.wait_until(lambda: not loose_guest.running(), 30, loose_guest.running)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_start_that_was_lost_is_found_while_its_files_are_made(guest: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that takes long to fill a file: the first is there, and what says whose it is is not."""
+    fill = spool._fill
+    monkeypatch.setattr(spool, "_fill", lambda count: f"sleep 1; {fill(count)}")
+    guest.faults["guest-exec"] = [real_agent.lost]
+    with pytest.raises(shell.CommandTimeout):
+        sh(guest, "sleep 31", timeout=4)
 
 
 @pytest.mark.usefixtures("impatient")
