@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,16 @@ class Plays:
 
     def play(self, *tasks: dict[str, Any], timeout: float = 300, **play: Any) -> list[dict[str, Any]]:
         """Each task's result, with ``task`` and ``host``, in the order of their ends."""
+        return self.run(self._written(tasks, play), timeout=timeout)
+
+    def told(self, *tasks: dict[str, Any]) -> str:
+        """What ``ansible-playbook -vvv`` prints of these tasks."""
+        return self._ansible.playbook(self._written(tasks, {}), "-i", str(self._inventory), "-vvv", timeout=300).stdout
+
+    def _written(self, tasks: Sequence[dict[str, Any]], play: dict[str, Any]) -> Path:
         path = self._place / "play.json"
         path.write_text(json.dumps([{"hosts": "all", "gather_facts": False, **play, "tasks": list(tasks)}]), encoding="utf-8")
-        return self.run(path, timeout=timeout)
+        return path
 
     def run(self, path: Path, *words: str, timeout: float = 300) -> list[dict[str, Any]]:
         env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS)}
