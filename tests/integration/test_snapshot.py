@@ -23,7 +23,7 @@ from tests.integration.guests_by_agent import ok
 from tests.integration.killed_snapshot import STEPS
 from tests.lab import Guest, Lab
 
-MAX_SECONDS = 5
+MAX_SECONDS = 10
 #: Writes a number and the time (ms), each safe on the disk before the next.
 WRITER = """
 import os, time
@@ -173,15 +173,16 @@ def test_killed_at(lab: Lab, group: Callable[..., dict[str, Any]], point: str) -
     """Every guest is thawed in time, and the next runs repair, or name, what is left."""
     before = {name: images(lab, name) for name in (A, B)}
     options = {
-        "name": "cut", "domains": [A, B], "state": "present", "uri": lab.uri, "quiesce": "required", "disks": None,
-        "directory": None, "description": "", "timeout": 5, "max_seconds": MAX_SECONDS, "merge_timeout": 60, "agent_timeout": 5,
+        "name": "cut", "domains": [A, B], "state": "present", "uri": lab.uri, "ssh_persist": 0, "quiesce": "required",
+        "disks": None, "directory": None, "description": "", "timeout": 10, "max_seconds": MAX_SECONDS, "merge_timeout": 60,
+        "agent_timeout": 10,
     }  # fmt: skip
     if point.split()[1] in ("commit", "pivot", "forget"):
         ok(group(name="cut"))
         options["state"] = "absent"
     program = Path(__file__).with_name("killed_snapshot.py")
     command = [sys.executable, str(program), point, str(ROOT / ".collections")]
-    killed = subprocess.run(command, input=json.dumps(options), text=True, capture_output=True, timeout=60, check=False)
+    killed = subprocess.run(command, input=json.dumps(options), text=True, capture_output=True, timeout=300, check=False)
     assert killed.returncode == -9, killed
     ticking(lab, A, B)
     again = group(name="cut")
