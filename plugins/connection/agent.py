@@ -199,6 +199,33 @@ options:
     vars:
       - name: ansible_executable
       - name: ansible_guest_agent_executable
+  resident:
+    description:
+      - Whether a small program stays in the guest between tasks, so that they need no new shell and no new Python.
+      - V(auto) - It is started by the first task, and used by those after it. It needs Python 3.6 in the guest. Where it cannot run
+        a command, the command is run without it. This is new, and has not been tried in every trouble that the rest has.
+      - V(never) - Each task starts from nothing.
+    type: str
+    default: never
+    choices: [auto, never]
+    ini:
+      - section: guest_agent_connection
+        key: resident
+    env:
+      - name: ANSIBLE_GUEST_AGENT_RESIDENT
+    vars:
+      - name: ansible_guest_agent_resident
+  resident_idle:
+    description: After how many seconds without a task the resident program ends.
+    type: int
+    default: 60
+    ini:
+      - section: guest_agent_connection
+        key: resident_idle
+    env:
+      - name: ANSIBLE_GUEST_AGENT_RESIDENT_IDLE
+    vars:
+      - name: ansible_guest_agent_resident_idle
   pipelining:
     description:
       - Whether modules are sent to the interpreter's standard input, without a file in the guest.
@@ -239,6 +266,7 @@ import tempfile
 import time
 import typing as t
 
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.plugins.connection import ConnectionBase
@@ -252,7 +280,7 @@ from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._task.values import in_range
 from ..plugin_utils._connection.heard import Heard
 from ..plugin_utils._connection.pace import Pace
-from ..plugin_utils._connection.unwrapped import unwrapped
+from ..plugin_utils._connection.unwrapped import script_of, unwrapped
 
 # Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
 
@@ -281,12 +309,14 @@ class Connection(ConnectionBase):
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         text = to_text(cmd, errors="surrogateescape")
+        argv = unwrapped(self.get_option("executable"), text)
         command = shell.Command(
-            unwrapped(self.get_option("executable"), text),
+            argv,
             stdin=in_data or b"",
             user=self._user(),
             answer=self._answer(text) if sudoable else None,
             tells_signals=False,
+            script_of=script_of(argv) if in_data else None,
         )
         with self._guest() as guest:
             pace = Pace(self._domain(), "module" if in_data else "command")
@@ -361,11 +391,23 @@ class Connection(ConnectionBase):
                 params["ssh_persist"] = in_range(self.get_option("ssh_persist"), "ssh_persist", 0)
                 self._reached = self._open.enter_context(open_guest(params, _COMMANDS, heard=self._heard().ago()))
             self._connected = True
+            self._warm_up(self._reached, params)
             way = f"{params['transport']} for files by {self._reached.lane.name}"
             self._tell(
                 f"ESTABLISH AGENT CONNECTION to {params['domain']} by {way}: {self._reached.agent.round_trips} agent commands"
             )
         return self._reached
+
+    def _warm_up(self, guest: Guest, params: dict[str, t.Any]) -> None:
+        if self.get_option("resident") == "never":
+            return
+        from ..module_utils._reach import warm
+
+        place = os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), "virtops")
+        names = [str(params[name] or "") for name in ("uri", "domain", "transport", "channel", "socket", "data_lane")]
+        idle = self._seconds("resident_idle")
+        guest.agent.resident = warm.Warm(guest.agent, warm.Memory(place, *names), guest.port(), idle, self._tell)
+        self._open.callback(guest.agent.resident.close)
 
     def _domain(self) -> str:
         return self.get_option("domain") or self.get_option("delegate_to") or self.get_option("inventory_hostname") or ""

@@ -85,6 +85,8 @@ class GuestAgent:
         self.round_trips = 0
         #: whether it has answered anything
         self.answered = False
+        #: what runs commands in the guest without guest-exec, where there is such a thing (``_reach.warm``)
+        self.resident: t.Any = None
         #: programs that the guest was found not to have
         self.missing: set[str] = set()
         self._lock = threading.Lock()

@@ -8,6 +8,7 @@ the legend of their variables. POSIX sh. Pure.
 
 from __future__ import annotations
 
+import shlex
 import typing as t
 
 #: Root's, where the guest says nothing else.
@@ -77,4 +78,25 @@ if [ "$i" != 0 ] && [ -r /etc/pam.d/common-session ] && [ -r /etc/login.defs ]; 
 fi
 HOME=$h USER=$U LOGNAME=$U SHELL=${{s:-/bin/sh}}
 export HOME USER LOGNAME SHELL PATH
+"""
+#: Where all of it comes from: as long as none of these changes, a login does not either.
+FILES: t.Final = (
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/environment",
+    "/etc/default/locale",
+    "/etc/locale.conf",
+    "/etc/pam.d/common-session",
+    "/etc/login.defs",
+    "/run/current-system",
+)
+
+
+def told(user: str) -> str:
+    """Prints what a login gives, each with a NUL after it: ``account``, name, uid, gid, umask, home, and the environment."""
+    return f"""U={shlex.quote(user)}
+refuse() {{ printf 'refused %s' "$*"; exit 0; }}
+{ACCOUNT}{ENVIRONMENT}unset OLDPWD
+printf 'account\\0%s\\0%s\\0%s\\0%s\\0%s\\0' "$U" "$i" "$g" "$m" "$h"
+exec cat /proc/self/environ
 """

@@ -100,7 +100,7 @@ REFUSALS: t.Final = {
 
 #: The root of a hierarchy is no unit's, takes processes whatever controllers there are, and needs not to be made or removed. cgroup
 #: v2, the hybrid of both, and v1. Where that is not allowed, the command lives as long as the agent.
-_LEAVE_AGENT: t.Final = """
+LEAVE_AGENT: t.Final = """
 for c in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [ -w $c/cgroup.procs ] && echo $$ >$c/cgroup.procs
 done 2>/dev/null
@@ -212,6 +212,8 @@ class Command(t.NamedTuple):
     answer: Answer | None = None
     #: whether to tell an end by a signal from an exit code above 128, which costs a script more
     tells_signals: bool = True
+    #: the Python that has ``stdin`` as its script, with the additions to its environment, where ``argv`` does nothing else
+    script_of: tuple[str, t.Mapping[str, str]] | None = None
 
 
 class Input(t.NamedTuple):
@@ -283,7 +285,7 @@ printf '{nonce} ended %s %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" "$f" >&2
 def _prepare(nonce: str, command: Command) -> str:
     return "".join(
         (
-            f"trap '' PIPE; read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={TOOLS_PATH} j=\n{_LEAVE_AGENT}",
+            f"trap '' PIPE; read -r u x </proc/uptime; U={shlex.quote(command.user)} PATH={TOOLS_PATH} j=\n{LEAVE_AGENT}",
             f"refuse() {{ {spool.remove(nonce, _FILES)}; printf '{nonce} refused %s\\n' \"$*\" >&2; exit 0; }}",
             _TOOLS,
             spool.claim(nonce),

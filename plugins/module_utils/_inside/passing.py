@@ -34,7 +34,7 @@ _TOLD: t.Final = (DomainNotRunning, GuestFrozen)
 #: blocked makes a frozen agent look like a restricted one; one that stays so is one.
 _ODD: t.Final = (CommandBlocked, ProtocolError)
 _ODD_MAX: t.Final = 3
-_PASSES: t.Final = (*_TOLD, *_ODD, AgentUnavailable, HypervisorUnreachable, LibvirtFailure, UnknownOutcome)
+PASSES: t.Final = (*_TOLD, *_ODD, AgentUnavailable, HypervisorUnreachable, LibvirtFailure, UnknownOutcome)
 #: Seconds between two questions: the first pause, how it grows, and the longest.
 _FIRST, _GROWTH, _LONGEST = 0.5, 1.6, 5.0
 #: What a new connection may take; one over SSH to a busy host takes seconds.
@@ -56,7 +56,7 @@ def through(
             return _again(agent, question, deadline) if again else question()
         except DomainOff:
             raise
-        except _PASSES as error:
+        except PASSES as error:
             if deadline.expired() or not trouble.may_pass(error):
                 raise
         deadline.sleep(pause)

@@ -106,6 +106,10 @@ def execute(
     deadline = Deadline(timeout, clock)
     lane = lane or AgentLane(agent)
     pace = _Pace(expected, first)
+    if agent.resident is not None and staged is None:
+        ended: Result | None = agent.resident.execute(command, deadline, patience, sink)
+        if ended is not None:
+            return ended
     try:
         return _execute(agent, _Run(agent, command, staged, patience, clock), deadline, lane, pace, sink)
     except Unpackable:

@@ -21,6 +21,7 @@ from . import advice, preflight
 # Each task compiles what it imports: what few tasks need is imported where it is needed.
 if t.TYPE_CHECKING:
     from .._inside.lanes import Lane
+    from . import warm
 
 Params = t.Mapping[str, t.Any]
 
@@ -53,6 +54,17 @@ class Guest:
         if self._lane is None:
             self._lane = _lane(self._data_lane, self.agent, self._domain, self._xml)
         return self._lane
+
+    def port(self) -> warm.Port | None:
+        """The domain's virtio port of ours, where it has it and the data lane is not switched off."""
+        from . import warm
+
+        if self._domain is None or self._data_lane == "never":
+            return None
+        channels = domain_xml.channels(self._xml or self._domain.xml())
+        if domain_xml.DATA_CHANNEL not in channels:
+            return None
+        return warm.Port(self._domain, channels[domain_xml.DATA_CHANNEL] == "connected")
 
     def require_agent(self, *commands: str, heard: float = math.inf) -> GuestAgent:
         """The agent, known to answer and to accept ``commands``, and, unless it was ``heard``, to say what it can do.

@@ -21,6 +21,8 @@ _SHELL: t.Final = re.compile(r"/[A-Za-z0-9_./+-]+")
 _RESERVED: t.Final = "case|coproc|do|done|elif|else|esac|fi|for|function|if|in|select|then|time|until|while"
 #: Of such words a shell makes what ``shlex`` makes of them, and a list of them is one command: no operator, no comment, no line.
 _WORD: t.Final = r"""(?:[A-Za-z0-9_./,:@%+=-]|'[^']*'|"[^"$`\\!]*")+"""
+_PYTHON: t.Final = re.compile(r"/[A-Za-z0-9._/+-]*/(?:platform-)?python[0-9.]*")
+_ASSIGNMENT: t.Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _COMMAND: t.Final = re.compile(f"(?!(?:{_RESERVED})(?: |$)){_WORD}(?: +{_WORD})*")
 
 
@@ -35,6 +37,20 @@ def unwrapped(executable: str, command: str) -> tuple[str, ...]:
         return shell, "-c", text
     words = shlex.split(simple)
     return tuple(words) if words[0].startswith("/") else (shell, "-c", simple)
+
+
+def script_of(argv: t.Sequence[str]) -> tuple[str, dict[str, str]] | None:
+    """The path of the Python that reads its script from the standard input, and what is added to its environment; None where
+    ``argv``, which is ``unwrapped``, is anything else.
+    """
+    words = list(argv)
+    if len(argv) == 3 and argv[1] == "-c" and _COMMAND.fullmatch(argv[2]):
+        words = shlex.split(argv[2])
+    *assignments, python = words
+    found = [_ASSIGNMENT.fullmatch(word) for word in assignments]
+    if not _PYTHON.fullmatch(python) or not all(found):
+        return None
+    return python, {match[1]: match[2] for match in found if match}
 
 
 def _inner(executable: str, command: str) -> tuple[str, str] | None:

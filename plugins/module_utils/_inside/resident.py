@@ -1,0 +1,224 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A guest that stays warm: commands run by a program that stays there between tasks (``resident_program``).
+
+It is never needed. Where it is not there, is another one's, or cannot run a command, nothing has been done, and the command is run
+as without it. Where it has been told to run one, that is never run again: it is asked for until it answers or is known to be gone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import secrets
+import shlex
+import struct
+import typing as t
+
+from .._agent.client import GuestAgent
+from .._deadline import SYSTEM_CLOCK, Clock, Deadline
+from .._errors import (
+    GuestAgentError,
+    HypervisorUnreachable,
+    ProtocolError,
+)
+from . import exec as _exec, login_shell, passing, resident_program, scripts
+from .lanes import read_beginning
+from .resident_link import Link
+
+#: More input than this goes the way that it goes without.
+INPUT_MAX: t.Final = 4 * 1024 * 1024
+_FRAME: t.Final = struct.Struct(">cI")
+_BODY_MAX: t.Final = 32 * 1024
+_FRAME_MAX: t.Final = 1024 * 1024
+_HAVE: t.Final = struct.Struct(">QQ")
+#: Seconds for the resident to answer to a greeting, and those for one that is there and has no time.
+_GREETING_SECONDS: t.Final = 2.0
+_BUSY_SECONDS: t.Final = 15.0
+_NUMBERS: t.Final = re.compile(rb"([0-9]{1,10}) ([0-9]{1,10})")
+#: Bytes of output after which it is told that they have arrived.
+_CONFIRMED: t.Final = 128 * 1024
+#: Seconds between two looks where output is arriving.
+_MORE_PAUSE: t.Final = 0.002
+#: Seconds of silence after which the resident is asked whether it is there, and after which its process is looked for.
+_QUIET: t.Final = 5.0
+_DEAD: t.Final = 10.0
+#: How long a command that is to be ended may take for it.
+_KILL_SECONDS: t.Final = 8.0
+_OUTPUT_MAX: t.Final = 512 * 1024 * 1024
+_STALE_MAX: t.Final = 8 * 1024 * 1024
+
+
+class Unavailable(Exception):
+    """The resident has not run it, and will not."""
+
+
+class Ended(HypervisorUnreachable):
+    """What was at the other end is gone."""
+
+
+class Resident:
+    """The resident of one guest, for one thread at a time."""
+
+    def __init__(self, agent: GuestAgent, connect: t.Callable[[], Link], clock: Clock = SYSTEM_CLOCK) -> None:
+        """``connect`` raises GuestAgentError where there is no way to it."""
+        self._agent = agent
+        self._connect = connect
+        self._clock = clock
+        self._link: Link | None = None
+        self.session = 0
+        #: the process that waits for controllers; 0 as long as it has not said so
+        self.keeper = 0
+        self._buffer = b""
+        #: the beginning of the answer that a new connection waits for, and for how long; what is sent with the next bytes
+        self._answer = b""
+        self._greeted = Deadline(0.0, clock)
+        self._unsent = b""
+        self._heard = 0.0
+
+    def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.send_last(frame(b"Q"))
+            link.close()
+
+    def reach(self) -> None:
+        """
+        :raise Unavailable: there is no way to it, or nothing at its end.
+        """
+        try:
+            self.greet(waits=not self.keeper)
+        except GuestAgentError:
+            self.drop()
+            self._agent.retry()
+            raise Unavailable from None
+
+    def greet(self, waits: bool = True) -> None:
+        """Begin a connection where there is none.
+
+        :param waits: whether for the answer. Where the keeper is known, what comes next can be sent with it: it will answer, or has
+            ended, and its pipes and its port with it.
+        :raise GuestAgentError: there is no way, or nothing at its end.
+        """
+        if self._link is None:
+            self._link = self._connect()
+            greeting = b"%s%s %d" % (resident_program.MARK, secrets.token_hex(16).encode(), resident_program.VERSION)
+            self._answer, self._buffer, self._greeted = greeting + b" ", b"", Deadline(_BUSY_SECONDS, self._clock)
+            self._heard = self._clock.monotonic()
+            self._unsent = greeting + b"\n"
+        if not waits:
+            return
+        self.send(b"")
+        for pause in _exec.pauses(0.0, 0.005):
+            if self._answered(_GREETING_SECONDS):
+                return
+            if self._link.polls:
+                self._greeted.sleep(pause)
+        raise AssertionError("the pauses never end")
+
+    def _answered(self, seconds: float) -> bool:
+        """Whether the connection has begun at its other end, too."""
+        if not self._answer:
+            return True
+        assert self._link is not None
+        self._buffer += self._link.receive(max(0.01, min(seconds, self._greeted.remaining())))
+        line, newline, rest = self._buffer.partition(self._answer)[2].partition(b"\n")
+        if newline and (numbers := _NUMBERS.fullmatch(line)):
+            self.session, self.keeper, self._buffer, self._answer = int(numbers[1]), int(numbers[2]), rest, b""
+            self._heard = self._clock.monotonic()
+            return True
+        if self._greeted.elapsed() > _GREETING_SECONDS and (not self.keeper or self._is_gone(self.keeper)):
+            raise Ended("the resident has ended", domain=self._agent.name)
+        if len(self._buffer) > _STALE_MAX:
+            raise Ended("the resident does not answer", domain=self._agent.name)
+        if self._greeted.expired():
+            raise HypervisorUnreachable("the resident does not answer", domain=self._agent.name)
+        return False
+
+    def drop(self) -> None:
+        """The link is of no use any more."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def send(self, data: bytes) -> None:
+        assert self._link is not None
+        data, self._unsent = self._unsent + data, b""
+        self._link.send(data)
+
+    @property
+    def polls(self) -> bool:
+        return self._link is None or self._link.polls
+
+    def frames(self, seconds: float) -> list[tuple[bytes, bytes]]:
+        """Those that have arrived."""
+        assert self._link is not None
+        if not self._answered(seconds):
+            return []
+        found = self._parsed()
+        if not found and (data := self._link.receive(seconds)):
+            self._heard = self._clock.monotonic()
+            self._buffer += data
+            found = self._parsed()
+        return found
+
+    def _parsed(self) -> list[tuple[bytes, bytes]]:
+        found, start = [], 0
+        while len(self._buffer) - start >= _FRAME.size:
+            kind, length = _FRAME.unpack_from(self._buffer, start)
+            if length > _FRAME_MAX:
+                raise ProtocolError("the resident sent a frame that is too long", domain=self._agent.name)
+            end = start + _FRAME.size + length
+            if len(self._buffer) < end:
+                break
+            found.append((kind, self._buffer[start + _FRAME.size : end]))
+            start = end
+        self._buffer = self._buffer[start:]
+        return found
+
+    def quiet(self) -> float:
+        """Seconds since something was heard of it."""
+        return self._clock.monotonic() - self._heard
+
+    def gone(self) -> bool:
+        """Whether the process that runs the command has ended."""
+        return bool(self.session) and self._is_gone(self.session)
+
+    def _is_gone(self, process: int) -> bool:
+        try:
+            words = read_beginning(self._agent, f"/proc/{process}/stat", 512).split()
+        except passing.PASSES:
+            return False
+        except GuestAgentError:
+            return True
+        return len(words) > 2 and words[2] in (b"Z", b"X")
+
+
+def frame(kind: bytes, body: bytes = b"") -> bytes:
+    """As ``resident_program.plain`` reads it: no greeting can stand in it."""
+    stuffed = body.replace(b"\0\1", b"\0\1\1").replace(b"\0v", b"\0\1v")
+    return _FRAME.pack(kind, len(stuffed)) + stuffed
+
+
+def start(agent: GuestAgent, interpreter: str, directory: str, port: str, idle: int) -> int:
+    """Start it, and do not wait until it is there; the process id of what guest-exec has started.
+
+    :param directory: for the named pipes; ``port`` is used instead where it is not ""
+    """
+    config = {"directory": directory, "port": port, "idle": idle}
+    text = f"{inspect.getsource(resident_program)}\n\nmain({config!r})\n"
+    return scripts.start(agent, _START.format(interpreter=shlex.quote(interpreter)), text.encode())
+
+
+_START: t.Final = (
+    login_shell.LEAVE_AGENT.replace("{", "{{").replace("}", "}}")
+    + """
+cd /
+for p in {interpreter} python3 /usr/libexec/platform-python; do
+  command -v "$p" >/dev/null 2>&1 && exec "$p"
+done
+exit 127
+"""
+)
