@@ -37,6 +37,7 @@ _HAVE: t.Final = struct.Struct(">QQ")
 #: Seconds for the resident to answer to a greeting, and those for one that is there and has no time.
 _GREETING_SECONDS: t.Final = 2.0
 _BUSY_SECONDS: t.Final = 15.0
+_FIRST_LOOK: t.Final = 0.5
 _NUMBERS: t.Final = re.compile(rb"([0-9]{1,10}) ([0-9]{1,10})")
 #: Bytes of output after which it is told that they have arrived.
 _CONFIRMED: t.Final = 128 * 1024
@@ -76,6 +77,8 @@ class Resident:
         self._answer = b""
         self._greeted = Deadline(0.0, clock)
         self._unsent = b""
+        #: seconds without an answer after which its process is looked for
+        self._look_after = _FIRST_LOOK
         self._heard = 0.0
 
     def close(self) -> None:
@@ -88,6 +91,8 @@ class Resident:
         """
         :raise Unavailable: there is no way to it, or nothing at its end.
         """
+        if self._link is None:
+            self.session = 0
         try:
             self.greet(waits=not self.keeper)
         except GuestAgentError:
@@ -106,7 +111,7 @@ class Resident:
             self._link = self._connect()
             greeting = b"%s%s %d" % (resident_program.MARK, secrets.token_hex(16).encode(), resident_program.VERSION)
             self._answer, self._buffer, self._greeted = greeting + b" ", b"", Deadline(_BUSY_SECONDS, self._clock)
-            self._heard = self._clock.monotonic()
+            self._heard, self._look_after = self._clock.monotonic(), _FIRST_LOOK
             self._unsent = greeting + b"\n"
         if not waits:
             return
@@ -123,14 +128,16 @@ class Resident:
         if not self._answer:
             return True
         assert self._link is not None
-        self._buffer += self._link.receive(max(0.01, min(seconds, self._greeted.remaining())))
+        self._buffer += self._link.receive(max(0.01, min(seconds, _FIRST_LOOK, self._greeted.remaining())))
         line, newline, rest = self._buffer.partition(self._answer)[2].partition(b"\n")
         if newline and (numbers := _NUMBERS.fullmatch(line)):
             self.session, self.keeper, self._buffer, self._answer = int(numbers[1]), int(numbers[2]), rest, b""
             self._heard = self._clock.monotonic()
             return True
-        if self._greeted.elapsed() > _GREETING_SECONDS and (not self.keeper or self._is_gone(self.keeper)):
-            raise Ended("the resident has ended", domain=self._agent.name)
+        if self._greeted.elapsed() > self._look_after:
+            self._look_after = self._greeted.elapsed() * 2
+            if self._is_gone(self.keeper) if self.keeper else self._greeted.elapsed() > _GREETING_SECONDS:
+                raise Ended("the resident has ended", domain=self._agent.name)
         if len(self._buffer) > _STALE_MAX:
             raise Ended("the resident does not answer", domain=self._agent.name)
         if self._greeted.expired():
@@ -147,6 +154,10 @@ class Resident:
         assert self._link is not None
         data, self._unsent = self._unsent + data, b""
         self._link.send(data)
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None
 
     @property
     def polls(self) -> bool:

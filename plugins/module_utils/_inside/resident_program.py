@@ -23,7 +23,7 @@ ping, ``K`` end the command, ``Q`` no more requests. To it: ``S`` started (JSON)
 """
 
 #: What a script on the standard input finds as its own, in this version of Python.
-_MAIN = dict(globals())
+_MAIN = dict(globals(), __doc__=None)
 
 import atexit
 import base64
@@ -403,6 +403,8 @@ class Session:
             self.received = bytearray(rest)
             nonce, version = (line.split(b" ") + [b""])[:2]
             self.link.begin()
+            if self.run:
+                self.run.waits = True
             self.sending = bytearray(MARK + nonce + b" %d %d %d\n" % (VERSION, os.getpid(), os.getppid()))
             self.over = version != b"%d" % VERSION
 
@@ -447,6 +449,8 @@ class Session:
 
     def collect(self):
         run = self.run
+        if run.waits:
+            return
         for place, kind in enumerate((b"O", b"X")):
             piece = run.next(place)
             while piece:
@@ -508,6 +512,8 @@ class Run:
         self.status = None
         self.seconds = 0.0
         self.told_end = False
+        #: over a new connection, for what the controller has of it
+        self.waits = False
         self.stdin = None
         #: of output and errors: the pipe, what is in it at the end, what is kept, how much was confirmed and sent
         self.pipes = [None, None]
@@ -617,7 +623,7 @@ class Run:
                     pass
         os.set_inheritable(keep, False)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGIO, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGIO, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         word, argv = self.become(bool(module))
         if word:
@@ -665,6 +671,7 @@ class Run:
         _as_started_anew(interpreter)
         _use_compiled(store)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _run_as_main(text)
 
@@ -686,7 +693,7 @@ class Run:
     def resume(self, have):
         self.confirm(*have)
         self.sent = list(self.base)
-        self.told_end = False
+        self.told_end = self.waits = False
         self.session.send(b"S", json.dumps({"pid": self.pid or 0, "session": os.getpid(), "missing": self.missing}).encode())
 
     def next(self, place):
@@ -807,8 +814,7 @@ def _state(path):
 
 def _found(program, place):
     if "/" in program:
-        path = os.path.join(place or ".", program)
-        return os.path.isfile(path) and os.access(path, os.X_OK)
+        return os.access(os.path.join(place or ".", program), os.X_OK)
     return shutil.which(program) is not None
 
 
@@ -820,7 +826,7 @@ def _execute(argv, env):
         if error.errno == errno.ENOEXEC:
             os.execve("/bin/sh", ["/bin/sh", program] + argv[1:], env)
         missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        os.write(2, os.fsencode("sh: 1: exec: %s: %s\n" % (argv[0], "not found" if missing else os.strerror(error.errno))))
+        os.write(2, os.fsencode("/bin/sh: 1: exec: %s: %s\n" % (argv[0], "not found" if missing else os.strerror(error.errno))))
         os._exit(127 if missing else 126)
 
 

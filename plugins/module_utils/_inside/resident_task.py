@@ -16,7 +16,15 @@ import zlib
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
-from .._errors import AgentDisappeared, CommandFailed, CommandTimeout, GuestAgentError, OutputTooLong, ProtocolError
+from .._errors import (
+    AgentDisappeared,
+    CommandFailed,
+    CommandTimeout,
+    GuestAgentError,
+    HypervisorUnreachable,
+    OutputTooLong,
+    ProtocolError,
+)
 from . import exec as _exec, login, login_shell, passing, processes, refusals, report, scripts
 from .lanes import Sink
 from .login_shell import Command
@@ -150,7 +158,8 @@ class _Task:
         :raise Unavailable: it was not run.
         """
         try:
-            self._resident.greet()
+            if not self._resident.connected:
+                self._found_again()
             if self._resident.quiet() > _QUIET and not self._pinged:
                 self._resident.send(frame(b"P"))
                 self._pinged = True
@@ -165,21 +174,28 @@ class _Task:
                 raise Unavailable from None
             self._lost = True
             return
-        except GuestAgentError:
+        except GuestAgentError as error:
             self._resident.drop()
-            self._ask_again_or_lost()
+            self._look_for_it()
+            if isinstance(error, CommandFailed):  # the agent has lost its handles, and can have others
+                raise HypervisorUnreachable(f"the way to the resident is lost: {error.detail}", domain=self._agent.name) from error
             raise
         if self._resident.quiet() > _DEAD and self._resident.gone():
             self._lost = True
 
-    def _ask_again_or_lost(self) -> None:
-        with contextlib.suppress(GuestAgentError):
-            self._agent.renew(10.0)
-            if self._resident.gone():
-                self._lost = True
-                return
+    def _found_again(self) -> None:
+        """Over a new link, what has arrived over the old one is said first."""
+        try:
             self._resident.greet()
             self._resident.send(self._again())
+        except GuestAgentError:
+            self._resident.drop()
+            raise
+
+    def _look_for_it(self) -> None:
+        with contextlib.suppress(GuestAgentError):
+            self._agent.renew(10.0)
+            self._lost = self._lost or self._resident.gone()
 
     def _take(self, kind: bytes, body: bytes) -> None:
         if kind == b"S":
