@@ -116,7 +116,7 @@ class Stage:
         if work.slow:
             until(lambda: self.freeze_status() == "frozen", 60, "the guest is frozen")
         if work.begun:
-            until(lambda: self.lab.run(self.guest, work.begun).returncode == 0, 40, "the work has begun")
+            until(lambda: self.lab.run(self.guest, work.begun).returncode == 0, 150, "the work has begun")
 
     def domain(self) -> Any:
         """By a connection of this moment: the daemon may have been another a moment ago."""

@@ -188,6 +188,8 @@ def install(monkeypatch: pytest.MonkeyPatch, **hypervisors: Hypervisor) -> None:
     monkeypatch.setattr(_hypervisor, "libvirt_qemu", Qemu)
     monkeypatch.setattr(_hypervisor, "_open", opened)
     monkeypatch.setattr(_hypervisor, "serve_events", lambda _libvirt: None)
+    # What is closed is closed in another thread, which a busy machine may let wait.
+    monkeypatch.setattr(_hypervisor, "_CLOSE_SECONDS", 30.0)
 
 
 @contextlib.contextmanager
