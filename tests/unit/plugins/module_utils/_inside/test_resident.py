@@ -52,10 +52,14 @@ def started(agent: GuestAgent, idle: int = 60) -> t.Iterator[Warm]:
         yield Warm(agent, found, directory)
     finally:
         found.close()
-        for process in keepers(directory):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        kill(directory)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def kill(directory: str) -> None:
+    for process in keepers(directory):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def keepers(directory: str) -> list[int]:
@@ -270,19 +274,18 @@ def test_a_module_leaves_no_trace_for_the_next(warm: Warm, trace: str) -> None:
 
 
 def test_the_resident_is_used_by_the_next_connection(warm: Warm) -> None:
-    before = keeper(warm)
     warm.resident.close()
+    before = keeper(warm)
     assert warm.run(sh("echo again")).stdout == b"again\n"
+    warm.resident.close()
     assert keeper(warm) == before
 
 
 def keeper(warm: Warm) -> int:
-    (found,) = [process for process in keepers(warm.directory) if parent(process) not in keepers(warm.directory)]
+    """The one process that is left when its sessions have ended."""
+    wait_until(lambda: len(keepers(warm.directory)) == 1, PATIENCE, lambda: keepers(warm.directory))
+    (found,) = keepers(warm.directory)
     return found
-
-
-def parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2].split()[1])
 
 
 def test_no_secret_stays_in_the_keepers_memory(warm: Warm) -> None:
@@ -319,13 +322,12 @@ def test_a_resident_that_is_killed_while_a_command_runs_is_told(guest: Watched) 
     with started(guest.agent(30)) as own:
         own.run(sh("true"))
 
-        def kill(_arguments: object, ask: t.Callable[[], t.Any]) -> t.Any:
+        def kill_it(_arguments: object, ask: t.Callable[[], t.Any]) -> t.Any:
             if running(marker):
-                for process in keepers(own.directory):
-                    os.kill(process, signal.SIGKILL)
+                kill(own.directory)
             return ask()
 
-        guest.faults["guest-file-read"] = [kill] * 2000
+        guest.faults["guest-file-read"] = [kill_it] * 2000
         with pytest.raises(AgentDisappeared, match="the resident was killed while the command ran"):
             own.run(sh(f": {marker}; sleep 300"))
         guest.faults.clear()
@@ -336,8 +338,7 @@ def test_a_resident_that_is_gone_runs_nothing(guest: Watched) -> None:
     with started(guest.agent(30)) as own:
         own.run(sh("true"))
         own.resident.close()
-        for process in keepers(own.directory):
-            os.kill(process, signal.SIGKILL)
+        kill(own.directory)
         with pytest.raises(resident.Unavailable):
             own.run(sh("true"))
 
