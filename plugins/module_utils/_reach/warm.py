@@ -81,6 +81,7 @@ class Warm:
             return None
         self._memory.save(used=time.time(), failures=0, keeper=self._resident.keeper)
         self._learn(kind, outcome.seconds)
+        self._tell("the resident has run the next command")
         signal = outcome.signal if command.tells_signals and command.answer is None else None
         return Result(outcome.code, signal, outcome.stdout, outcome.stderr, outcome.seconds)
 

@@ -92,7 +92,7 @@ def _started(run: Run) -> None:
 
 def test_the_first_task_starts_it_and_the_next_ones_use_it(run: Run) -> None:
     _started(run)
-    assert run.told == ["a resident is started for the next tasks"]
+    assert run.told == ["a resident is started for the next tasks", "the resident has run the next command"]
     sent = len(run._transport.sent)
     assert run.ends() is not None
     commands = [command for command, _arguments in run._transport.sent[sent:]]
