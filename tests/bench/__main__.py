@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = versions()
     with Lab() as lab, _by_ssh(lab) as by_ssh, _guest(lab, options) as name, tempfile.TemporaryDirectory(prefix="bench-") as work:
         about["machine"] = machine(lab.connection)
-        results = _Run(lab, by_ssh, name, Path(work), options.quick, about).results(deadline)
+        results = _Run(lab, by_ssh, name, Path(work), options, about).results(deadline)
     results.about["seconds"] = time.monotonic() - _BEGAN
     print(as_text(results))
     if options.json:
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help=f"how long to go on ({_SECONDS:.0f}, quick {_QUICK_SECONDS:.0f})")
     parser.add_argument("--kind", choices=("debian12", "debian13"), default="debian12", help="the guest's system")
     parser.add_argument("--guest", help="a running Debian guest of the lab instead of a fresh one")
+    parser.add_argument("--warm", choices=("pipes", "port"), default="pipes", help="the way to the resident")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured as JSON")
     return parser
 
@@ -89,13 +90,13 @@ def _by_ssh(lab: Lab) -> Iterator[str]:
 class _Run:
     """One guest, its contestants, and rounds until the time is over."""
 
-    def __init__(self, lab: Lab, by_ssh: str, name: str, work: Path, quick: bool, about: dict[str, Any]) -> None:
-        self._quick = quick
+    def __init__(self, lab: Lab, by_ssh: str, name: str, work: Path, options: argparse.Namespace, about: dict[str, Any]) -> None:
+        self._quick = quick = options.quick
         if lab.ssh(name, "true").returncode:
             raise BenchError(f"domain {name}: no SSH to it")
         _say("preparing")
         python = VENV / "bin/python"
-        self._everybody = contestants(lab, by_ssh, name, work, python)
+        self._everybody = contestants(lab, by_ssh, name, work, python, options.warm)
         inventory = write_inventory(work / "inventory.json", self._everybody)
         identity = lab.domain(name).UUIDString()
         vcpus = list(_vcpu_clocks(identity))

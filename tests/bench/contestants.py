@@ -18,12 +18,21 @@ OUR_PLUGIN = ROOT / "plugins/connection/agent.py"
 DATA_PORT = "org.virtops.guest_agent.0"
 GUEST_DIR = "/var/tmp/virtops-bench"
 
-AGENT, LINK, DATA, COMMUNITY, SSH, LOCAL = "agent", "link", "data", "community", "ssh", "local"
-TITLES = {AGENT: "agent lane", LINK: "by qemu+ssh", DATA: "data lane", COMMUNITY: "community.libvirt", SSH: "SSH", LOCAL: "local"}
+AGENT, WARM, LINK, DATA, COMMUNITY, SSH, LOCAL = "agent", "warm", "link", "data", "community", "ssh", "local"
+TITLES = {
+    AGENT: "agent lane",
+    WARM: "warm",
+    LINK: "by qemu+ssh",
+    DATA: "data lane",
+    COMMUNITY: "community.libvirt",
+    SSH: "SSH",
+    LOCAL: "local",
+}
 #: Those whose commands to the agent can be counted.
-OVER_AGENT = (AGENT, LINK, DATA, COMMUNITY)
+OVER_AGENT = (AGENT, WARM, LINK, DATA, COMMUNITY)
 NOTES = {
     AGENT: "virtops.guest_agent.agent, ansible_guest_agent_data_lane=never",
+    WARM: "virtops.guest_agent.agent, ansible_guest_agent_resident=auto, by named pipes, or by the virtio port with --warm port",
     LINK: "as agent lane, with the hypervisor by qemu+ssh over 127.0.0.1",
     DATA: f"virtops.guest_agent.agent, ansible_guest_agent_data_lane=auto, virtio port {DATA_PORT}",
     COMMUNITY: "community.libvirt.libvirt_qemu; it cannot expand ~ in a Debian guest, so ansible_remote_tmp is absolute for it",
@@ -49,11 +58,16 @@ class Contestant:
         return NOTES[self.key]
 
 
-def contestants(lab: Lab, by_ssh: str, name: str, work: Path, python: Path) -> list[Contestant]:
-    """Everybody who can take part: ours only once the plugin exists. ``by_ssh``: the hypervisor's URI over SSH, or ""."""
+def contestants(lab: Lab, by_ssh: str, name: str, work: Path, python: Path, warm: str = "pipes") -> list[Contestant]:
+    """Everybody who can take part: ours only once the plugin exists. ``by_ssh``: the hypervisor's URI over SSH, or ""; ``warm``:
+    the way to the resident. One that has the port keeps it from the data lane.
+    """
     found = []
     if OUR_PLUGIN.exists():
-        found += [Contestant(AGENT, _ours(lab.uri, name, "never")), Contestant(DATA, _ours(lab.uri, name, "auto"))]
+        resident = {"ansible_guest_agent_resident": "auto", "ansible_guest_agent_resident_idle": 600}
+        way = {"pipes": "never", "port": "auto"}[warm]
+        found += [Contestant(AGENT, _ours(lab.uri, name, "never")), Contestant(WARM, _ours(lab.uri, name, way) | resident)]
+        found += [Contestant(DATA, _ours(lab.uri, name, "auto"))] if warm == "pipes" else []
         found += [Contestant(LINK, _ours(by_ssh, name, "never"))] if by_ssh else []
     local = work / "local"
     local.mkdir()

@@ -47,6 +47,7 @@ def _transfer(direction: Literal["copy", "fetch"], mib: int, content: Literal["r
 
 RAW = Row("raw", "raw: true", "raw", 5, 8, 0.3)
 COMMAND = Row("command", "command: id", "command", 1, 8, 4)
+STAT = Row("stat", "stat: /etc/passwd", "stat", 1, 8, 4)
 COPY_20 = _transfer("copy", 20, "random", 12)
 COPY_1 = _transfer("copy", 1, "random", 8)
 FETCH_20 = _transfer("fetch", 20, "random", 7)
@@ -55,7 +56,7 @@ COPY_1_TEXT = _transfer("copy", 1, "text", 8)
 FETCH_20_TEXT = _transfer("fetch", 20, "text", 7)
 
 #: In the order in which they are measured: where the time is short, what comes last is left out.
-ROWS = (RAW, COMMAND, COPY_20, FETCH_20, COPY_1, COPY_20_TEXT, COPY_1_TEXT, FETCH_20_TEXT)
+ROWS = (RAW, COMMAND, STAT, COPY_20, FETCH_20, COPY_1, COPY_20_TEXT, COPY_1_TEXT, FETCH_20_TEXT)
 
 
 def source(work: Path) -> Path:
@@ -68,7 +69,7 @@ def fetched(work: Path, contestant: Contestant) -> Path:
 
 
 def _plain(row: Row, contestant: Contestant, work: Path) -> dict[str, Any]:
-    return {row.module: {"raw": "true", "command": "id"}[row.module]}
+    return {row.module: {"raw": "true", "command": "id", "stat": {"path": "/etc/passwd"}}[row.module]}
 
 
 def _copy(row: Row, contestant: Contestant, work: Path) -> dict[str, Any]:
