@@ -42,8 +42,9 @@ __all__ = (
     "stat",
 )
 
-#: What is no longer than this goes with the command that puts it to its place.
+#: What is no longer than this goes with the command that puts it to its place; and where a resident runs that.
 _WITH_COMMAND: t.Final = 512 * 1024
+_WITH_COMMAND_WARM: t.Final = 4 * 1024 * 1024
 #: Reading and hashing a large file in a slow guest takes its time.
 _SECONDS: t.Final = 120.0
 _BYTES_PER_SECOND: t.Final = 2 * 1024 * 1024
@@ -213,7 +214,7 @@ class _Push(t.NamedTuple):
 
     def ways(self) -> list[t.Callable[[], Installed]]:
         """The best one first. All but the last may turn out not to be possible, before anything has changed in the guest."""
-        if self.content.size <= _WITH_COMMAND:
+        if self.content.size <= (_WITH_COMMAND_WARM if self.agent.resident is not None else _WITH_COMMAND):
             return [self.with_the_command]
         if self.lane.name == "agent" and shell.PACKER not in self.agent.missing and _shrinks(self.source):
             return [self.packed, self.staged]

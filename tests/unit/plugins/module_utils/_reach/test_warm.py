@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -17,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files, shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.shell import Command
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import warm
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched, listening, wait_until, watched
@@ -199,3 +201,20 @@ def test_its_pauses_are_learned(run: Run) -> None:
     run.ends(Command(("/bin/sh", "-c", "sleep 0.3")))
     assert len(run.remembered["command"]) == 2
     assert run.remembered["command"][1] >= 0.3
+
+
+@pytest.mark.parametrize("size", [0, 1000, 700_000, 3_000_000, 5_000_000])
+def test_a_file_comes_whole(run: Run, tmp_path: Path, size: int) -> None:
+    """What is longer than the resident takes goes the other way."""
+    _started(run)
+    content = random.Random(size).randbytes(size)
+    agent = run._transport.agent(30)
+    agent.resident = warm.Warm(agent, warm.Memory(str(run.directory), "here"), None, 60)
+    with contextlib.closing(agent.resident):
+        installed = files.push(agent, io.BytesIO(content), files.Where(str(tmp_path / "pushed"), "root", "none"))
+        assert (tmp_path / "pushed").read_bytes() == content
+        assert installed.state.mode == "0644"
+        back = io.BytesIO()
+        files.pull(agent, files.Where(str(tmp_path / "pushed"), "root"), back.write)
+        assert back.getvalue() == content
+    assert run._transport.open_handles == 0
