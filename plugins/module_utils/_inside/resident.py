@@ -127,8 +127,7 @@ class Resident:
         """Whether the connection has begun at its other end, too."""
         if not self._answer:
             return True
-        assert self._link is not None
-        self._buffer += self._link.receive(max(0.01, min(seconds, _FIRST_LOOK, self._greeted.remaining())))
+        self._buffer += t.cast(Link, self._link).receive(max(0.01, min(seconds, _FIRST_LOOK, self._greeted.remaining())))
         line, newline, rest = self._buffer.partition(self._answer)[2].partition(b"\n")
         if newline and (numbers := _NUMBERS.fullmatch(line)):
             self.session, self.keeper, self._buffer, self._answer = int(numbers[1]), int(numbers[2]), rest, b""
@@ -151,9 +150,8 @@ class Resident:
             link.close()
 
     def send(self, data: bytes) -> None:
-        assert self._link is not None
         data, self._unsent = self._unsent + data, b""
-        self._link.send(data)
+        t.cast(Link, self._link).send(data)
 
     @property
     def connected(self) -> bool:
@@ -165,11 +163,10 @@ class Resident:
 
     def frames(self, seconds: float) -> list[tuple[bytes, bytes]]:
         """Those that have arrived."""
-        assert self._link is not None
         if not self._answered(seconds):
             return []
         found = self._parsed()
-        if not found and (data := self._link.receive(seconds)):
+        if not found and (data := t.cast(Link, self._link).receive(seconds)):
             self._heard = self._clock.monotonic()
             self._buffer += data
             found = self._parsed()

@@ -122,6 +122,7 @@ def _run(words: t.Sequence[str], deadline: Deadline) -> tuple[int | None, str]:
     # Into a file: an older master keeps it open.
     with tempfile.TemporaryFile() as said:
         try:
+            # pylint: disable-next=ansible-bad-function
             process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
         except OSError:
             return None, ""
@@ -140,6 +141,7 @@ def _run(words: t.Sequence[str], deadline: Deadline) -> tuple[int | None, str]:
 def _is_the_users_own(remote: ssh_uri.Remote, deadline: Deadline) -> bool:
     """Whether ssh_config has a master for this host, or cannot be read."""
     try:
+        # pylint: disable-next=ansible-bad-function
         said = subprocess.run(
             [*remote.ssh, "-G", "--", remote.host],
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,10 @@ class Subset(t.NamedTuple):
 
 
 def _rare(command: str, name: str) -> Subset:
-    return Subset(command, lambda agent: _rare_readers()[name](agent))
+    def read(agent: GuestAgent) -> t.Any:
+        return _rare_readers()[name](agent)
+
+    return Subset(command, read)
 
 
 def _rare_readers() -> dict[str, t.Callable[[GuestAgent], t.Any]]:
