@@ -163,7 +163,7 @@ answer() {
 }
 """
 #: The files are removed while the agent already has what it waits for, but for those that are kept or longer than what was sent:
-#: the reader takes the rest and removes them, or an hour does.
+#: the reader takes the rest and removes them, or an hour does. What waits for that keeps none of them open, nor their space.
 _TIDY: t.Final = f"""
 {{
   set -- "$t.s" "$t.p" "$t.q" "$t.w" "$t.d" "$t.x"; [ -z "$j" ] || set -- "$@" "$j.i" "$j.k"
@@ -172,7 +172,7 @@ _TIDY: t.Final = f"""
   [ -n "$k" ] || {{ size 9 "$t.e"; [ "$y" -ge {INLINE_OUTPUT} ] || set -- "$@" "$t.e"; }}
   [ -n "$k" ] || set -- "$@" "$t.r"
   [ $# = $b ] && exec rm -f "$@"
-  rm -f "$@"
+  exec 3>&- 9>&-; rm -f "$@"
   c=0; while [ $c -lt 720 ] && {{ [ -e "$t.o" ] || [ -e "$t.e" ]; }}; do c=$((c+1)); sleep 5; done
   rm -f "$t.o" "$t.e" "$t.r"
 }} </dev/null >/dev/null 2>&1 &

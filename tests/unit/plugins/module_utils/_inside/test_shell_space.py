@@ -132,6 +132,15 @@ def test_a_command_goes_on_though_its_output_is_lost(enclosed: Enclosed) -> None
 
 
 @EXACT
+def test_a_place_has_its_room_again_for_the_next_command(enclosed: Enclosed, exact: bool) -> None:
+    """Nothing in the guest keeps open what was removed there."""
+    with enclosed.guest(SMALL) as guest:
+        for _time in range(3):
+            with pytest.raises(_errors.OutputCut, match="no space in /var/tmp"):
+                sh(guest, "seq 1 300000; exit 0", exact)
+
+
+@EXACT
 def test_a_child_in_the_background_holds_nothing_up(enclosed: Enclosed, exact: bool) -> None:
     with enclosed.guest() as guest:
         said = sh(guest, "seq 1 9999; (sleep 60; echo late) & exit 2", exact)
