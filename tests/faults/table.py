@@ -40,6 +40,8 @@ WORKS: Mapping[str, Work] = {
 #: A task that succeeds all the same; one that never ends on its own account, since its process is gone.
 FINE, GONE = "", "gone"
 #: Nobody could reach the guest when the task ended. A command goes on there until its own end; its files stay.
+#: What the agent opens when the answer is lost has no number that anything knows.
+UNHEARD = {PUSH: (HANDLES,), PULL: (HANDLES,)}
 UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), OVER: (FILES,), PUSH: (FILES, HANDLES)}
 #: What runs in the guest goes on, and so does its task.
 GOES_ON = {BRIEF: (FINE,), OVER: (FINE,), PUSH: (FINE,), PULL: (FINE,)}
@@ -213,7 +215,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "the domain has another name": Fault((9,), rename, {COMMAND: ("domain_not_found",)}, at_rest=True, survives=False),
     "libvirtd is killed and comes again": Fault(
-        (5, 8, 10, 11), restart_libvirt, {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT}
+        (5, 8, 10, 11), restart_libvirt, {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT}, leaves=UNHEARD
     ),
     "libvirtd has no worker left": Fault(
         (8,),
@@ -223,11 +225,14 @@ FAULTS: Mapping[str, Fault] = {
         at_rest=True,
     ),
     "the socket is slow": Fault((1,), slow, {LOOK: (FINE,)}, lambda stage: stage.wire.mend(), at_rest=True),
-    "the socket is cut": Fault((5, 10, 11), lambda stage: stage.wire.cut(), {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT}),
+    "the socket is cut": Fault(
+        (5, 10, 11), lambda stage: stage.wire.cut(), {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT}, leaves=UNHEARD
+    ),
     "the socket is half open for a while": Fault(
         (8, 11),
         for_a_while(lambda stage: stage.wire.hold(), lambda stage: stage.wire.cut(), 7),
         {**GOES_ON, SNAPSHOT: NO_SNAPSHOT},
+        leaves=UNHEARD,
     ),
     "the socket is half open": Fault(
         (1, 8),

@@ -43,7 +43,7 @@ def data_lane(request: pytest.FixtureRequest, lab: Lab, debian: str) -> Iterator
 
 
 def residents(lab: Lab, name: str) -> list[str]:
-    return str(lab.run(name, RESIDENTS).stdout).split()
+    return lab.run(name, RESIDENTS).output.split()
 
 
 def test_tasks_of_a_warm_guest(lab: Lab, ansible: Ansible, debian: str, tmp_path: Path, data_lane: str) -> None:

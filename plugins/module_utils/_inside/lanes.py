@@ -215,7 +215,8 @@ class _File:
         self._astray = False
         #: whether a request may still be done later, at the place of this handle
         self._adrift = False
-        self._handle = self._open()
+        # Where the answer is lost, a handle stays with the agent that nothing in the guest tells.
+        self._handle = self._through(self._open)
 
     def _open(self) -> int:
         arguments = {"path": self._path, "mode": self._mode}

@@ -259,9 +259,18 @@ def test_interrupted_at_the_close(guest: Watched, place: Path, faults: list[Faul
     _interrupted(guest, place, "guest-file-close", faults, kind)
 
 
-@pytest.mark.parametrize("command", ["guest-exec", "guest-file-open"])
-def test_the_agent_ends_while_packed_content_is_brought(guest: Watched, place: Path, command: str) -> None:
-    _interrupted(guest, place, command, [real_agent.ended], _errors.AgentDisappeared, bytes(len(DATA)))
+def test_the_agent_ends_while_packed_content_is_brought(guest: Watched, place: Path) -> None:
+    _interrupted(guest, place, "guest-exec", [real_agent.ended], _errors.AgentDisappeared, bytes(len(DATA)))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("fault", [real_agent.ended, real_agent.raising(_errors.ConnectionLost("libvirtd is restarted"))])
+def test_a_push_goes_on_though_its_file_was_being_opened(guest: Watched, place: Path, packed: bool, fault: Fault) -> None:
+    guest.faults = {"guest-file-open": [fault]}
+    data = bytes(len(DATA)) if packed else DATA
+    push(guest, place / "x", data)
+    assert (place / "x").read_bytes() == data
+    guest.assert_nothing_left()
 
 
 @pytest.mark.parametrize("packed", [False, True])
