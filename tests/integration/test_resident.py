@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -38,7 +39,9 @@ def data_lane(request: pytest.FixtureRequest, lab: Lab, debian: str) -> Iterator
     for process in residents(lab, debian):
         lab.run(debian, f"kill -KILL {process}")
     if request.param == "port":
-        domain.detachDevice(PORT)
+        devices = ElementTree.fromstring(domain.XMLDesc()).iterfind("devices/channel")
+        (port,) = [device for device in devices if device.find("target[@name='org.virtops.guest_agent.0']") is not None]
+        domain.detachDevice(ElementTree.tostring(port, encoding="unicode"))
         time.sleep(3)
 
 

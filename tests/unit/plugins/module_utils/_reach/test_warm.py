@@ -32,7 +32,7 @@ PATIENCE = 60.0
 HELLO = Command(("/bin/sh", "-c", "echo hello"))
 
 
-class Run:
+class Tasks:
     """Tasks of one run of Ansible at one guest: each has an agent and a memory of its own, and the file of the memory in common."""
 
     def __init__(self, transport: Watched, directory: Path) -> None:
@@ -55,7 +55,7 @@ class Run:
     @property
     def remembered(self) -> dict[str, t.Any]:
         (path,) = self.directory.iterdir()
-        return t.cast("dict[str, t.Any]", json.loads(path.read_text()))
+        return dict(json.loads(path.read_text()))
 
     def remember(self, **values: object) -> None:
         (path,) = self.directory.iterdir()
@@ -66,103 +66,103 @@ class Run:
 
 
 @pytest.fixture
-def run(real_socket: Path, tmp_path: Path) -> t.Iterator[Run]:
+def tasks(real_socket: Path, tmp_path: Path) -> t.Iterator[Tasks]:
     """Another agent than that of other tests, which has one client at a time."""
     if not Path(PYTHON).exists():
         pytest.skip(f"SKIPPED OUT LOUD: the resident is not tried, for there is no {PYTHON} here")
     (tmp_path / "agent").mkdir()
     with listening(tmp_path / "agent") as path, watched(path) as transport:
-        found = Run(transport, tmp_path / "memory")
+        found = Tasks(transport, tmp_path / "memory")
         yield found
-        with contextlib.suppress(ValueError, OSError):
+        with contextlib.suppress(ValueError, OSError, KeyError):
             _end(found)
 
 
-def _end(run: Run) -> None:
-    keeper = run.remembered.get("keeper")
+def _end(tasks: Tasks) -> None:
+    keeper = tasks.remembered.get("keeper")
     if keeper:
         with contextlib.suppress(ProcessLookupError):
             os.kill(keeper, signal.SIGKILL)
-    shutil.rmtree(run.remembered["directory"], ignore_errors=True)
+    shutil.rmtree(tasks.remembered["directory"], ignore_errors=True)
 
 
-def _started(run: Run) -> None:
-    assert run.ends() is None
-    wait_until(run.is_there, PATIENCE, lambda: run.remembered)
-    assert run.ends() == shell.Result(0, None, b"hello\n", b"", pytest.approx(0, abs=PATIENCE))
+def _started(tasks: Tasks) -> None:
+    assert tasks.ends() is None
+    wait_until(tasks.is_there, PATIENCE, lambda: tasks.remembered)
+    assert tasks.ends() == shell.Result(0, None, b"hello\n", b"", pytest.approx(0, abs=PATIENCE))
 
 
-def test_the_first_task_starts_it_and_the_next_ones_use_it(run: Run) -> None:
-    _started(run)
-    assert run.told == ["a resident is started for the next tasks", "the resident has run the next command"]
-    sent = len(run._transport.sent)
-    assert run.ends() is not None
-    commands = [command for command, _arguments in run._transport.sent[sent:]]
+def test_the_first_task_starts_it_and_the_next_ones_use_it(tasks: Tasks) -> None:
+    _started(tasks)
+    assert tasks.told == ["a resident is started for the next tasks", "the resident has run the next command"]
+    sent = len(tasks._transport.sent)
+    assert tasks.ends() is not None
+    commands = [command for command, _arguments in tasks._transport.sent[sent:]]
     assert "guest-exec" not in commands
-    assert run._transport.open_handles == 0
-    assert run.remembered["failures"] == 0
+    assert tasks._transport.open_handles == 0
+    assert tasks.remembered["failures"] == 0
 
 
-def test_a_command_is_run_by_it_where_shell_is_asked(run: Run) -> None:
-    _started(run)
-    agent = run._transport.agent(30)
-    agent.resident = warm.Warm(agent, warm.Memory(str(run.directory), "here"), None, 60)
+def test_a_command_is_run_by_it_where_shell_is_asked(tasks: Tasks) -> None:
+    _started(tasks)
+    agent = tasks._transport.agent(30)
+    agent.resident = warm.Warm(agent, warm.Memory(str(tasks.directory), "here"), None, 60)
     with contextlib.closing(agent.resident):
-        sent = len(run._transport.sent)
+        sent = len(tasks._transport.sent)
         assert shell.execute(agent, HELLO, PATIENCE).stdout == b"hello\n"
-        assert "guest-exec" not in [command for command, _arguments in run._transport.sent[sent:]]
+        assert "guest-exec" not in [command for command, _arguments in tasks._transport.sent[sent:]]
 
 
-def test_two_tasks_at_once_share_no_resident(run: Run) -> None:
-    _started(run)
-    with run.task() as first:
+def test_two_tasks_at_once_share_no_resident(tasks: Tasks) -> None:
+    _started(tasks)
+    with tasks.task() as first:
         assert first.execute(HELLO, Deadline(PATIENCE), PATIENCE, None) is not None
-        assert run.ends() is None
+        assert tasks.ends() is None
         assert first.execute(HELLO, Deadline(PATIENCE), PATIENCE, None) is not None
-    assert run.ends() is not None
+    assert tasks.ends() is not None
 
 
-def test_one_that_was_killed_is_done_without_and_started_anew(run: Run) -> None:
-    _started(run)
-    before = run.remembered["keeper"]
+def test_one_that_was_killed_is_done_without_and_started_anew(tasks: Tasks) -> None:
+    _started(tasks)
+    before = tasks.remembered["keeper"]
     os.kill(before, signal.SIGKILL)
-    assert run.ends() is None
-    assert "the resident is not there" in run.told
-    run.remember(started=time.time() - 100)
-    assert run.ends() is None
-    shutil.rmtree(run.remembered["directory"] or "/nonexistent", ignore_errors=True)
-    run.ends()
-    wait_until(lambda: bool(run.remembered["directory"]) and run.is_there(), PATIENCE, lambda: run.remembered)
-    assert run.ends() is not None
-    assert run.remembered["keeper"] != before
+    assert tasks.ends() is None
+    assert "the resident is not there" in tasks.told
+    tasks.remember(started=time.time() - 100)
+    assert tasks.ends() is None
+    shutil.rmtree(tasks.remembered["directory"] or "/nonexistent", ignore_errors=True)
+    tasks.ends()
+    wait_until(lambda: bool(tasks.remembered["directory"]) and tasks.is_there(), PATIENCE, lambda: tasks.remembered)
+    assert tasks.ends() is not None
+    assert tasks.remembered["keeper"] != before
 
 
-def test_one_that_has_been_idle_is_not_asked_for(run: Run) -> None:
-    _started(run)
-    _end(run)
-    run.remember(used=time.time() - 61, started=time.time() - 61)
-    sent = len(run._transport.sent)
-    assert run.ends() is None
-    assert "guest-file-open" not in [command for command, _arguments in run._transport.sent[sent:]]
-    wait_until(run.is_there, PATIENCE, lambda: run.remembered)
+def test_one_that_has_been_idle_is_not_asked_for(tasks: Tasks) -> None:
+    _started(tasks)
+    _end(tasks)
+    tasks.remember(used=time.time() - 61, started=time.time() - 61)
+    sent = len(tasks._transport.sent)
+    assert tasks.ends() is None
+    assert "guest-file-open" not in [command for command, _arguments in tasks._transport.sent[sent:]]
+    wait_until(tasks.is_there, PATIENCE, lambda: tasks.remembered)
 
 
-def test_a_guest_where_it_never_comes_is_left_alone(run: Run) -> None:
-    assert run.ends() is None
-    _end_started(run)
+def test_a_guest_where_it_never_comes_is_left_alone(tasks: Tasks) -> None:
+    assert tasks.ends() is None
+    _end_started(tasks)
     for failures in (1, 2):
-        run.remember(started=time.time() - 30, directory="", failures=failures)
-        starts = run._transport.count("guest-exec")
-        assert run.ends() is None
-        assert run._transport.count("guest-exec") - starts == (1 if failures == 1 else 0)
-        _end_started(run)
+        tasks.remember(started=time.time() - 30, directory="", failures=failures)
+        starts = tasks._transport.count("guest-exec")
+        assert tasks.ends() is None
+        assert tasks._transport.count("guest-exec") - starts == (1 if failures == 1 else 0)
+        _end_started(tasks)
 
 
-def _end_started(run: Run) -> None:
+def _end_started(tasks: Tasks) -> None:
     """What was started is ended before it was used."""
-    directory = run.remembered["directory"]
+    directory = tasks.remembered["directory"]
     if directory:
-        wait_until(run.is_there, PATIENCE, lambda: run.remembered)
+        wait_until(tasks.is_there, PATIENCE, lambda: tasks.remembered)
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if any(os.readlink(fd) == f"{directory}/in" for fd in (path / "fd").iterdir()):
@@ -171,45 +171,45 @@ def _end_started(run: Run) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "no json", "[]", '{"directory": 5, "keeper": "x", "started": 1}'])
-def test_a_memory_that_makes_no_sense_is_none(run: Run, content: str) -> None:
-    with run.task() as found:
+def test_a_memory_that_makes_no_sense_is_none(tasks: Tasks, content: str) -> None:
+    with tasks.task() as found:
         assert found._memory.locked()
-    (path,) = run.directory.iterdir()
+    (path,) = tasks.directory.iterdir()
     path.write_text(content)
-    assert run.ends() is None
+    assert tasks.ends() is None
 
 
-def test_no_place_for_a_memory_is_no_trouble(run: Run) -> None:
-    run.directory.parent.joinpath("memory").write_text("a file")
-    assert run.ends() is None
-    assert run._transport.count("guest-exec") == 0
+def test_no_place_for_a_memory_is_no_trouble(tasks: Tasks) -> None:
+    tasks.directory.parent.joinpath("memory").write_text("a file")
+    assert tasks.ends() is None
+    assert tasks._transport.count("guest-exec") == 0
 
 
-def test_a_link_in_the_memorys_place_is_not_followed(run: Run, tmp_path: Path) -> None:
-    with run.task() as found:
+def test_a_link_in_the_memorys_place_is_not_followed(tasks: Tasks, tmp_path: Path) -> None:
+    with tasks.task() as found:
         assert found._memory.locked()
-    (path,) = run.directory.iterdir()
+    (path,) = tasks.directory.iterdir()
     path.unlink()
     (tmp_path / "other").write_text("kept")
     path.symlink_to(tmp_path / "other")
-    assert run.ends() is None
+    assert tasks.ends() is None
     assert (tmp_path / "other").read_text() == "kept"
 
 
-def test_its_pauses_are_learned(run: Run) -> None:
-    _started(run)
-    run.ends(Command(("/bin/sh", "-c", "sleep 0.3")))
-    assert len(run.remembered["command"]) == 2
-    assert run.remembered["command"][1] >= 0.3
+def test_its_pauses_are_learned(tasks: Tasks) -> None:
+    _started(tasks)
+    tasks.ends(Command(("/bin/sh", "-c", "sleep 0.3")))
+    assert len(tasks.remembered["command"]) == 2
+    assert tasks.remembered["command"][1] >= 0.3
 
 
 @pytest.mark.parametrize("size", [0, 1000, 700_000, 3_000_000, 5_000_000])
-def test_a_file_comes_whole(run: Run, tmp_path: Path, size: int) -> None:
+def test_a_file_comes_whole(tasks: Tasks, tmp_path: Path, size: int) -> None:
     """What is longer than the resident takes goes the other way."""
-    _started(run)
+    _started(tasks)
     content = random.Random(size).randbytes(size)
-    agent = run._transport.agent(30)
-    agent.resident = warm.Warm(agent, warm.Memory(str(run.directory), "here"), None, 60)
+    agent = tasks._transport.agent(30)
+    agent.resident = warm.Warm(agent, warm.Memory(str(tasks.directory), "here"), None, 60)
     with contextlib.closing(agent.resident):
         installed = files.push(agent, io.BytesIO(content), files.Where(str(tmp_path / "pushed"), "root", "none"))
         assert (tmp_path / "pushed").read_bytes() == content
@@ -217,4 +217,4 @@ def test_a_file_comes_whole(run: Run, tmp_path: Path, size: int) -> None:
         back = io.BytesIO()
         files.pull(agent, files.Where(str(tmp_path / "pushed"), "root"), back.write)
         assert back.getvalue() == content
-    assert run._transport.open_handles == 0
+    assert tasks._transport.open_handles == 0
