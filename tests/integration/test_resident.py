@@ -24,7 +24,7 @@ RUN_BY_IT = "the resident has run the next command"
 #: In the guest, those that wait for tasks.
 RESIDENTS = r"""
 for p in $(grep -ls '^python3' /proc/[0-9]*/comm); do
-  ls -l "${p%/comm}/fd" 2>/dev/null | grep -qE '/run/.virtops-|/dev/vport' && p=${p%/comm} && echo "${p#/proc/}"
+  ls -l "${p%/comm}/fd" 2>/dev/null | grep -qE '/run/virtops-|/dev/vport' && p=${p%/comm} && echo "${p#/proc/}"
 done; true
 """
 

@@ -26,7 +26,7 @@ from .._inside.shell import Result
 from .._libvirt.hypervisor import Domain
 
 #: Where the guest keeps the pipes: root's alone, and gone with the next boot.
-_PLACE: t.Final = "/run/.virtops-"
+_PLACE: t.Final = "/run/virtops-"
 #: Seconds that a resident has to be there, and those for which it is not tried again in a guest where it was not.
 _STARTS_WITHIN: t.Final = 20.0
 _NOT_AGAIN: t.Final = 600.0

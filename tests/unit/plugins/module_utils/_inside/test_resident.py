@@ -43,7 +43,7 @@ class Warm(t.NamedTuple):
 
 @contextlib.contextmanager
 def started(agent: GuestAgent, idle: int = 60) -> t.Iterator[Warm]:
-    directory = f"/run/.virtops-{secrets.token_hex(16)}"
+    directory = f"/run/virtops-{secrets.token_hex(16)}"
     pid = resident.start(agent, PYTHON, directory, "", idle)
     ended = _exec.wait(agent, pid, Deadline(PATIENCE))
     assert ended == _exec.ExecResult(0, None, b"", b"")

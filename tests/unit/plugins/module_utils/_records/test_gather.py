@@ -395,8 +395,8 @@ def test_after_the_deadline_nothing_is_confirmed(hosts: tuple[Hypervisor, Hyperv
     for domain in hosts[0].domains[2:]:
         domain.hangs.add("agent")
     started = time.monotonic()
-    found = gather([A], PLAN._replace(timeout=3, concurrency=5))
-    assert time.monotonic() - started < 10
+    found = gather([A], PLAN._replace(agent_timeout=30, timeout=8, concurrency=5))
+    assert time.monotonic() - started < 18
     assert _statuses(found.records)["d01"] == _statuses(found.records)["d02"] == "connected"
     assert not [what for domain in hosts[0].domains[:2] for what in domain.did if "Addresses" in what]
 
