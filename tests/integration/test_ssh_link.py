@@ -80,7 +80,9 @@ Way = Callable[..., AbstractContextManager[Reached]]
 @pytest.fixture
 def reached(lab: Lab, ansible: Ansible, tmp_path: Path) -> Way:
     if lab.uri != SYSTEM_URI:
-        pytest.skip("SKIPPED OUT LOUD: only the system's libvirtd is reached over SSH")
+        pytest.skip(
+            "SKIPPED OUT LOUD: the one SSH connection of a run is not tried, for only the system's libvirtd is reached over SSH"
+        )
 
     @contextmanager
     def made(*settings: str, client: str = "") -> Iterator[Reached]:

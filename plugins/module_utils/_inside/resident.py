@@ -28,27 +28,14 @@ from . import exec as _exec, login_shell, passing, resident_program, scripts
 from .lanes import read_beginning
 from .resident_link import Link
 
-#: More input than this goes the way that it goes without.
-INPUT_MAX: t.Final = 4 * 1024 * 1024
 _FRAME: t.Final = struct.Struct(">cI")
-_BODY_MAX: t.Final = 32 * 1024
 _FRAME_MAX: t.Final = 1024 * 1024
-_HAVE: t.Final = struct.Struct(">QQ")
 #: Seconds for the resident to answer to a greeting, and those for one that is there and has no time.
 _GREETING_SECONDS: t.Final = 2.0
 _BUSY_SECONDS: t.Final = 15.0
 _FIRST_LOOK: t.Final = 0.5
 _NUMBERS: t.Final = re.compile(rb"([0-9]{1,10}) ([0-9]{1,10})")
-#: Bytes of output after which it is told that they have arrived.
-_CONFIRMED: t.Final = 128 * 1024
-#: Seconds between two looks where output is arriving.
-_MORE_PAUSE: t.Final = 0.002
-#: Seconds of silence after which the resident is asked whether it is there, and after which its process is looked for.
-_QUIET: t.Final = 5.0
-_DEAD: t.Final = 10.0
-#: How long a command that is to be ended may take for it.
-_KILL_SECONDS: t.Final = 8.0
-_OUTPUT_MAX: t.Final = 512 * 1024 * 1024
+#: Bytes of an earlier connection that may stand before the answer.
 _STALE_MAX: t.Final = 8 * 1024 * 1024
 
 
