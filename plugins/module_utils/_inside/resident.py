@@ -114,21 +114,29 @@ class Resident:
         """Whether the connection has begun at its other end, too."""
         if not self._answer:
             return True
-        self._buffer += t.cast(Link, self._link).receive(max(0.01, min(seconds, _FIRST_LOOK, self._greeted.remaining())))
-        line, newline, rest = self._buffer.partition(self._answer)[2].partition(b"\n")
-        if newline and (numbers := _NUMBERS.fullmatch(line)):
-            self.session, self.keeper, self._buffer, self._answer = int(numbers[1]), int(numbers[2]), rest, b""
-            self._heard = self._clock.monotonic()
+        if self._has_come(max(0.01, min(seconds, _FIRST_LOOK, self._greeted.remaining()))):
             return True
         if self._greeted.elapsed() > self._look_after:
             self._look_after = self._greeted.elapsed() * 2
             if self._is_gone(self.keeper) if self.keeper else self._greeted.elapsed() > _GREETING_SECONDS:
+                if self._has_come(0.01):  # its last words
+                    return True
                 raise Ended("the resident has ended", domain=self._agent.name)
         if len(self._buffer) > _STALE_MAX:
             raise Ended("the resident does not answer", domain=self._agent.name)
         if self._greeted.expired():
             raise HypervisorUnreachable("the resident does not answer", domain=self._agent.name)
         return False
+
+    def _has_come(self, seconds: float) -> bool:
+        self._buffer += t.cast(Link, self._link).receive(seconds)
+        line, newline, rest = self._buffer.partition(self._answer)[2].partition(b"\n")
+        numbers = _NUMBERS.fullmatch(line) if newline else None
+        if numbers is None:
+            return False
+        self.session, self.keeper, self._buffer, self._answer = int(numbers[1]), int(numbers[2]), rest, b""
+        self._heard = self._clock.monotonic()
+        return True
 
     def drop(self) -> None:
         """The link is of no use any more."""

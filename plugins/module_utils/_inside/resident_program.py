@@ -316,6 +316,8 @@ class Session:
         self.received = bytearray()
         self.sending = bytearray()
         self.greeted = False
+        #: the answer to a greeting is to be sent, before which nothing is begun: a controller without it takes nothing for begun
+        self.unanswered = False
         self.run = None
         self.over = False
         #: since when no controller has been heard of, and for how long that may be so
@@ -374,6 +376,9 @@ class Session:
             self.collect()
         if self.sending and there:
             del self.sending[: self.link.write(self.sending)]
+            if self.unanswered and not self.sending:
+                self.unanswered = False
+                self.take(b"")
         if self.texts and not ready and not self.sending and not (self.run and not self.run.told_end):
             self.keep_code()
 
@@ -386,7 +391,7 @@ class Session:
             self.greet(at)
         elif not self.greeted:
             del self.received[: -len(MARK)]
-        while self.greeted and self.frame():
+        while self.greeted and not self.unanswered and self.frame():
             pass
 
     def greet(self, at):
@@ -401,6 +406,7 @@ class Session:
                 self.run.waits = True
             self.sending = bytearray(MARK + nonce + b" %d %d %d\n" % (VERSION, os.getpid(), os.getppid()))
             self.over = version != b"%d" % VERSION
+            self.unanswered = True
 
     def frame(self):
         if len(self.received) < FRAME.size:

@@ -169,8 +169,10 @@ class _Task:
                 self._pinged = False
                 self._take(kind, body)
         except Ended:
+            # What it answered before it began anything is still in a pipe; of a port that is not sure.
+            has_all = self._resident.polls
             self._resident.drop()
-            if not self._begun and not self._resident.session:
+            if has_all and not self._begun and not self._resident.session:
                 raise Unavailable from None
             self._lost = True
             return

@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import signal
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -332,6 +333,30 @@ def test_a_resident_that_is_killed_while_a_command_runs_is_told(guest: Watched) 
             own.run(sh(f": {marker}; sleep 300"))
         guest.faults.clear()
         wait_until(lambda: not running(marker), PATIENCE, lambda: running(marker))
+
+
+def test_what_a_killed_resident_had_begun_unheard_is_not_run_again(guest: Watched) -> None:
+    """It is killed before a word of it was read: that it had answered is still in its pipe."""
+    marker = f"virtops-{secrets.token_hex(8)}"
+    with started(guest.agent(30)) as own:
+        own.run(sh("true"))
+        own.resident.close()
+        guest.sent.clear()
+
+        def silent(_arguments: object, ask: t.Callable[[], t.Any]) -> t.Any:
+            wait_until(lambda: bool(running(marker)) or bool(looked()), PATIENCE, lambda: "it has not begun")
+            kill(own.directory)
+            nothing = "failed to read file: Resource temporarily unavailable"
+            return ask() if looked() else {"error": {"class": "GenericError", "desc": nothing}}
+
+        def looked() -> list[object]:
+            return [args for command, args in guest.sent if command == "guest-file-open" and args["path"].startswith("/proc/")]
+
+        guest.faults["guest-file-read"] = [silent] * 2000
+        with pytest.raises(AgentDisappeared, match="was killed while the command ran"):
+            own.run(sh(f": {marker}; sleep 300"))
+        guest.faults.clear()
+        subprocess.run(["pkill", "-KILL", "-f", marker], check=False)
 
 
 def test_a_resident_that_is_gone_runs_nothing(guest: Watched) -> None:
