@@ -74,11 +74,11 @@ UNIT_DOORS := $(addprefix tests/unit/,roles test_example_blocks.py \
 unit: packages collections ## unit tests on the oldest and the newest ansible-core of the matrix, and those of the doors on each
 	tests/tools/cores | sed 's/^/unit-of CORE=/; 1!{$$!s/$$/ PART=DOORS/}' | sort --stable --key 3 | $(APART)
 unit-of: # CORE=2.21 PART=DOORS ONLY="-k pace"
-	.venv-core$(CORE)/bin/python -m pytest $(UNIT_$(or $(PART),ALL)) -q -rs -n 4 $(ONLY)
+	tests/tools/pytest-again .venv-core$(CORE)/bin/python $(UNIT_$(or $(PART),ALL)) -q -rs -n 4 $(ONLY)
 
 .PHONY: integration
 integration: system venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files, ONLY="-k frozen" some)
-	INTEGRATION_PART=$(PART) $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
+	INTEGRATION_PART=$(PART) $(RUN) tests/tools/pytest-again python tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: full
 full: system browser venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
@@ -88,7 +88,7 @@ full: system browser venv cores collections ## the full form of the integration 
 faults: system venv collections ## faults of every kind, and whatever a hostile agent answers, against everything (ONLY="-k templates" takes a part of it)
 	INTEGRATION=full $(RUN) python -m pytest tests/faults -q -rs --durations=10 $(ONLY)
 faults-short: system venv collections
-	$(RUN) python -m pytest tests/faults -q -rs --durations=10
+	$(RUN) tests/tools/pytest-again python tests/faults -q -rs --durations=10
 
 .PHONY: fuzz
 fuzz: packages collections ## fuzz what an agent may answer and a domain's XML may hold, guided by coverage: two minutes (FUZZ=-runs=100000 for more)

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -84,17 +86,18 @@ def test_a_guest(lab: Lab, ansible: Ansible, by_channel: str, tmp_path: Path, tr
 
 def test_an_agent_without_a_guest(lab: Lab, ansible: Ansible, tmp_path: Path) -> None:
     """qemu-ga on this machine, which may not harm it; what it runs stays in a directory of the test."""
-    socket = tmp_path / "agent"
-    words = ["qemu-ga", "-m", "unix-listen", "-p", str(socket), "-t", str(tmp_path), f"--block-rpcs={BLOCKED}"]
+    path = tmp_path / "agent"
+    words = ["qemu-ga", "-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), f"--block-rpcs={BLOCKED}"]
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _attempt in range(100):
-            if socket.exists():
+        for _attempt in range(1200):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as link:
+                link.connect(str(path))  # the file is there a moment before
                 break
             time.sleep(0.05)
         place = tmp_path / "guest"
         place.mkdir()
-        options = variables(lab, "here", transport="unix", socket=str(socket))
+        options = variables(lab, "here", transport="unix", socket=str(path))
         options["ansible_remote_tmp"] = str(place / "remote")
         everything(Plays(ansible, tmp_path, {"here": options}), tmp_path, str(place))
     finally:

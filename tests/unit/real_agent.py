@@ -49,6 +49,12 @@ Message = dict[str, t.Any]
 Fault = t.Callable[[Message, t.Callable[[], Message]], Message]
 
 
+def is_listening(path: Path) -> bool:
+    """Its file is there a moment before connections are taken: the kernel tells (flag SO_ACCEPTCON), and no connection is spent."""
+    sockets = (line.split() for line in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:])
+    return any(int(words[3], 16) & 0x10000 for words in sockets if words[7:] == [str(path)])
+
+
 @contextlib.contextmanager
 def listening(directory: Path, *options: str, before: t.Sequence[str] = ()) -> t.Iterator[Path]:
     """The socket of a qemu-ga that has ``directory`` for its state, and is run by ``before``."""
@@ -70,9 +76,7 @@ def listening(directory: Path, *options: str, before: t.Sequence[str] = ()) -> t
     ]
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: is_listening(path), 60, lambda: f"{path}: exit code {process.poll()}")
         yield path
     finally:
         process.kill()  # one that believes it is frozen ignores SIGTERM

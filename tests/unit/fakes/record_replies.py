@@ -72,7 +72,7 @@ class Agent:
         self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._link.settimeout(30)
-        for _attempt in range(100):
+        for _attempt in range(1200):
             try:
                 self._link.connect(str(path))
                 break
