@@ -378,7 +378,10 @@ def _generic(description: str) -> _Refused:
 
 
 #: What the recorded error texts are about; a reply is about something else.
-_NAMES = re.compile(r"guest-[a-z-]+|/nonexistent/[a-z]+|(?<=handle ')\d+|(?<=')(?:path|pid|nonsense)(?=')|(?<=expected: )\w+")
+_NAMES = re.compile(
+    r"guest-[a-z-]+|(?<=open file ')[^']+|/nonexistent/[a-z]+|(?<=handle ')\d+|(?<=')(?:path|pid|nonsense|x)(?=')"
+    r"|(?<=expected: )\w+"
+)
 
 
 def _renamed(error: dict[str, t.Any], *words: str) -> dict[str, t.Any]:
