@@ -289,6 +289,8 @@ display = Display()
 #: These are the task's failures; all others mean that the guest cannot be reached.
 _TASK_FAILED: t.Final = (InvalidInput, CommandTimeout, FileFailed, NoSpace, OutputTooLong)
 _COMMANDS: t.Final = (*EXEC, *FILES)
+#: What a guest must have.
+_SHELL: t.Final = "POSIX shell, which this connection requires; use the connection psrp or winrm, or this collection's modules"
 
 
 class Connection(ConnectionBase):
@@ -389,7 +391,9 @@ class Connection(ConnectionBase):
                 params = {name: self.get_option(name) for name in names}
                 params.update(domain=self._domain(), agent_timeout=self._seconds("agent_timeout"))
                 params["ssh_persist"] = in_range(self.get_option("ssh_persist"), "ssh_persist", 0)
-                self._reached = self._open.enter_context(open_guest(params, _COMMANDS, heard=self._heard().ago()))
+                reached = self._open.enter_context(open_guest(params, _COMMANDS, heard=self._heard().ago()))
+                reached.agent.require_posix(_SHELL)
+                self._reached = reached
             self._connected = True
             self._warm_up(self._reached, params)
             way = f"{params['transport']} for files by {self._reached.lane.name}"

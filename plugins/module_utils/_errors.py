@@ -33,6 +33,7 @@
     │  │  ├─ NoSpace            no directory of the guest takes what has to be there for a moment
     │  │  │  └─ OutputCut       the command ran, and there was no space for all that it printed
     │  │  ├─ ProgramMissing     the guest lacks a program that is used around commands
+    │  │  ├─ SystemLacks        the guest's system has no such thing, whatever is installed there
     │  │  ├─ FileFailed         the guest's file system did not allow it
     │  │  │  └─ FileMissing     there is no such file
     │  │  └─ UserNotFound       the guest has no such user
@@ -314,6 +315,11 @@ class OutputCut(NoSpace):
 
 class ProgramMissing(CommandFailed):
     kind = "program_missing"
+
+
+class SystemLacks(CommandFailed):
+    kind = "system_lacks"
+    default_hint = "this is only possible in guests of another system"
 
 
 class FileFailed(CommandFailed):

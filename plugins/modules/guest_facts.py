@@ -155,6 +155,7 @@ from ..module_utils._records.probes import probes
 from ..module_utils._records.subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
+from ..module_utils._windows.recognised import recognise
 
 SPEC = spec.Spec(
     {
@@ -189,6 +190,8 @@ def _ask(guest: Guest, subsets: list, wanted: dict) -> tuple:
         return record.agent_part(problem), {}
     agent, parts = ask.ask(guest.agent, subsets, wanted, datetime.datetime.now(datetime.timezone.utc))
     ask.complete(parts, guest.domain)
+    if agent["status"] in ("connected", "restricted"):
+        recognise(guest.agent, parts["os"]["id"] if "os" in parts else None)
     own: dict = {**parts}
     if "disks" in parts:
         own["disks"] = [record.block_device(found, domain.disks) for found in parts["disks"]]

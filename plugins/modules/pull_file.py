@@ -168,6 +168,7 @@ def ensure(task: Task) -> Outcome:
     with transfer.local_files():
         copy = pull_file.look(params["dest"], src, mode)
         with open_guest(params, (*EXEC, *FILES)) as guest:
+            transfer.check_system(guest.agent, src, "src")
             where = files.Where(src, params["user"], "all" if params["follow"] else "own")
             original = pull_file.original(guest.agent, where)
             if original is None and not params["fail_on_missing"]:

@@ -167,6 +167,7 @@ import shlex
 import typing as t
 
 from ..module_utils._errors import InvalidInput
+from ..module_utils._inside.shell import by_shell
 from ..module_utils._module import run as _run
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
@@ -181,22 +182,22 @@ SPEC = spec.Spec(
 
 
 def ensure(task: Task) -> Outcome:
-    words, shown = _words(task.params)
-    return _run.perform(task, shown, lambda _guest: contextlib.nullcontext(words))
-
-
-def _words(params: t.Mapping[str, t.Any]) -> tuple[list[str], list[str] | str]:
-    """The program and its arguments, and the command for the reader."""
-    text = params["shell"]
+    text, executable = task.params["shell"], task.params["executable"]
     if text is not None and text.strip():
-        return [params["executable"] or "/bin/sh", "-c", text], text
+        return _run.perform(task, text, lambda guest: contextlib.nullcontext(by_shell(guest.agent, text, executable)))
+    words = _words(task.params)
+    return _run.perform(task, words, lambda _guest: contextlib.nullcontext(words))
+
+
+def _words(params: t.Mapping[str, t.Any]) -> list[str]:
+    """The program and its arguments."""
     try:
         words = shlex.split(params["cmd"] or "") or params["argv"]
     except ValueError as error:
         raise InvalidInput(f"cmd cannot be split into words: {error}", hint="close its quotes, or use argv or shell") from None
     if not words or not words[0]:
         raise InvalidInput("there is no command in cmd, argv or shell")
-    return words, words
+    return list(words)
 
 
 def main() -> None:

@@ -155,6 +155,7 @@ import typing as t
 from ..module_utils._module import run as _run
 from ..module_utils._module.run_script import placed
 from ..module_utils._module.transfer import local_files
+from ..module_utils._reach.guest import Guest
 from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -175,10 +176,17 @@ SPEC = spec.Spec(
 
 def ensure(task: Task) -> Outcome:
     params = task.params
-    before = [params["executable"]] if params["executable"] else []
     with local_files(), _opened(params) as source:
-        shown = [*before, params["script"] or "-", *params["args"]]
-        return _run.perform(task, shown, lambda guest: placed(guest, source, params["user"], before, params["args"]))
+        shown = [*_before(params), params["script"] or "-", *params["args"]]
+        return _run.perform(task, shown, lambda guest: _placed(guest, source, params))
+
+
+def _before(params: t.Mapping[str, t.Any]) -> list[str]:
+    return [params["executable"]] if params["executable"] else []
+
+
+def _placed(guest: Guest, source: t.BinaryIO, params: t.Mapping[str, t.Any]) -> t.ContextManager[t.Sequence[str]]:
+    return placed(guest, source, params["user"], _before(params), params["args"], params["script"])
 
 
 def _opened(params: t.Mapping[str, t.Any]) -> t.BinaryIO:

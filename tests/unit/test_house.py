@@ -40,6 +40,7 @@ LADDER = (
     {"_task"},
     {"_libvirt"},
     {"_inside"},
+    {"_windows"},
     {"_commands"},
     {"_reach"},
     {"_freeze"},

@@ -28,6 +28,7 @@ from .._errors import (
     NumberRefused,
     ProtocolError,
     StillInFlight,
+    SystemLacks,
     UnknownOutcome,
 )
 from . import protocol, untrusted
@@ -89,6 +90,8 @@ class GuestAgent:
         self.resident: t.Any = None
         #: programs that the guest was found not to have
         self.missing: set[str] = set()
+        #: how programs and files of a Windows guest are used (``_windows``); None for every other system, as long as none is known
+        self.windows: t.Any = None
         self._lock = threading.Lock()
         self._capabilities: Capabilities | None = None
         self._silent: GuestAgentError | None = None
@@ -277,6 +280,13 @@ class GuestAgent:
         """
         if not self.can(command):
             self._check_enabled(command)
+
+    def require_posix(self, what: str) -> None:
+        """
+        :raise SystemLacks: the guest is known to be Windows, which has no ``what``.
+        """
+        if self.windows is not None:
+            raise SystemLacks(f"Windows has no {what}", domain=self.name)
 
     def frozen(self) -> bool:
         """Whether the agent itself holds the guest's filesystems frozen (guest-fsfreeze-status, qemu-ga 0.15).

@@ -39,6 +39,7 @@ def status(agent: GuestAgent) -> CloudInit:
 
     :raise CommandRefused: the agent neither reads files nor executes programs.
     """
+    agent.require_posix("cloud-init as Linux has it")
     result = _json(agent, _RESULT)
     if result is not None:
         errors = _errors(result.get("errors"))

@@ -47,6 +47,7 @@ def filesystems(agent: GuestAgent) -> list[GuestFilesystem]:
 
 def privileged_totals(agent: GuestAgent, mount_points: t.Sequence[str]) -> dict[str, int]:
     """Mount point -> bytes with root's reserve, by ``stat -f`` in the guest: for agents before 9.1, which do not say it."""
+    agent.require_posix("stat")
     result = _exec.run(agent, ["stat", "-f", "-c", "%S %b %n", "--", *mount_points], timeout=agent.timeout)
     totals = {}
     for line in result.stdout.decode("utf-8", "replace").splitlines():

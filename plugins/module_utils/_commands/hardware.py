@@ -11,7 +11,6 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed
-from . import system
 from .filesystems import GuestDisk, disk
 
 _DISKS_MAX: t.Final = 4096
@@ -50,7 +49,7 @@ def devices(agent: GuestAgent) -> list[Device]:
 
     :raise CommandFailed: the guest is not Windows.
     """
-    if not agent.can(_DEVICES) and system.os_info(agent)["id"] != "mswindows":
+    if not agent.can(_DEVICES) and agent.windows is None:
         raise CommandFailed("only the agent on Windows reports devices", domain=agent.name, command=_DEVICES)
     return agent.each(agent.call(_DEVICES), "the devices", _device)
 

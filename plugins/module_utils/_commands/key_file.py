@@ -55,7 +55,7 @@ def keys_of(agent: GuestAgent, user: str) -> Keys:
     """
     :raise UserNotFound: the guest has no such user.
     """
-    if all(map(agent.can, EXECUTING)):
+    if agent.windows is None and all(map(agent.can, EXECUTING)):
         try:
             return _ByFile(agent, user, _home(agent, user, ""))
         except (FileFailed, UserNotFound):

@@ -12,8 +12,7 @@ import zlib
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, ProtocolError
-from .._inside import exec as _exec
-from . import system
+from .._inside import exec as _exec, shell
 
 #: What the list may be long on its way, packed, and unpacked here.
 _REPLY_MAX: t.Final = 190 * 1024
@@ -56,7 +55,6 @@ Get-ItemProperty $keys -ErrorAction SilentlyContinue | Where-Object DisplayName 
 }
 "end`t0"
 """
-_POWERSHELL: t.Final = ("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", _WINDOWS_SCRIPT)
 
 
 class Package(t.TypedDict):
@@ -73,12 +71,8 @@ def packages(agent: GuestAgent) -> list[Package]:
 
     :raise CommandFailed: it has none of them, or the one it has failed.
     """
-    try:
-        output = _exec.run_limited(agent, ("/bin/sh", "-c", _SCRIPT), _SECONDS, _REPLY_MAX)[1]
-    except CommandFailed:
-        if system.os_info(agent)["id"] != "mswindows":
-            raise
-        output = _exec.run(agent, _POWERSHELL, _SECONDS).stdout
+    words = ["/bin/sh", "-c", _SCRIPT] if agent.windows is None else shell.by_shell(agent, _WINDOWS_SCRIPT, "powershell.exe")
+    output = _exec.run_limited(agent, words, _SECONDS, _REPLY_MAX)[1]
     return _parse(agent, _unpacked(agent, output))
 
 

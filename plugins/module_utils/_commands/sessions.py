@@ -98,6 +98,7 @@ def sessions(agent: GuestAgent) -> list[Session]:
     :raise CommandFailed: loginctl fails.
     :raise ProtocolError: what it prints cannot be understood.
     """
+    agent.require_posix("systemd-logind, whose login sessions these would be")
     result = shell.execute(agent, _script(_SCRIPT), _SECONDS)
     if result.rc in _REASONS:
         raise NoLogind(_REASONS[result.rc], domain=agent.name, command="guest-exec")

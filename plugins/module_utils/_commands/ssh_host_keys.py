@@ -37,11 +37,15 @@ def host_keys(agent: GuestAgent, paths: t.Iterable[str] = ()) -> list[HostKey]:
     """
     if paths:
         return [_host_key(agent, path, small_files.read_text(agent, path)) for path in dict.fromkeys(paths)]
-    texts = {path: small_files.read_if_there(agent, path) for path in USUAL}
+    usual: tuple[str, ...] = USUAL if agent.windows is None else agent.windows.host_keys
+    texts = {path: small_files.read_if_there(agent, path) for path in usual}
     found = [_host_key(agent, path, text) for path, text in texts.items() if text is not None]
     if not found:
         hint = "check that the guest has an SSH server that was started once"
-        raise CommandFailed("the guest has no SSH host keys in /etc/ssh", domain=agent.name, command="guest-file-open", hint=hint)
+        directory = usual[0].rpartition("ssh_host")[0]
+        raise CommandFailed(
+            f"the guest has no SSH host keys in {directory[:-1]}", domain=agent.name, command="guest-file-open", hint=hint
+        )
     return found
 
 

@@ -19,7 +19,7 @@ REMOVE: t.Final = "guest-ssh-remove-authorized-keys"
 _LINES_MAX: t.Final = 4096
 _LINE_MAX: t.Final = 64 * 1024
 #: The agent's own words; those after them are the C library's, which it does not translate.
-_NO_USER: t.Final = re.compile(r"the agent says: failed to lookup user ")
+_NO_USER: t.Final = re.compile(r"the agent says: (?:failed to lookup user |User .* was not found$)")
 _NO_FILE: t.Final = re.compile(r"the agent says: failed to read .*No such file or directory\W*$")
 
 

@@ -12,7 +12,7 @@ import typing as t
 
 from .._agent import untrusted
 from .._agent.client import GuestAgent
-from .._errors import CommandFailed, CommandRefused, InvalidInput, UserNotFound, WaitTimeout
+from .._errors import CommandFailed, CommandRefused, InvalidInput, SystemLacks, UserNotFound, WaitTimeout
 from .._inside import exec as _exec
 from .._inside.files import read_small
 from .._inside.lanes import READ_MAX
@@ -46,6 +46,8 @@ def set_password(agent: GuestAgent, user: str, secret: str, crypted: bool) -> No
     :param secret: the password, or its hash where it is ``crypted``, which Windows does not take
     :raise CommandFailed: the guest refused it, without what it says where that has the secret in it.
     """
+    if crypted:
+        agent.require_posix("passwords that can be set by their hash of crypt(5)")
     encoded = base64.b64encode(secret.encode()).decode("ascii")
     arguments = {"username": user, "password": encoded, "crypted": crypted}
     try:
@@ -53,7 +55,7 @@ def set_password(agent: GuestAgent, user: str, secret: str, crypted: bool) -> No
     except CommandFailed as error:
         told = any(text in error.detail for text in (secret, encoded))
         detail = "the agent could not set it, and its message is hidden because it has the password in it" if told else error.detail
-        hint = "check that the guest has this user, and has chpasswd"
+        hint = "check that the guest has this user, and takes such a password" + ("" if agent.windows else ", and has chpasswd")
         # Without its cause, which is printed with it.
         raise CommandFailed(detail, domain=agent.name, command=error.command, hint=hint) from None
 
@@ -63,6 +65,8 @@ def stored_password(agent: GuestAgent, user: str) -> Stored:
 
     :raise UserNotFound: the guest has no such user.
     """
+    if agent.windows is not None:
+        return Stored(None, SystemLacks("Windows does not show the hashes of its passwords", domain=agent.name))
     trouble: CommandRefused | WaitTimeout | None = None
     for look in (_by_getent, _by_file):
         try:

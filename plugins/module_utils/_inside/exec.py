@@ -143,13 +143,16 @@ def run(agent: GuestAgent, argv: t.Sequence[str], timeout: float, clock: Clock =
 
 
 def run_limited(agent: GuestAgent, argv: t.Sequence[str], timeout: float, most: int) -> tuple[int | None, bytes]:
-    """The exit code of ``argv`` and the first ``most`` bytes that it printed on its standard output; for guests with a POSIX shell.
+    """The exit code of ``argv`` and the first ``most`` bytes that it printed on its standard output.
 
     Where the guest has timeout(1) the program is killed after ``timeout`` seconds.
 
-    :raise CommandFailed: there is no shell.
+    :raise CommandFailed: there is no POSIX shell, and the guest is not Windows.
     :raise WaitTimeout: it was still running after ``timeout`` seconds.
     """
+    if agent.windows is not None:
+        limited: tuple[int | None, bytes] = agent.windows.run_limited(argv, timeout, most)
+        return limited
     script = ("/bin/sh", "-c", f"{_PROBE_SCRIPT}{most}", "probe", str(math.ceil(timeout)), *argv)
     result = run(agent, script, math.ceil(timeout) + _PROBE_GRACE)
     rc = (result.stderr.split() or [b""])[-1]
@@ -185,7 +188,8 @@ def as_json(output: str) -> t.Any:
 def _result(status: dict[str, t.Any]) -> ExecResult:
     return ExecResult(
         rc=untrusted.optional_integer(status, "exitcode"),
-        signal=untrusted.optional_integer(status, "signal"),
+        # The agent on Windows takes large exit codes for signals, as negative numbers.
+        signal=untrusted.optional_integer(status, "signal", -(2**31)),
         stdout=_bytes(status.get("out-data")),
         stderr=_bytes(status.get("err-data")),
     )

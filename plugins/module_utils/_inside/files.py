@@ -102,6 +102,9 @@ def stat(agent: GuestAgent, where: Where) -> FileState | None:
 
     :raise FileFailed: not even its directory is there, or another user may have laid out a link on the way.
     """
+    if agent.windows is not None:
+        found: FileState | None = agent.windows.stat(where)
+        return found
     line = _ask(agent, file_scripts.stat(where), where, ("missing",))
     if line == "missing":
         return None
@@ -119,6 +122,9 @@ def pull(agent: GuestAgent, where: Where, sink: Sink, lane: Lane | None = None) 
     :raise FileMissing: there is no such file.
     :raise FileFailed: it is no regular file, the user may not read it, or it changed while it was read.
     """
+    if agent.windows is not None:
+        agent.windows.pull(where, sink)
+        return
     lane = lane or AgentLane(agent)
     answer = _Answer(sink)
     shell.execute(agent, _script(file_scripts.read(where), where.user), _SECONDS * 60, lane, sink=answer.take)
@@ -174,6 +180,9 @@ def push(
     :param backup: where a file is replaced, the old one is kept beside it with this in its name
     :raise FileFailed: the guest's file system or the user's rights are in the way.
     """
+    if agent.windows is not None:
+        installed: Installed = agent.windows.push(source, where, attributes, backup)
+        return installed
     content = file_scripts.Content(secrets.token_hex(16), *_measure(source))
     transfer = _Push(agent, source, where, content, file_scripts.Goal(attributes, backup), lane or AgentLane(agent))
     shell.check(transfer.install)
@@ -196,6 +205,7 @@ def set_attributes(agent: GuestAgent, where: Where, attributes: Attributes, sha2
 
     :raise FileFailed: there is no such owner or group, or the user may not do it.
     """
+    agent.require_posix("modes and owners of files")
     content = file_scripts.Content(secrets.token_hex(16), 0, sha256)
     script = file_scripts.attributes(where, content, file_scripts.Goal(attributes))
     answer = shell.execute(agent, _script(script, where.user), _SECONDS * 60).stdout

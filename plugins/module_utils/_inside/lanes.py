@@ -116,8 +116,8 @@ class AgentLane:
                 sink(data)
                 offset += len(data)
 
-    def _opened(self, path: str, mode: str) -> t.ContextManager[_File]:
-        return _opened(self._agent, path, mode, self._patience, self._clock)
+    def _opened(self, path: str, mode: str) -> t.ContextManager[File]:
+        return opened(self._agent, path, mode, self._patience, self._clock)
 
 
 @contextlib.contextmanager
@@ -198,7 +198,7 @@ def read_beginning(agent: GuestAgent, path: str, count: int) -> bytes:
 
     :raise CommandFailed: it does not exist or cannot be read.
     """
-    with _opened(agent, path, "r") as file:
+    with opened(agent, path, "r") as file:
         return file.read(0, count)
 
 
@@ -206,7 +206,7 @@ class Reopened(Exception):
     """The file is open anew, at its beginning: the agent that had it open has ended, or may still do what it was told before."""
 
 
-class _File:
+class File:
     def __init__(self, agent: GuestAgent, path: str, mode: str, patience: float = 0, clock: Clock = SYSTEM_CLOCK) -> None:
         self._agent = agent
         self._path, self._mode = path, mode
@@ -296,11 +296,14 @@ class _File:
             raise final.error from final
 
     def _take_another_handle(self) -> None:
-        """What is done late at the old one moves no place of the new one, and writes the same bytes where they belong."""
-        late, self._handle = self._handle, self._open()
+        """What is done late at the old one moves no place of the new one, and writes the same bytes where they belong.
+
+        The old one is closed first, because Windows opens no file twice that is open for writing.
+        """
+        with contextlib.suppress(CommandFailed):
+            self.close()
+        self._handle = self._open()
         self._adrift, self._astray = False, True
-        with contextlib.suppress(GuestAgentError):
-            self._agent.call("guest-file-close", {"handle": late})
         raise Reopened
 
     def _return_to(self, offset: int) -> None:
@@ -353,9 +356,9 @@ class _Final(Exception):
 
 
 @contextlib.contextmanager
-def _opened(agent: GuestAgent, path: str, mode: str, patience: float = 0, clock: Clock = SYSTEM_CLOCK) -> t.Iterator[_File]:
+def opened(agent: GuestAgent, path: str, mode: str, patience: float = 0, clock: Clock = SYSTEM_CLOCK) -> t.Iterator[File]:
     """The open file. What was written is in it for sure once closing it has raised nothing."""
-    file = _File(agent, path, mode, patience, clock)
+    file = File(agent, path, mode, patience, clock)
     try:
         yield file
         file.finish()

@@ -41,7 +41,7 @@ from .lanes import AgentLane, Lane, Progress, Sink, ignore
 from .login_shell import Answer, Command, Input
 from .refusals import PACKER, Unpackable
 
-__all__ = ("PACKER", "Answer", "Command", "CommandTimeout", "Result", "Staged", "Unpackable", "execute", "stage")
+__all__ = ("PACKER", "Answer", "Command", "CommandTimeout", "Result", "Staged", "Unpackable", "by_shell", "execute", "stage")
 
 #: A command without a deadline of its own: a day.
 TIMEOUT: t.Final = 24 * 3600.0
@@ -106,10 +106,9 @@ def execute(
     deadline = Deadline(timeout, clock)
     lane = lane or AgentLane(agent)
     pace = _Pace(expected, first)
-    if agent.resident is not None and staged is None:
-        ended: Result | None = agent.resident.execute(command, deadline, patience, sink)
-        if ended is not None:
-            return ended
+    other = agent.windows or (agent.resident if staged is None else None)
+    if other is not None and (ended := other.execute(command, deadline, patience, sink)) is not None:
+        return t.cast(Result, ended)
     try:
         return _execute(agent, _Run(agent, command, staged, patience, clock), deadline, lane, pace, sink)
     except Unpackable:
@@ -138,6 +137,16 @@ def _execute(agent: GuestAgent, run: _Run, deadline: Deadline, lane: Lane, pace:
             run.kill()  # costs nothing where it is the agent that went silent
         raise
     return _result(agent, lane, run, ended, sink)
+
+
+def by_shell(agent: GuestAgent, text: str, executable: str | None) -> list[str]:
+    """The words that let a shell of the guest run ``text``.
+
+    :raise InvalidInput: the guest has no such shell.
+    """
+    if agent.windows is not None:
+        return t.cast("list[str]", agent.windows.by_shell(text, executable))
+    return [executable or "/bin/sh", "-c", text]
 
 
 def stage(agent: GuestAgent, lane: Lane, source: t.BinaryIO, size: int, progress: Progress) -> Staged:

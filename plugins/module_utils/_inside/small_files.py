@@ -43,6 +43,8 @@ def read_text(agent: GuestAgent, path: str) -> str:
     :raise CommandFailed: it does not exist or cannot be read.
     :raise CommandRefused: the agent neither reads files nor executes programs.
     """
+    if path.startswith("/"):
+        agent.require_posix(path)
     if not all(map(agent.can, READING)) and all(map(agent.can, _EXECUTING)):
         code, data = _exec.run_limited(agent, ("cat", "--", path), agent.timeout, _MAX)
         if code != 0:
@@ -59,7 +61,7 @@ def read_if_there(agent: GuestAgent, path: str) -> str | None:
     try:
         return read_text(agent, path)
     except CommandFailed as error:
-        if _MISSING.search(error.detail):
+        if _MISSING.search(error.detail) or (agent.windows is not None and agent.windows.not_opened in error.detail):
             return None
         raise
 

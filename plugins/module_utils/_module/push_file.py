@@ -52,9 +52,10 @@ def look(guest: Guest, dest: str, src: str | None, user: str, follow: bool) -> P
 
     :raise FileFailed: no file can be there.
     """
+    transfer.check_system(guest.agent, dest, "dest")
     where = files.Where(dest, user, "all" if follow else "none")
     place = Place(guest, where, files.stat(guest.agent, where))
-    if dest.endswith("/") or (place.old and place.old.kind == "directory"):
+    if dest.endswith(("/", "\\") if transfer.is_windows(dest) else "/") or (place.old and place.old.kind == "directory"):
         if src is None:
             raise InvalidInput(f"dest is the directory {dest}, and content has no name", hint="set dest to the path of the file")
         where = where._replace(path=transfer.inside(dest, src))
@@ -66,7 +67,9 @@ def look(guest: Guest, dest: str, src: str | None, user: str, follow: bool) -> P
 
 
 def state(found: files.FileState) -> dict[str, t.Any]:
-    return {name: getattr(found, name) for name in ("sha256", "size", "mode", "owner", "group")}
+    """Null for what the guest's system does not have."""
+    kept = {name: getattr(found, name) or None for name in ("mode", "owner", "group")}
+    return {"sha256": found.sha256, "size": found.size, **kept}
 
 
 class Place(t.NamedTuple):
@@ -81,6 +84,9 @@ class Place(t.NamedTuple):
 
     def completed(self, wanted: files.Attributes) -> files.Attributes:
         """``wanted`` with the octal mode that a symbolic one comes to here, or that a new file gets."""
+        if self.guest.agent.windows is not None:
+            self.guest.agent.windows.check_attributes(wanted)
+            return wanted
         inherited = self.old.mode if self.old is not None and self._inherits() else None
         if inherited and not wanted.mode:
             return wanted
@@ -149,6 +155,8 @@ class Place(t.NamedTuple):
         self, wanted: files.Attributes, before: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any] | None
     ) -> dict[str, t.Any]:
         """The state that follows on ``before`` once the content is ``new`` (None: stays) and the attributes are as ``wanted``."""
+        if self.guest.agent.windows is not None:
+            return {**before, **(new or {})}
         old, user = self.old, self.where.user
         # Who may not give files away, owns what he has put to a place.
         kept = new is None or (old is not None and self._inherits() and user in ("root", old.owner))

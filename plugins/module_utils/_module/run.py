@@ -96,9 +96,12 @@ def _needless(agent: GuestAgent, command: shell.Command, creates: str | None, re
     """Why the command needs not to be run; "" for no reason."""
     if not creates and not removes:
         return ""
-    look = command._replace(argv=("/bin/sh", "-c", _NEEDLESS, "sh", creates or "", removes or ""), stdin=b"", env={})
-    word = shell.execute(agent, look, _LOOK_SECONDS).stdout.strip()
-    return {b"exists": f"'{creates}' exists", b"missing": f"'{removes}' does not exist"}.get(word, "")
+    if agent.windows is not None:
+        word = agent.windows.needless(creates or "", removes or "", command.chdir)
+    else:
+        look = command._replace(argv=("/bin/sh", "-c", _NEEDLESS, "sh", creates or "", removes or ""), stdin=b"", env={})
+        word = shell.execute(agent, look, _LOOK_SECONDS).stdout.decode("ascii", "replace").strip()
+    return {"exists": f"'{creates}' exists", "missing": f"'{removes}' does not exist"}.get(word, "")
 
 
 def _nothing(shown: t.Sequence[str] | str, message: str) -> dict[str, t.Any]:

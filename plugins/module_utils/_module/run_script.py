@@ -31,19 +31,24 @@ done"""
 
 @contextlib.contextmanager
 def placed(
-    guest: Guest, source: t.BinaryIO, user: str, before: t.Sequence[str], args: t.Sequence[str]
+    guest: Guest, source: t.BinaryIO, user: str, before: t.Sequence[str], args: t.Sequence[str], name: str | None = None
 ) -> t.Iterator[t.Sequence[str]]:
     """The command that runs ``source``, which is in a private file of ``user`` meanwhile.
 
     The program that its first line names is called with it, as the kernel would. So it may be where nothing can be executed.
 
     :param before: what to run it with instead
+    :param name: of the script where the module runs, whose ending is what Windows goes by; None for none
     :raise NoSpace: no directory takes it.
     :raise CommandFailed: it has to be executed itself, and no directory allows that.
     """
-    name = f".virtops-{secrets.token_hex(16)}"
+    if guest.agent.windows is not None:
+        with guest.agent.windows.placed(name, source, before, args) as words:
+            yield words
+        return
+    hidden = f".virtops-{secrets.token_hex(16)}"
     # The file may be there although its place was never told, so all are looked at.
-    places = [f"{directory}/{name}" for directory in _DIRECTORIES]
+    places = [f"{directory}/{hidden}" for directory in _DIRECTORIES]
     try:
         runner = before or _interpreter(source)
         possible = places if runner else _executable(guest, user, places)

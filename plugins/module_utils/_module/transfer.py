@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ntpath
 import os
+import re
 import time
 import typing as t
 
+from .._agent.client import GuestAgent
 from .._errors import GuestAgentError, InvalidInput
 from .._reach.guest import Guest
 
 #: The largest file whose content a diff shows.
 DIFF_MAX: t.Final = 100 * 1024
 _CHUNK: t.Final = 256 * 1024
+#: C:\, C:/ or \\server.
+_WINDOWS: t.Final = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
 
 
 class LocalFileFailed(GuestAgentError):
@@ -37,17 +42,32 @@ def local_files() -> t.Iterator[None]:
 
 
 def guest_path(path: str, option: str) -> str:
-    if not path.startswith("/"):
+    """
+    :raise InvalidInput: it is no absolute path, neither with a drive or a share as on Windows nor of another system.
+    """
+    if not path.startswith("/") and not is_windows(path):
         raise InvalidInput(f"{option} must be an absolute path of the guest, and is '{path}'")
     return path
 
 
+def is_windows(path: str) -> bool:
+    return _WINDOWS.match(path) is not None
+
+
+def check_system(agent: GuestAgent, path: str, option: str) -> None:
+    """
+    :raise InvalidInput: the guest's system has other paths.
+    """
+    if is_windows(path) and agent.windows is None:
+        raise InvalidInput(f"{option} must be an absolute path of the guest, and is '{path}'")
+
+
 def inside(directory: str, source: str) -> str:
     """The name of ``source``, a path that the user gave, in ``directory``."""
-    name = os.path.basename(source.rstrip("/"))
+    name = ntpath.basename(source.rstrip("/\\")) if is_windows(source) else os.path.basename(source.rstrip("/"))
     if name in ("", ".", ".."):
         raise InvalidInput(f"'{source}' has no name that a file in '{directory}' could have", hint="name the file in dest")
-    return os.path.join(directory, name)
+    return ntpath.join(directory, name) if is_windows(directory) else os.path.join(directory, name)
 
 
 def described(source: t.BinaryIO) -> tuple[dict[str, t.Any], str]:
@@ -100,7 +120,7 @@ def content(source: t.BinaryIO, path: str, state: t.Mapping[str, t.Any]) -> Cont
 
 def header(path: str, state: t.Mapping[str, t.Any]) -> str:
     """``path`` with what a diff of the content does not show."""
-    shown = [f"{name} {state[name]}" for name in ("mode", "owner", "group") if name in state]
+    shown = [f"{name} {state[name]}" for name in ("mode", "owner", "group") if state.get(name)]
     return f"{path} ({', '.join(shown)})" if shown else path
 
 

@@ -22,14 +22,17 @@ from .._errors import (
     HypervisorUnreachable,
     InvalidInput,
     PermissionDenied,
+    SystemLacks,
 )
 from .._inside import exec as _exec, small_files
 from .._libvirt import domain_xml
 from .._reach import diagnosis, preflight
+from .._reach.advice import EXEC
 from .._reach.guest import Guest
 from .._records import interfaces as _interfaces, leases
 from .._records.addresses import AddressPolicy, usable
 from .._records.own_addresses import OwnAddresses
+from .._windows.recognised import recognise
 
 #: These are not better for waiting.
 _FATAL: t.Final = (ConnectionLost, DomainNotFound, HypervisorUnreachable, InvalidInput, PermissionDenied)
@@ -121,13 +124,14 @@ class Readiness:
                 look.held.append(name)
             except _FATAL:
                 raise
-            except (CommandBlocked, CommandUnknown) as error:
+            except (CommandBlocked, CommandUnknown, SystemLacks) as error:
                 look.missing[name] = error
                 look = look._replace(hopeless=look.hopeless or self._is_hopeless(name))
             except GuestAgentError as error:
                 look.missing[name] = error
         if "boot_id" not in look.found and self._problem is None:
             with contextlib.suppress(GuestAgentError):
+                self._need_inside()
                 look.found["boot_id"] = small_files.boot_id(agent)
         return look
 
@@ -153,7 +157,7 @@ class Readiness:
         self._guest.agent.call("guest-ping")
 
     def _see_boot_id(self, look: Look) -> None:
-        self._need_agent()
+        self._need_inside()
         found = look.found["boot_id"] = small_files.boot_id(self._guest.agent)
         if found == self._wanted.boot_id:
             raise GuestNotReady("the guest has not been restarted, because its boot id is the same")
@@ -184,7 +188,7 @@ class Readiness:
             raise trouble or GuestNotReady(f"no address of the guest is usable; it has {others[:300]}")
 
     def _see_cloud_init(self, look: Look) -> None:
-        self._need_agent()
+        self._need_inside()
         found = look.found["cloud_init"] = cloud_init.status(self._guest.agent)
         if found["status"] == "not started":
             raise GuestNotReady("cloud-init has not started yet in this boot, or is not installed")
@@ -192,7 +196,7 @@ class Readiness:
             raise GuestNotReady(f"cloud-init is at work on {found['stage'] or 'something'}")
 
     def _see_command(self, look: Look) -> None:
-        self._need_agent()
+        self._need_inside()
         command = self._wanted.command
         if command is None:
             return
@@ -205,3 +209,9 @@ class Readiness:
     def _need_agent(self) -> None:
         if self._problem is not None:
             raise self._problem
+
+    def _need_inside(self) -> None:
+        """An agent for what is done in the guest, which is known to be Windows, or to be another system."""
+        self._need_agent()
+        self._guest.agent.can(EXEC[0])
+        recognise(self._guest.agent)

@@ -16,6 +16,7 @@ from .._agent.client import GuestAgent
 from .._errors import CommandRefused, GuestAgentError, InvalidInput
 from .._libvirt import domain_xml
 from .._libvirt.hypervisor import Domain, connect
+from .._windows.recognised import recognise
 from . import advice, preflight
 
 # Each task compiles what it imports: what few tasks need is imported where it is needed.
@@ -83,6 +84,7 @@ class Guest:
                 self.agent.can("guest-ping")
                 for command in commands:
                     self.agent.require(command)
+                recognise(self.agent)
             elif heard > MOMENT:
                 with contextlib.suppress(CommandRefused):
                     self.agent.call("guest-ping")

@@ -22,6 +22,7 @@ from .._errors import (
     UnknownOutcome,
 )
 from .._reach import advice
+from .._windows.recognised import recognise
 from . import record
 from .subsets import NEEDED, SUBSETS
 
@@ -77,15 +78,26 @@ def _readers(
     yield "agent", lambda: _introduce(agent, part)
     for name in SUBSETS:
         if name in subsets:
-            yield name, functools.partial(SUBSETS[name].read, agent)
+            yield name, functools.partial(_read, agent, name, answers)
     if probes:
         yield "probes", lambda: _run_probes(agent, probes, answers)
+
+
+def _read(agent: GuestAgent, name: str, answers: t.Mapping[str, t.Any]) -> t.Any:
+    if SUBSETS[name].goes_inside:
+        _recognise(agent, answers)
+    return SUBSETS[name].read(agent)
+
+
+def _recognise(agent: GuestAgent, answers: t.Mapping[str, t.Any]) -> None:
+    recognise(agent, answers["os"]["id"] if "os" in answers else None)
 
 
 def _run_probes(agent: GuestAgent, probes: t.Mapping[str, Probe], answers: dict[str, t.Any]) -> dict[str, t.Any]:
     """What was found until the agent fell silent is kept."""
     from .._inside.exec import run_probe
 
+    _recognise(agent, answers)
     found: dict[str, t.Any] = {}
     for name, probe in probes.items():
         found[name] = run_probe(agent, probe)

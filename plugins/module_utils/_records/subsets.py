@@ -16,13 +16,15 @@ class Subset(t.NamedTuple):
     #: the first that is tried; some have another way for agents that do not know it
     command: str
     read: t.Callable[[GuestAgent], t.Any]
+    #: whether it may run programs of the guest or read its files, which is done otherwise on Windows
+    goes_inside: bool = False
 
 
-def _rare(command: str, name: str) -> Subset:
+def _rare(command: str, name: str, goes_inside: bool = False) -> Subset:
     def read(agent: GuestAgent) -> t.Any:
         return _rare_readers()[name](agent)
 
-    return Subset(command, read)
+    return Subset(command, read, goes_inside)
 
 
 def _rare_readers() -> dict[str, t.Callable[[GuestAgent], t.Any]]:
@@ -53,18 +55,18 @@ SUBSETS: t.Final[dict[str, Subset]] = {
     "filesystems": _rare("guest-get-fsinfo", "filesystems"),
     "timezone": Subset("guest-get-timezone", system.timezone),
     "users": Subset("guest-get-users", system.users),
-    "sessions": _rare("guest-exec", "sessions"),
-    "memory": _rare("guest-file-open", "memory"),
-    "load": _rare("guest-get-load", "load"),
+    "sessions": _rare("guest-exec", "sessions", goes_inside=True),
+    "memory": _rare("guest-file-open", "memory", goes_inside=True),
+    "load": _rare("guest-get-load", "load", goes_inside=True),
     "vcpus": _rare("guest-get-vcpus", "vcpus"),
     "cpu_stats": _rare("guest-get-cpustats", "cpu_stats"),
     "disk_stats": _rare("guest-get-diskstats", "disk_stats"),
     "disks": _rare("guest-get-disks", "disks"),
-    "routes": _rare("guest-network-get-route", "routes"),
+    "routes": _rare("guest-network-get-route", "routes", goes_inside=True),
     "memory_blocks": _rare("guest-get-memory-block-info", "memory_blocks"),
-    "packages": _rare("guest-exec", "packages"),
-    "devices": _rare("guest-get-devices", "devices"),
-    "ssh_host_keys": _rare("guest-file-open", "ssh_host_keys"),
+    "packages": _rare("guest-exec", "packages", goes_inside=True),
+    "devices": _rare("guest-get-devices", "devices", goes_inside=True),
+    "ssh_host_keys": _rare("guest-file-open", "ssh_host_keys", goes_inside=True),
 }
 #: What modules gather by default; everything else only when it is asked for.
 DEFAULTS: t.Final = ("os", "hostname", "interfaces", "filesystems", "timezone", "users")

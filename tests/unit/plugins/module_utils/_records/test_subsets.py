@@ -38,9 +38,11 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._records impor
     subsets as _subsets,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import DEFAULTS, SUBSETS
+from ansible_collections.virtops.guest_agent.plugins.module_utils._windows.recognised import recognise
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_facts, guest_info
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import FakeWindows
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
 MEMINFO = b"""MemTotal:         218172 kB
@@ -282,9 +284,10 @@ def test_devices_are_told_by_windows() -> None:
     guest = FakeGuest("7.2")
     with pytest.raises(_errors.CommandFailed, match="only the agent on Windows"):
         hardware.devices(guest.agent())
-    guest.replies["guest-get-osinfo"] = {"id": "mswindows"}
+    agent = FakeWindows(block=["guest-get-devices"]).agent()
+    recognise(agent)
     with pytest.raises(_errors.CommandBlocked):
-        hardware.devices(guest.agent())
+        hardware.devices(agent)
 
     class Windows(FakeGuest):
         def _commands(self) -> dict[str, bool]:
@@ -372,11 +375,10 @@ def test_what_a_package_is_called_is_cleaned() -> None:
 
 def test_packages_of_windows() -> None:
     output = b"windows\r\nii\tSome Program\t1.0\t\r\nii\tOther\t2\tx86\r\nend\t0\r\n"
-    guest = FakeGuest(programs=lambda argv: Program(0, output) if argv[0] == "powershell.exe" else None)
-    with pytest.raises(_errors.CommandFailed, match="execute"):
-        packages.packages(guest.agent())
-    guest.replies["guest-get-osinfo"] = {"id": "mswindows"}
-    found = packages.packages(guest.agent())
+    guest = FakeWindows(programs=lambda argv: Program(0, output) if argv[0] == "powershell.exe" else None)
+    agent = guest.agent()
+    recognise(agent)
+    found = packages.packages(agent)
     assert [(package["name"], package["arch"]) for package in found] == [("Other", "x86"), ("Some Program", None)]
 
 

@@ -1,0 +1,191 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands in a Windows guest: words, input, output, exit codes, ends; and nothing of POSIX on the way."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as _exec, lanes, shell, small_files
+from ansible_collections.virtops.guest_agent.plugins.module_utils._windows import commands
+from ansible_collections.virtops.guest_agent.plugins.module_utils._windows.recognised import recognise
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import ENVIRONMENT, VERSIONS, FakeWindows
+from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils._windows.test_command_line import AWKWARD
+
+BOTH = Program(3, b"out\r\n", b"err\r\n")
+
+
+def opened(guest: FakeGuest) -> GuestAgent:
+    agent = guest.agent()
+    agent.capabilities()
+    recognise(agent)
+    return agent
+
+
+@pytest.fixture(params=VERSIONS)
+def guest(request: pytest.FixtureRequest) -> t.Iterator[FakeWindows]:
+    found = FakeWindows(request.param, lambda argv: BOTH if argv[0] == "both.exe" else None)
+    yield found
+    assert found.open_handles == 0
+    assert not [name for name in found.files if "virtops-" in name]
+
+
+def run(guest: FakeWindows, *argv: str, **more: t.Any) -> shell.Result:
+    return shell.execute(opened(guest), shell.Command(argv, **more), 30)
+
+
+def test_both_streams_and_the_exit_code(guest: FakeWindows) -> None:
+    result = run(guest, "both")
+    assert (result.rc, result.signal, result.stdout, result.stderr) == (3, None, b"out\r\n", b"err\r\n")
+
+
+def test_awkward_words_arrive(guest: FakeWindows) -> None:
+    run(guest, "both.exe", *AWKWARD)
+    assert guest.started[0][0] == ("both.exe", *AWKWARD)
+
+
+def test_a_variable_is_added_and_replaces_one_of_the_same_name_in_other_letters(guest: FakeWindows) -> None:
+    run(guest, "both.exe", env={"Path": r"C:\x", "NEW": "a!b%c"})
+    assert guest.started[0][1] == {
+        **{name: text for name, text in ENVIRONMENT.items() if name != "PATH"},
+        "Path": r"C:\x",
+        "NEW": "a!b%c",
+    }
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_input_of_any_size(guest: FakeWindows, size: int) -> None:
+    run(guest, "both.exe", stdin=b"\xff\0" * size)
+    assert guest.started[0][2] == b"\xff\0" * size
+
+
+def test_output_of_any_size_comes_in_pieces() -> None:
+    guest = FakeWindows(programs={("long.exe",): Program(0, b"x" * 1_000_000)})
+    counts: list[int] = []
+    exchange = guest.exchange
+    guest.exchange = lambda request, seconds: counts.append(len(reply := exchange(request, seconds))) or reply  # type: ignore[func-returns-value, method-assign]
+    assert run(guest, "long.exe").stdout == b"x" * 1_000_000
+    assert max(counts) < 4 * lanes.READ_MAX / 2
+
+
+@pytest.mark.parametrize(
+    ("program", "rc"),
+    [(Program(None, signal=-1073741819), 0xC0000005), (Program(None, signal=-1), 0xFFFFFFFF), (Program(70000), 70000)],
+)
+def test_exit_codes_that_are_no_signals(program: Program, rc: int) -> None:
+    result = run(FakeWindows(programs={("x.exe",): program}), "x.exe")
+    assert (result.rc, result.signal) == (rc, None)
+
+
+def test_a_directory_to_run_in(guest: FakeWindows) -> None:
+    assert run(guest, "both.exe", chdir="C:/Data").rc == 3
+    with pytest.raises(_errors.CommandFailed, match="the directory to run in does not exist"):
+        run(guest, "both.exe", chdir=r"C:\nowhere")
+
+
+def test_a_program_that_is_not_there(guest: FakeWindows) -> None:
+    with pytest.raises(_errors.CommandFailed, match="no such program"):
+        run(guest, "dir")
+
+
+def test_what_cmd_does_not_find_it_says_itself(guest: FakeWindows) -> None:
+    result = run(guest, *shell.by_shell(opened(guest), 'nosuch "a b"', None))
+    assert result.rc == 9009
+    assert b"nosuch" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "refused", [{"user": "tester"}, {"umask": "022"}, {"answer": shell.Answer("", "x", "y")}], ids=["user", "umask", "become"]
+)
+def test_what_windows_has_not_is_said_before_anything_is_done(guest: FakeWindows, refused: dict[str, t.Any]) -> None:
+    with pytest.raises(_errors.InvalidInput):
+        run(guest, "both.exe", **refused)
+    assert "guest-exec" not in guest.sent
+
+
+def test_no_posix_shell_is_started(guest: FakeWindows) -> None:
+    agent = opened(guest)
+    for ask in (
+        lambda: shell.execute(agent, shell.Command(("/bin/sh", "-c", "true")), 30),
+        lambda: small_files.read_text(agent, "/proc/meminfo"),
+        lambda: small_files.boot_id(agent),
+    ):
+        with pytest.raises(_errors.SystemLacks, match="Windows has no /"):
+            ask()
+    assert not {"guest-exec", "guest-file-open"} & set(guest.sent)
+
+
+def test_a_command_that_takes_too_long_is_ended_with_its_children() -> None:
+    guest = FakeWindows(programs={("slow.exe",): Program(polls=10_000)})
+    clock = FakeClock()
+    with pytest.raises(_errors.CommandTimeout, match=r"slow.exe did not end within 5 s"):
+        shell.execute(opened(guest), shell.Command(("slow.exe",)), 5, clock=clock)
+    assert len(guest.killed) == 1
+    assert guest.open_handles == 0
+    assert not [name for name in guest.files if "virtops-" in name]
+
+
+def test_an_agent_that_was_restarted_meanwhile() -> None:
+    guest = FakeWindows(programs={("x.exe",): Program(polls=3)})
+    guest.after["guest-exec-status"] = lambda: guest._pids.clear() if guest.started else None
+    with pytest.raises(_errors.AgentDisappeared, match="how it ended is unknown"):
+        run(guest, "x.exe")
+    assert not guest.killed
+
+
+def test_output_that_a_child_still_writes_to_is_copied(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    stems: list[str] = []
+    new_path = commands.Shell.new_path
+
+    def noted(self: commands.Shell, ending: str = "") -> str:
+        stems.append(new_path(self, ending))
+        if not ending:
+            guest.held.add(f"{stems[-1]}.o".lower())
+        return stems[-1]
+
+    monkeypatch.setattr(commands.Shell, "new_path", noted)
+    assert run(guest, "both.exe").stdout == b"out\r\n"
+    guest.held.clear()
+    guest._content.pop(f"{stems[0]}.o".lower())
+
+
+def test_the_environment_is_asked_once(guest: FakeWindows) -> None:
+    agent = opened(guest)
+    for _turn in range(2):
+        shell.execute(agent, shell.Command(("both.exe",)), 30)
+    assert guest.sent.count("guest-get-osinfo") == 1
+    assert len(guest.started) == 2
+    first = guest.sent.count("guest-exec")
+    shell.execute(agent, shell.Command(("both.exe",)), 30)
+    assert guest.sent.count("guest-exec") - first == 2  # it, and the removal of its files
+
+
+def test_a_guest_that_does_not_say_where_windows_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "SystemRoot", 'C:\\a" & calc')
+    with pytest.raises(_errors.ProtocolError, match="where Windows is"):
+        run(FakeWindows(), "x.exe")
+
+
+def test_a_probe(guest: FakeWindows) -> None:
+    found = _exec.run_probe(opened(guest), _exec.Probe(("both",), 5))
+    assert (found["rc"], found["output"], found["error"]) == (3, "out", None)
+
+
+@pytest.mark.parametrize("block", [(), ("guest-get-osinfo",)])
+def test_linux_is_not_asked(block: tuple[str, ...]) -> None:
+    guest = FakeGuest(block=block)
+    assert opened(guest).windows is None
+    assert guest.sent == ["guest-info"]
+
+
+def test_an_agent_that_is_no_linux_is_asked() -> None:
+    guest = FakeGuest(block=["guest-set-vcpus", "guest-get-memory-blocks", "guest-set-memory-blocks", "guest-suspend-hybrid"])
+    assert opened(guest).windows is None
+    assert guest.sent == ["guest-info", "guest-get-osinfo"]
