@@ -101,15 +101,16 @@ class PipesLink:
         :raise CommandFailed: they are not there.
         """
         self._agent = agent
-        self._handles = [self._open(f"{directory}/in")]
+        #: the agent's numbers of its open files
+        self.handles = [self._open(f"{directory}/in")]
         try:
-            self._handles.append(self._open(f"{directory}/out"))
+            self.handles.append(self._open(f"{directory}/out"))
         except BaseException:
             self.close()
             raise
 
     def send(self, data: bytes) -> None:
-        handle = self._handles[0]
+        handle = self.handles[0]
         for start in range(0, len(data), WRITE_MAX):
             self._write(handle, data[start : start + WRITE_MAX])
         self._agent.call("guest-file-flush", {"handle": handle})
@@ -117,7 +118,7 @@ class PipesLink:
     def send_last(self, data: bytes) -> None:
         """The same, with what ``close`` sends."""
         with contextlib.suppress(GuestAgentError):
-            self._write(self._handles[0], data)
+            self._write(self.handles[0], data)
 
     def _write(self, handle: int, piece: bytes) -> None:
         arguments = {"handle": handle, "buf-b64": base64.b64encode(piece).decode("ascii")}
@@ -143,7 +144,7 @@ class PipesLink:
         return data
 
     def close(self) -> None:
-        handles, self._handles = self._handles, []
+        handles, self.handles = self.handles, []
         for handle in handles:
             with contextlib.suppress(GuestAgentError):
                 self._agent.call("guest-file-close", {"handle": handle})
@@ -154,7 +155,7 @@ class PipesLink:
 
     def _read(self, count: int) -> bytes:
         try:
-            reply = untrusted.mapping(self._agent.call("guest-file-read", {"handle": self._handles[1], "count": count}))
+            reply = untrusted.mapping(self._agent.call("guest-file-read", {"handle": self.handles[1], "count": count}))
         except CommandFailed as error:
             if _NOTHING.search(error.detail):
                 return b""

@@ -96,12 +96,20 @@ class Warm:
 
     def close(self) -> None:
         self._resident.close()
+        if self._memory.values.get("handles"):
+            self._memory.save(handles=[])
         self._memory.close()
 
     def _connect(self) -> Link:
         if self._by_port():
             return PortLink(t.cast(Port, self._port).domain)
-        return PipesLink(self._agent, str(self._memory.values.get("directory", "")))
+        # Those of a task that was killed; the agent gives none of its numbers twice.
+        for handle in self._memory.values.get("handles") or ():
+            with contextlib.suppress(GuestAgentError):
+                self._agent.call("guest-file-close", {"handle": handle})
+        link = PipesLink(self._agent, str(self._memory.values.get("directory", "")))
+        self._memory.save(handles=link.handles)
+        return link
 
     def _by_port(self) -> bool:
         return self._port is not None and self._memory.values.get("port") is not False

@@ -122,6 +122,17 @@ def test_two_tasks_at_once_share_no_resident(tasks: Tasks) -> None:
     assert tasks.ends() is not None
 
 
+def test_what_a_killed_task_left_open_the_next_one_closes(tasks: Tasks) -> None:
+    _started(tasks)
+    with tasks.task() as killed:
+        assert killed.execute(HELLO, Deadline(PATIENCE), PATIENCE, None) is not None
+        killed._memory.close()  # as the kernel does it; nothing is said to the agent any more
+        assert tasks._transport.open_handles == 2
+        assert tasks.ends() is not None
+        assert tasks._transport.open_handles == 0
+        assert tasks.remembered["handles"] == []
+
+
 def test_one_that_was_killed_is_done_without_and_started_anew(tasks: Tasks) -> None:
     _started(tasks)
     before = tasks.remembered["keeper"]
