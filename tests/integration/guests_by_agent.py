@@ -17,6 +17,14 @@ from tests.integration.ansible_cli import CALLBACKS, Ansible
 from tests.lab import Lab
 
 PLAYS = Path(__file__).parent / "plays"
+#: What -vvv says of a command that the resident has run.
+RUN_BY_IT = "the resident has run the next command"
+#: In the guest, those that wait for tasks.
+RESIDENTS = r"""
+for p in $(grep -ls '^python3' /proc/[0-9]*/comm); do
+  ls -l "${p%/comm}/fd" 2>/dev/null | grep -qE '/run/virtops-|/dev/vport' && p=${p%/comm} && echo "${p#/proc/}"
+done
+"""
 _COST = re.compile(r"EXEC as \S+: .*? s, (?P<commands>\d+) agent commands, (?P<seconds>[0-9.]+) s in the command")
 
 

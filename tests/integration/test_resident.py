@@ -15,18 +15,11 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.integration.ansible_cli import Ansible
-from tests.integration.guests_by_agent import Plays, variables
+from tests.integration.guests_by_agent import RESIDENTS, RUN_BY_IT, Plays, variables
 from tests.lab import Lab
 
 PORT = "<channel type='unix'><target type='virtio' name='org.virtops.guest_agent.0'/></channel>"
 STARTED = "a resident is started for the next tasks"
-RUN_BY_IT = "the resident has run the next command"
-#: In the guest, those that wait for tasks.
-RESIDENTS = r"""
-for p in $(grep -ls '^python3' /proc/[0-9]*/comm); do
-  ls -l "${p%/comm}/fd" 2>/dev/null | grep -qE '/run/virtops-|/dev/vport' && p=${p%/comm} && echo "${p#/proc/}"
-done; true
-"""
 
 
 @pytest.fixture(params=["pipes", "port"])

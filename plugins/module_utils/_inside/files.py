@@ -17,14 +17,14 @@ import secrets
 import shutil
 import tempfile
 import typing as t
-import zlib
 
 from .._agent import untrusted
 from .._agent.client import GuestAgent
-from .._errors import FileFailed, FileMissing, GuestAgentError, ProtocolError
+from .._deadline import Deadline
+from .._errors import FileFailed, FileMissing, GuestAgentError, InvalidInput, ProtocolError
 from . import file_scripts, shell
 from .file_scripts import HINTS, PROBLEMS, Attributes, Links, Where
-from .lanes import READ_MAX, AgentLane, Lane, Sink, ignore, read_beginning
+from .lanes import READ_MAX, AgentLane, Lane, Sink, ignore, read_beginning, shrinks
 
 __all__ = (
     "Attributes",
@@ -42,9 +42,8 @@ __all__ = (
     "stat",
 )
 
-#: What is no longer than this goes with the command that puts it to its place; and where a resident runs that.
+#: What is no longer than this goes with the command that puts it to its place.
 _WITH_COMMAND: t.Final = 512 * 1024
-_WITH_COMMAND_WARM: t.Final = 4 * 1024 * 1024
 #: Reading and hashing a large file in a slow guest takes its time.
 _SECONDS: t.Final = 120.0
 _BYTES_PER_SECOND: t.Final = 2 * 1024 * 1024
@@ -191,7 +190,7 @@ def push(
     for way in ways:
         try:
             return way()
-        except shell.Unpackable:
+        except (shell.Unpackable, _NoResident):
             pass
         except FileFailed as error:
             if error.reason != "shared" or where.own:
@@ -212,6 +211,10 @@ def set_attributes(agent: GuestAgent, where: Where, attributes: Attributes, sha2
     return _installed(agent, answer, where.path).state
 
 
+class _NoResident(Exception):
+    """Nothing has been done."""
+
+
 class _Push(t.NamedTuple):
     """One file on its way to a guest, and the ways that there are."""
 
@@ -224,8 +227,11 @@ class _Push(t.NamedTuple):
 
     def ways(self) -> list[t.Callable[[], Installed]]:
         """The best one first. All but the last may turn out not to be possible, before anything has changed in the guest."""
-        if self.content.size <= (_WITH_COMMAND_WARM if self.agent.resident is not None else _WITH_COMMAND):
+        if self.content.size <= _WITH_COMMAND:
             return [self.with_the_command]
+        return [self.by_the_resident, *self._cold()] if self.agent.resident is not None else self._cold()
+
+    def _cold(self) -> list[t.Callable[[], Installed]]:
         if self.lane.name == "agent" and shell.PACKER not in self.agent.missing and _shrinks(self.source):
             return [self.packed, self.staged]
         return [self.in_place, self.staged] if self.where.user == "root" else [self.staged]
@@ -237,6 +243,17 @@ class _Push(t.NamedTuple):
     def with_the_command(self) -> Installed:
         """The content is the input of the command that puts it to its place."""
         return self._installed(self.install._replace(stdin=self.source.read()))
+
+    def by_the_resident(self) -> Installed:
+        """The same, in pieces.
+
+        :raise _NoResident: there is none that can run it now.
+        """
+        command = self.install._replace(stdin=t.cast(bytes, _Rest(self.source, self.content.size)))
+        result = shell.by_resident(self.agent, command, Deadline(self._seconds()))
+        if result is None:
+            raise _NoResident
+        return _installed(self.agent, result.stdout, self.where.path)
 
     def staged(self) -> Installed:
         """The content is in a private file before it is that input."""
@@ -276,9 +293,11 @@ class _Push(t.NamedTuple):
             raise
 
     def _installed(self, command: shell.Command, staged: shell.Staged | None = None) -> Installed:
-        seconds = _SECONDS + self.content.size / _BYTES_PER_SECOND
-        answer = shell.execute(self.agent, command, seconds, self.lane, staged).stdout
+        answer = shell.execute(self.agent, command, self._seconds(), self.lane, staged).stdout
         return _installed(self.agent, answer, self.where.path)
+
+    def _seconds(self) -> float:
+        return _SECONDS + self.content.size / _BYTES_PER_SECOND
 
 
 def _ask(agent: GuestAgent, script: str, where: Where, allowed: t.Collection[str] = ()) -> str:
@@ -336,11 +355,28 @@ def _name(path: str) -> str:
 
 
 def _shrinks(source: t.BinaryIO) -> bool:
-    """Whether the content is worth packing: the agent's parser is slower than any packer."""
     start = source.tell()
     sample = source.read(READ_MAX)
     source.seek(start)
-    return len(zlib.compress(sample, 1)) < 0.7 * len(sample)
+    return shrinks(sample)
+
+
+class _Rest:
+    """The rest of a file as bytes, of which a slice is read when it is asked for."""
+
+    def __init__(self, source: t.BinaryIO, size: int) -> None:
+        self._source, self._start, self._size = source, source.tell(), size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _step = part.indices(self._size)
+        self._source.seek(self._start + start)
+        data = self._source.read(stop - start)
+        if len(data) < stop - start:
+            raise InvalidInput(f"the source was {self._size} bytes long, and ended at {start + len(data)}")
+        return data
 
 
 def _measure(source: t.BinaryIO) -> tuple[int, str]:

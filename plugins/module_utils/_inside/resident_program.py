@@ -17,9 +17,10 @@ A connection begins with a line of the controller, ``\\n\\0virtops NONCE VERSION
 What was on the way before it is skipped. Then there are frames: a letter, the length of what follows in four bytes, and that: at
 most 64 KiB.
 
-From the controller: ``R`` request (JSON), ``I`` input, ``C`` how much of the output has arrived (two numbers of eight bytes), ``P``
-ping, ``K`` end the command, ``Q`` no more requests. To it: ``S`` started (JSON), ``O`` ``X`` output and errors, ``Z`` ended (JSON),
-``N`` not run (JSON), ``p`` answer to a ping.
+From the controller: ``R`` request (JSON), ``I`` input (packed; empty at its end), ``C`` how much of the output has arrived (two
+numbers of eight bytes), ``P`` ping, ``K`` end the command, ``Q`` no more requests. To it: ``S`` started (JSON), ``A`` how much of
+the input has been passed on (eight bytes), ``O`` ``X`` output and errors, ``Z`` ended (JSON), ``N`` not run (JSON), ``p`` answer to
+a ping.
 """
 
 #: What a script on the standard input finds as its own, in this version of Python.
@@ -56,10 +57,11 @@ import zlib
 for _name in "datetime grp logging.handlers platform pwd shlex socket stat syslog tempfile typing".split():
     __import__(_name)
 
-VERSION = 1
+VERSION = 2
 MARK = b"\n\0virtops "
-#: Most bytes of output that are on the way to the controller unconfirmed.
+#: Most bytes of output, and of packed input, that are on the way unconfirmed; and after how many their passing on is told.
 WINDOW = 512 * 1024
+TOLD_AFTER = 64 * 1024
 #: Of an answer over pipes: the first block has the length of all of it, so that the agent is never asked for more than there is.
 BLOCK = 4096
 #: Sources that the store of compiled code takes, in bytes.
@@ -502,9 +504,12 @@ class Run:
         self.session = session
         self.request = request
         self.id = request["id"]
-        self.missing = request.get("stdin", 0)
+        #: whether there is more input to come; what came, as it came and unpacked; how much came, and was told to be passed on
+        self.open = bool(request.get("stdin"))
+        self.packed = bytearray()
         self.input = bytearray()
         self.unpack = zlib.decompressobj()
+        self.received = self.told_taken = 0
         #: what was typed for a password: how often, and whether it was accepted; None where nothing is to be typed
         self.answered = 0 if request.get("answer") else None
         self.pid = None
@@ -528,7 +533,7 @@ class Run:
             self.session.run = None
         elif not self.is_module():
             self.start()
-        elif not self.missing:
+        elif not self.open:
             self.start(self.module)
 
     def refuse(self, *why):
@@ -604,12 +609,12 @@ class Run:
             self.session.run = None
             self.refuse(word)
             return
-        self.session.send(b"S", json.dumps({"pid": self.pid, "session": os.getpid()}).encode())
+        self.session.send(b"S", json.dumps({"pid": self.pid}).encode())
 
     def child(self, standard, fails, module):
         """In the command's own process: become what it is to be, and never return."""
         os.setsid()
-        if not self.missing and not self.input and self.answered is None and not module:
+        if not self.request.get("stdin") and self.answered is None and not module:
             standard[0] = os.open("/dev/null", os.O_RDONLY)
         for number, fd in enumerate(standard):
             os.dup2(fd, number)
@@ -676,13 +681,23 @@ class Run:
         _run_as_main(text)
 
     def feed(self, data):
-        data = data[: self.missing]
-        self.missing -= len(data)
-        self.input += self.unpack.decompress(data)
-        if self.pid is None and not self.missing:
+        self.open = bool(data)
+        self.received += len(data)
+        if self.pid is None:
+            self.input += self.unpack.decompress(data)
+        elif self.stdin is not None:
+            self.packed += data
+        self.tell_taken()
+        if self.pid is None and not self.open:
             self.session.texts.append(bytes(self.input))
             self.start(self.module)
             self.input = bytearray()
+
+    def tell_taken(self):
+        taken = self.received - len(self.packed)
+        if taken - self.told_taken >= TOLD_AFTER:
+            self.told_taken = taken
+            self.session.send(b"A", struct.pack(">Q", taken))
 
     def confirm(self, *have):
         for place, count in enumerate(have):
@@ -694,7 +709,9 @@ class Run:
         self.confirm(*have)
         self.sent = list(self.base)
         self.told_end = self.waits = False
-        self.session.send(b"S", json.dumps({"pid": self.pid or 0, "session": os.getpid(), "missing": self.missing}).encode())
+        self.told_taken = self.received - len(self.packed)
+        told = {"pid": self.pid or 0, "taken": self.told_taken, "received": self.received, "open": self.open}
+        self.session.send(b"S", json.dumps(told).encode())
 
     def next(self, place):
         start = self.sent[place] - self.base[place]
@@ -713,7 +730,7 @@ class Run:
         """Whether there is something for the command's standard input: bytes, or its end."""
         if self.answered is not None:
             return False
-        return bool(self.input) or not self.missing
+        return bool(self.input or self.packed) or not self.open
 
     def move(self, ready):
         if self.pid is None:
@@ -742,14 +759,24 @@ class Run:
             self.type()
 
     def write(self):
+        if not self.input and self.packed:
+            piece = bytes(self.packed[:65536])
+            self.input += self.unpack.decompress(piece, 65536)
+            del self.packed[: len(piece) - len(self.unpack.unconsumed_tail)]
+            self.tell_taken()
         try:
             del self.input[: os.write(self.stdin, self.input[:65536]) if self.input else 0]
         except OSError:
-            del self.input[:]
-            self.missing = 0
-        if not self.input and not self.missing:
-            os.close(self.stdin)
-            self.stdin = None
+            self.close_input()
+        if self.stdin is not None and not self.input and not self.packed and not self.open:
+            self.close_input()
+
+    def close_input(self):
+        """What still comes of it is nobody's."""
+        self.input, self.packed = bytearray(), bytearray()
+        os.close(self.stdin)
+        self.stdin = None
+        self.tell_taken()
 
     def type(self):
         """The password when it is asked for, once; the input when it was accepted."""
@@ -763,16 +790,15 @@ class Run:
             if self.answered == 1:
                 os.write(self.stdin, answer["password"].encode() + b"\n")
             else:
-                del self.input[:]
-                self.missing, self.answered = 0, None
+                self.answered = None
+                self.close_input()
 
     def ended(self, status):
         self.status = status
         self.seconds = time.monotonic() - self.began
         self.session.tell("ended")
         if self.stdin is not None:
-            os.close(self.stdin)
-            self.stdin = None
+            self.close_input()
         for place, fd in enumerate(self.pipes):
             if fd is not None:
                 self.left[place] = struct.unpack("i", fcntl.ioctl(fd, 0x541B, b"\0" * 4))[0]  # FIONREAD

@@ -25,14 +25,17 @@ from .._errors import (
     OutputTooLong,
     ProtocolError,
 )
-from . import exec as _exec, login, login_shell, passing, processes, refusals, report, scripts
+from . import exec as _exec, lanes, login, login_shell, passing, processes, refusals, report, resident_program, scripts
 from .lanes import Sink
 from .login_shell import Command
 from .resident import Ended, Resident, Unavailable, frame
 
-#: More input than this goes the way that it goes without.
-INPUT_MAX: t.Final = 4 * 1024 * 1024
+#: A module that is longer than this goes the way that it goes without: the resident holds all of it.
+_MODULE_MAX: t.Final = 4 * 1024 * 1024
 _BODY_MAX: t.Final = 32 * 1024
+#: Of input, what is packed at once.
+_PACKED: t.Final = 256 * 1024
+_TAKEN: t.Final = struct.Struct(">Q")
 _HAVE: t.Final = struct.Struct(">QQ")
 #: Bytes of output after which it is told that they have arrived.
 _CONFIRMED: t.Final = 128 * 1024
@@ -73,7 +76,7 @@ def run(
     :raise CommandFailed: it cannot be run as it is.
     :raise AgentDisappeared: the resident was killed while it ran.
     """
-    if len(command.stdin) > INPUT_MAX:
+    if command.script_of is not None and len(command.stdin) > _MODULE_MAX:
         raise Unavailable
     resident.reach()
     task = _Task(resident, agent, command, patience, sink)
@@ -95,7 +98,7 @@ class _Task:
         self._resident = resident
         self._agent = agent
         self._command = command
-        self._stdin = zlib.compress(command.stdin, 1) if command.stdin else b""
+        self._input = _Input(command.stdin)
         self._patience = patience
         self._sink = sink
         self._id = secrets.token_hex(16)
@@ -113,7 +116,7 @@ class _Task:
 
     def begin(self) -> None:
         try:
-            self._resident.send(self._request())
+            self._resident.send(self._request() + self._input.due())
         except GuestAgentError:
             # What arrived of it is told when it is asked for.
             self._resident.drop()
@@ -165,9 +168,12 @@ class _Task:
                 self._pinged = True
             self._more = False
             for kind, body in self._resident.frames(max(0.01, min(1.0, deadline.remaining()))):
-                self._more = self._more or kind in (b"O", b"X")
+                self._more = self._more or kind in (b"A", b"O", b"X")
                 self._pinged = False
                 self._take(kind, body)
+            due = self._input.due() if self._begun and self._end is None else b""
+            if due:
+                self._resident.send(due)
         except Ended:
             # What it answered before it began anything is still in a pipe; of a port that is not sure.
             has_all = self._resident.polls
@@ -203,10 +209,13 @@ class _Task:
         if kind == b"S":
             said = self._mapping(body)
             self._begun, self._pid = True, untrusted.integer(said.get("pid"), "a process id", 0)
-            missing = said.get("missing")
-            if missing:
-                count = untrusted.integer(missing, "the missing input", 0, len(self._stdin))
-                self._resident.send(self._input(len(self._stdin) - count))
+            if "received" in said:
+                self._input.taken(untrusted.integer(said.get("taken"), "the input that was passed on", 0))
+                self._input.found(untrusted.integer(said["received"], "the input that has arrived", 0), said.get("open") is True)
+        elif kind == b"A":
+            if len(body) != _TAKEN.size:
+                raise ProtocolError("the resident's answer has no number", domain=self._agent.name)
+            self._input.taken(*_TAKEN.unpack(body))
         elif kind in (b"O", b"X"):
             self._keep(int(kind == b"X"), body)
         elif kind == b"Z":
@@ -267,7 +276,7 @@ class _Task:
         request: dict[str, t.Any] = {
             "id": self._id,
             "argv": command.argv,
-            "stdin": len(self._stdin),
+            "stdin": bool(command.stdin),
             "env": dict(command.env),
             "chdir": command.chdir,
             "user": command.user,
@@ -282,12 +291,55 @@ class _Task:
             request["python"], request["python_env"] = command.script_of[0], dict(command.script_of[1])
         if command.answer is not None:
             request["answer"] = command.answer._asdict()
-        return frame(b"R", json.dumps(request).encode()) + self._input(0)
+        return frame(b"R", json.dumps(request).encode())
 
     def _again(self) -> bytes:
         return frame(b"R", json.dumps({"id": self._id, "have": self._have, "grace": self._patience}).encode())
 
-    def _input(self, start: int) -> bytes:
-        data = self._stdin
-        pieces = (data[place : place + _BODY_MAX] for place in range(start, len(data), _BODY_MAX))
-        return b"".join(frame(b"I", piece) for piece in pieces)
+
+class _Input:
+    """A command's input on its way: packed piece by piece, and each piece kept until the guest has passed it on."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._read = 0
+        self._pack = zlib.compressobj(1 if lanes.shrinks(data[:_PACKED]) else 0)
+        #: what is packed and not passed on; where in all of it that begins, and up to where it has been sent
+        self._kept = bytearray()
+        self._base = 0
+        self._sent = 0
+        self._ended = not data
+
+    def due(self) -> bytes:
+        """What can be sent now, in frames."""
+        frames = []
+        while self._sent - self._base < resident_program.WINDOW and not self._ended:
+            if self._sent == self._base + len(self._kept):
+                self._pack_more()
+            start = self._sent - self._base
+            piece = bytes(self._kept[start : start + _BODY_MAX])
+            self._sent += len(piece)
+            self._ended = not piece
+            frames.append(frame(b"I", piece))
+        return b"".join(frames)
+
+    def _pack_more(self) -> None:
+        before = len(self._kept)
+        while self._read < len(self._data) and len(self._kept) == before:
+            piece = self._data[self._read : self._read + _PACKED]
+            self._read += len(piece)
+            self._kept += self._pack.compress(piece)
+            if self._read == len(self._data):
+                self._kept += self._pack.flush()
+
+    def taken(self, count: int) -> None:
+        """The guest has passed on so many packed bytes of it."""
+        new = max(0, min(count - self._base, len(self._kept)))
+        del self._kept[:new]
+        self._base += new
+        self._sent = max(self._sent, self._base)
+
+    def found(self, received: int, is_open: bool) -> None:
+        """What has arrived over links that were lost; the rest of it is sent again."""
+        self._sent = min(max(received, self._base), self._base + len(self._kept))
+        self._ended = not is_open

@@ -104,7 +104,8 @@ class Warm:
         if self._by_port():
             return PortLink(t.cast(Port, self._port).domain)
         # Those of a task that was killed; the agent gives none of its numbers twice.
-        for handle in self._memory.values.get("handles") or ():
+        known = self._memory.values.get("handles")
+        for handle in known if isinstance(known, list) else ():
             with contextlib.suppress(GuestAgentError):
                 self._agent.call("guest-file-close", {"handle": handle})
         link = PipesLink(self._agent, str(self._memory.values.get("directory", "")))

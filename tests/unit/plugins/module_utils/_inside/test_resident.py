@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
 import shutil
 import signal
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -21,7 +23,13 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import UnixSocketTransport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, CommandFailed, CommandTimeout
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as _exec, resident, resident_task, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import (
+    exec as _exec,
+    resident,
+    resident_program,
+    resident_task,
+    shell,
+)
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.resident_link import PipesLink
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.shell import Answer, Command
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched, listening, wait_until, watched
@@ -144,6 +152,10 @@ CASES = {
     "input of every byte": sh("cat", stdin=bytes(range(256)) * 20),
     "input that looks like a greeting": sh("cat", stdin=b"x\n\0virtops " + b"a" * 32 + b" 1\nR\0\0\0\2{}\0\1v\0v\0\1"),
     "input of a megabyte": sh("sha256sum", stdin=os.urandom(1024) * 1024),
+    "input of 3 MiB that cannot be packed": sh("sha256sum", stdin=os.urandom(3 << 20)),
+    "input of 20 MiB that can": sh("sha256sum", stdin=bytes(20 << 20)),
+    "input of 3 MiB that nothing takes": sh("sleep 0.2; echo done", stdin=os.urandom(3 << 20)),
+    "input of 3 MiB of which a part is read": sh("head -c 1000000 | wc -c", stdin=os.urandom(3 << 20)),
     "input that is not read": sh("exec 0<&-; echo done", stdin=b"x" * 300000),
     "input of which a part is read": sh("head -c 5", stdin=b"x" * 300000),
     "input for another": sh("id -un; cat", stdin=b"hello", user="nobody"),
@@ -400,3 +412,34 @@ def test_what_was_begun_is_found_again_by_a_new_connection(guest: Watched, tmp_p
         assert (outcome.code, outcome.stdout) == (0, b"1\n2\n3\n4\n5\n6\n7\n8\n9\n")
         assert (tmp_path / "runs").read_text() == "x\n"
         guest.faults.clear()
+
+
+def test_input_goes_on_over_a_new_connection(guest: Watched) -> None:
+    content = os.urandom(4 << 20)
+    with started(guest.agent(30)) as own:
+        own.run(sh("true"))
+        lost: list[object] = []
+
+        def lose(_arguments: object, ask: t.Callable[[], t.Any]) -> t.Any:
+            lost.append(ask())
+            return {"error": {"class": "GenericError", "desc": "Input/output error"}}
+
+        guest.faults["guest-file-write"] = [None] * 9 + [lose] + [None] * 9 + [lose]
+        outcome = own.run(sh("sha256sum", stdin=content))
+        assert outcome.stdout.split()[0].decode() == hashlib.sha256(content).hexdigest()
+        assert len(lost) == 2
+        guest.faults.clear()
+
+
+def test_input_that_waits_is_bounded(warm: Warm) -> None:
+    """The session of a command that reads nothing holds no more of its input than the window."""
+    task = resident_task._Task(warm.resident, warm.agent, sh("sleep 300", stdin=os.urandom(8 << 20)), PATIENCE, None)
+    warm.resident.reach()
+    task.begin()
+    for _look in range(50):
+        task._look(Deadline(PATIENCE))
+        time.sleep(0.01)
+    sent = task._input._sent
+    task.end()
+    warm.resident.close()
+    assert sent < 2 * resident_program.WINDOW
