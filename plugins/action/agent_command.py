@@ -23,6 +23,9 @@ from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
+from ..plugin_utils import _compiled  # pylint: disable=unused-import  # noqa: F401
+
+# isort: split
 from ..plugin_utils._action import become, in_process
 from ..plugin_utils._guest_variables import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of, names_of
 

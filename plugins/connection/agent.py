@@ -272,6 +272,9 @@ from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
+from ..plugin_utils import _compiled  # pylint: disable=unused-import  # noqa: F401
+
+# isort: split
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
 from ..module_utils._inside import shell

@@ -266,6 +266,9 @@ from ansible import context
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
 
+from ..plugin_utils import _compiled  # pylint: disable=unused-import  # noqa: F401
+
+# isort: split
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._records.addresses import AddressPolicy, Assigned, address_policy, assign
 from ..module_utils._records.own_addresses import host_of

@@ -89,7 +89,7 @@ def _timed(source: Path, playbook: Path, hosts: int) -> float:
     config = source.with_name("ansible.cfg")
     config.touch()
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONDONTWRITEBYTECODE"))},
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_HOME": str(source.parent),

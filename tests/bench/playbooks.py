@@ -80,7 +80,7 @@ class Playbooks:
         home.mkdir()
         (home / "ansible.cfg").touch()
         self._env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONDONTWRITEBYTECODE"))},
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
             "ANSIBLE_CONFIG": str(home / "ansible.cfg"),

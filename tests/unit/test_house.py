@@ -152,7 +152,7 @@ def a_door_has_its_own_folder(source: Source) -> t.Iterator[str]:
         return
     for line, name, ours in _imports(source):
         parts = name.split(".")
-        if ours and parts[0] == "plugin_utils" and parts[1] not in ("_guest_variables", f"_{source.room}"):
+        if ours and parts[0] == "plugin_utils" and parts[1] not in ("_compiled", "_guest_variables", f"_{source.room}"):
             yield f"{source.path}:{line}: {name} is another door's"
 
 

@@ -772,7 +772,7 @@ class Run:
             self.close_input()
 
     def close_input(self):
-        """What still comes of it is nobody's."""
+        """What still comes of it is dropped."""
         self.input, self.packed = bytearray(), bytearray()
         os.close(self.stdin)
         self.stdin = None
