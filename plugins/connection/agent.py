@@ -202,11 +202,11 @@ options:
   resident:
     description:
       - Whether a small program stays in the guest between tasks, so that they need no new shell and no new Python.
-      - V(auto) - It is started by the first task, and used by those after it. It needs Python 3.6 in the guest. Where it cannot run
-        a command, the command is run without it. This is new, and has not been tried in every trouble that the rest has.
+      - V(auto) - It is started by the first task, and used by those after it. Where it cannot run a command, the command is run
+        without it. It needs Python 3.6 in the guest.
       - V(never) - Each task starts from nothing.
     type: str
-    default: never
+    default: auto
     choices: [auto, never]
     ini:
       - section: guest_agent_connection
@@ -394,27 +394,17 @@ class Connection(ConnectionBase):
                 params = {name: self.get_option(name) for name in names}
                 params.update(domain=self._domain(), agent_timeout=self._seconds("agent_timeout"))
                 params["ssh_persist"] = in_range(self.get_option("ssh_persist"), "ssh_persist", 0)
-                reached = self._open.enter_context(open_guest(params, _COMMANDS, heard=self._heard().ago()))
+                params.update(resident=self.get_option("resident"), resident_idle=self._seconds("resident_idle"))
+                params["ansible_home"] = constants.config.get_config_value("ANSIBLE_HOME")
+                reached = self._open.enter_context(open_guest(params, _COMMANDS, heard=self._heard().ago(), tell=self._tell))
                 reached.agent.require_posix(_SHELL)
                 self._reached = reached
             self._connected = True
-            self._warm_up(self._reached, params)
             way = f"{params['transport']} for files by {self._reached.lane.name}"
             self._tell(
                 f"ESTABLISH AGENT CONNECTION to {params['domain']} by {way}: {self._reached.agent.round_trips} agent commands"
             )
         return self._reached
-
-    def _warm_up(self, guest: Guest, params: dict[str, t.Any]) -> None:
-        if self.get_option("resident") == "never":
-            return
-        from ..module_utils._reach import warm
-
-        place = os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), "virtops")
-        names = [str(params[name] or "") for name in ("uri", "domain", "transport", "channel", "socket", "data_lane")]
-        idle = self._seconds("resident_idle")
-        guest.agent.resident = warm.Warm(guest.agent, warm.Memory(place, *names), guest.port(), idle, self._tell)
-        self._open.callback(guest.agent.resident.close)
 
     def _domain(self) -> str:
         return self.get_option("domain") or self.get_option("delegate_to") or self.get_option("inventory_hostname") or ""

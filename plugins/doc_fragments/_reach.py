@@ -42,6 +42,20 @@ options:
     type: str
     default: auto
     choices: [auto, attach, never]
+  resident:
+    description:
+      - Whether a small program stays in the guest between tasks, so that they need no new shell and no new Python. It is the same
+        that P(virtops.guest_agent.agent#connection) uses.
+      - V(auto) - It is started by the first task, and used by those after it. Where it cannot run a command, the command is run
+        without it. It needs Python 3.6 in the guest.
+      - V(never) - Each task starts from nothing.
+    type: str
+    default: auto
+    choices: [auto, never]
+  resident_idle:
+    description: After how many seconds without a task the resident program ends.
+    type: int
+    default: 60
 requirements:
   - the agent must allow guest-exec and guest-exec-status, and guest-file-* for files and for input and output of more than a few
     hundred KiB

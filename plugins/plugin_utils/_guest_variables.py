@@ -19,6 +19,8 @@ VARIABLES: t.Final[dict[str, tuple[str, ...]]] = {
     "channel": ("ansible_guest_agent_channel",),
     "socket": ("ansible_guest_agent_socket",),
     "data_lane": ("ansible_guest_agent_data_lane",),
+    "resident": ("ansible_guest_agent_resident",),
+    "resident_idle": ("ansible_guest_agent_resident_idle",),
 }
 #: The same options, as the connection plugin takes them from the environment and from ansible.cfg.
 SETTINGS: t.Final[dict[str, dict[str, t.Any]]] = {

@@ -101,12 +101,19 @@ class Guest:
 
 
 @contextlib.contextmanager
-def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = False, heard: float = math.inf) -> t.Iterator[Guest]:
+def open_guest(
+    params: Params,
+    needed: t.Sequence[str] = (),
+    events: bool = False,
+    heard: float = math.inf,
+    tell: t.Callable[[str], object] = lambda _text: None,
+) -> t.Iterator[Guest]:
     """``params`` has ``domain``, ``uri`` and ``agent_timeout``, and may have the other options of ``spec.REACH``.
 
     :param needed: the commands that the task takes; where there are none, the agent is not asked. Those for files have substitutes:
         they are not required in advance. An error says of all of them which the agent refuses.
     :param heard: as in ``require_agent``
+    :param tell: gets a sentence where the guest's resident is started or used
     :raise HypervisorUnreachable: libvirt does not answer at ``uri``.
     :raise DomainNotFound: it has no such domain.
     :raise GuestAgentError: with ``needed``, what ``require_agent`` raises.
@@ -117,12 +124,25 @@ def open_guest(params: Params, needed: t.Sequence[str] = (), events: bool = Fals
             with guest.agent.named():
                 if needed:
                     guest.require_agent(*(command for command in needed if command not in advice.FILES), heard=heard)
-                yield guest
+                with _warm(guest, params, tell):
+                    yield guest
         except GuestAgentError as error:
             from .diagnosis import explain
 
             # An error that there is nothing to add to is raised as it was.
             raise explain(guest.agent, error, needed) from error.__cause__
+
+
+@contextlib.contextmanager
+def _warm(guest: Guest, params: Params, tell: t.Callable[[str], object]) -> t.Iterator[None]:
+    """What runs in the guest meanwhile is run by its resident."""
+    if params.get("resident", "never") == "never":
+        yield
+        return
+    from . import warm
+
+    with contextlib.closing(warm.of_task(guest.agent, guest.port(), params, tell)) as guest.agent.resident:
+        yield
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from .._inside.login_shell import Command
 from .._inside.resident_link import Link, PipesLink, PortLink
 from .._inside.shell import Result
 from .._libvirt.hypervisor import Domain
+from .._task.values import in_range
 
 #: Where the guest keeps the pipes: root's alone, and gone with the next boot.
 _PLACE: t.Final = "/run/virtops-"
@@ -33,6 +34,7 @@ _NOT_AGAIN: t.Final = 600.0
 #: Seconds after which it is looked whether a command has ended, and of how many commands it is known how long they took.
 _FIRST_PAUSE: t.Final = 0.01
 _REMEMBERED: t.Final = 3
+_FORGOTTEN_AFTER: t.Final = 24 * 3600.0
 
 
 class Port(t.NamedTuple):
@@ -136,6 +138,7 @@ class Warm:
             self._tell(f"no resident: {error}")
             return
         self._memory.save(directory=directory, started=time.time(), keeper=0, failures=known.get("failures", 0) + 1)
+        self._memory.forget_others()
         self._tell("a resident is started for the next tasks")
 
     def _unavailable(self) -> None:
@@ -144,6 +147,14 @@ class Warm:
         self._tell("the resident is not there")
         if time.time() - self._memory.values.get("started", 0) > _STARTS_WITHIN:
             self._memory.save(directory="", used=0, keeper=0, port=not self._by_port())
+
+
+def of_task(agent: GuestAgent, port: Port | None, params: t.Mapping[str, t.Any], tell: t.Callable[[str], object]) -> Warm:
+    """``params`` are those of ``open_guest``; ``ansible_home`` among them is where the memory is, else Ansible's default."""
+    home = params.get("ansible_home") or os.environ.get("ANSIBLE_HOME") or os.path.expanduser("~/.ansible")
+    names = [str(params.get(name) or "") for name in ("uri", "domain", "transport", "channel", "socket", "data_lane")]
+    idle = in_range(params["resident_idle"], "resident_idle", 1)
+    return Warm(agent, Memory(os.path.join(home, "virtops"), *names), port, idle, tell)
 
 
 class Memory:
@@ -182,6 +193,13 @@ class Memory:
                 text = json.dumps(self.values).encode()
                 os.pwrite(self._file, text, 0)
                 os.ftruncate(self._file, len(text))
+
+    def forget_others(self) -> None:
+        """Those of guests that no task has had for a day."""
+        with contextlib.suppress(OSError):
+            for found in os.scandir(os.path.dirname(self._path)):
+                if found.is_file(follow_symlinks=False) and time.time() - found.stat().st_mtime > _FORGOTTEN_AFTER:
+                    os.unlink(found.path)
 
     def close(self) -> None:
         file, self._file = self._file, None

@@ -26,6 +26,8 @@ REACH: t.Final[Options] = {
     "channel": {"type": "str", "default": "org.qemu.guest_agent.1"},
     "socket": {"type": "path"},
     "data_lane": {"type": "str", "choices": ["auto", "attach", "never"], "default": "auto"},
+    "resident": {"type": "str", "choices": ["auto", "never"], "default": "auto"},
+    "resident_idle": {"type": "int", "default": 60},
 }
 REACH_REQUIRES: t.Final = (
     ("transport", "libvirt", ["domain"]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -34,7 +35,8 @@ def run(
         message = f"{unsupported}{error.msg}"
         return _without(valid, {"failed": True, "msg": message}) | told
     warnings: list[str] = []
-    result = perform(ensure, Task(params, check_mode, diff, warnings.append))
+    task_params = {**params, "ansible_home": constants.config.get_config_value("ANSIBLE_HOME")}
+    result = perform(ensure, Task(task_params, check_mode, diff, warnings.append))
     result["failed"] = "failure" in result
     # As Ansible does with what comes back from a host.
     result.update({f"{name}_lines": result[name].splitlines() for name in ("stdout", "stderr") if name in result})

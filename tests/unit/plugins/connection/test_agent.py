@@ -27,7 +27,7 @@ PASSWORD = "ge'heim-7f3a"
 
 def connection(**options: t.Any) -> t.Any:
     found = connection_loader.get(NAME, PlayContext(), os.devnull)
-    found.set_options(direct={"domain": "web1", "transport": "unix", **options})
+    found.set_options(direct={"domain": "web1", "transport": "unix", "resident": "never", **options})
     return found
 
 
@@ -42,6 +42,8 @@ DEFAULTS = {
     "transport": "libvirt",
     "channel": "org.qemu.guest_agent.1",
     "data_lane": "auto",
+    "resident": "auto",
+    "resident_idle": 60,
     "ssh_persist": 60,
     "agent_timeout": 10,
     "command_timeout": 86400,

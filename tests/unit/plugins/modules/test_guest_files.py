@@ -35,7 +35,14 @@ CHECKSUMS = {"sha256sum": file_scripts._SUM, "none": "sum() { printf -; }\n"}
 @pytest.fixture
 def run(real_socket: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run_it(module: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
-        given = {"transport": "unix", "socket": str(real_socket), "domain": "guest", "agent_timeout": 20, **arguments}
+        given = {
+            "transport": "unix",
+            "socket": str(real_socket),
+            "domain": "guest",
+            "agent_timeout": 20,
+            "resident": "never",
+            **arguments,
+        }
         return run_module(module.main, capsys, **given)
 
     return run_it

@@ -38,7 +38,14 @@ SECRET = "correct-horse-battery-staple"
 @pytest.fixture
 def run(real_socket: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run_it(module: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
-        given = {"transport": "unix", "socket": str(real_socket), "domain": "guest", "agent_timeout": 20, **arguments}
+        given = {
+            "transport": "unix",
+            "socket": str(real_socket),
+            "domain": "guest",
+            "agent_timeout": 20,
+            "resident": "never",
+            **arguments,
+        }
         return run_module(module.main, capsys, **{name: value for name, value in given.items() if value is not None})
 
     return run_it
@@ -342,7 +349,13 @@ def test_a_module_that_is_ended_cleans_up(real_socket: Path, place: Path, number
     """In a process of its own: it ends."""
     before = _scripts()
     content = f"#!/bin/sh\necho $$ >{place}/pid.new; mv {place}/pid.new {place}/pid; sleep 300"
-    arguments = {"transport": "unix", "socket": str(real_socket), "content": content, "_ansible_remote_tmp": "/tmp"}
+    arguments = {
+        "transport": "unix",
+        "socket": str(real_socket),
+        "content": content,
+        "_ansible_remote_tmp": "/tmp",
+        "resident": "never",
+    }
     package = run_script.__name__.rpartition(".plugins.")[0]
     program = (
         f"from {package}.plugins.modules import run_script; from {package}.tests.unit import module_runs\n"

@@ -22,6 +22,8 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline impo
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files, shell
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.shell import Command
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach import warm
+from ansible_collections.virtops.guest_agent.plugins.modules import pull_file, push_file, run_command, run_script
+from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_module
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched, listening, wait_until, watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
@@ -190,6 +192,17 @@ def test_a_memory_that_makes_no_sense_is_none(tasks: Tasks, content: str) -> Non
     assert tasks.ends() is None
 
 
+def test_memories_of_guests_that_are_gone_are_removed(tasks: Tasks) -> None:
+    tasks.directory.mkdir()
+    (tasks.directory / "compiled").mkdir()
+    for name, hours in (("old", 25), ("new", 23)):
+        (tasks.directory / name).write_text("{}")
+        os.utime(tasks.directory / name, (0, time.time() - hours * 3600))
+    assert tasks.ends() is None
+    assert {"new", "compiled"} < {path.name for path in tasks.directory.iterdir()}
+    assert not (tasks.directory / "old").exists()
+
+
 def test_no_place_for_a_memory_is_no_trouble(tasks: Tasks) -> None:
     tasks.directory.parent.joinpath("memory").write_text("a file")
     assert tasks.ends() is None
@@ -239,3 +252,43 @@ def test_a_file_comes_whole(tasks: Tasks, tmp_path: Path, size: int) -> None:
         files.pull(agent, files.Where(str(tmp_path / "pushed"), "root"), back.write)
         assert back.getvalue() == content
     assert tasks._transport.open_handles == 0
+
+
+def test_modules_and_the_connection_have_one_resident(tasks: Tasks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second task is run by what the first one has started; what a module says is the same."""
+    (tmp_path / "source").write_bytes(b"content\n")
+    place = {"transport": "unix", "socket": str(tmp_path / "agent/agent"), "domain": "guest", "agent_timeout": 30}
+    home = tasks.directory.parent / "home"
+    runs = [
+        (run_command, {"argv": ["sh", "-c", "echo out; echo err >&2; exit 3"]}),
+        (run_script, {"content": "#!/bin/sh\necho $1", "args": ["one"]}),
+        (push_file, {"src": str(tmp_path / "source"), "dest": str(tmp_path / "pushed"), "mode": "0600"}),
+        (pull_file, {"src": str(tmp_path / "pushed"), "dest": str(tmp_path / "pulled")}),
+    ]
+
+    def results(**more: object) -> list[dict[str, t.Any]]:
+        (tmp_path / "pushed").unlink(missing_ok=True)
+        (tmp_path / "pulled").unlink(missing_ok=True)
+        return [run_module(module.main, capsys, **place, **options, **more) for module, options in runs]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANSIBLE_HOME", str(home))
+        tasks._transport._transport.close()  # type: ignore[attr-defined]
+        cold = results(resident="never")
+        run_module(run_command.main, capsys, **place, argv=["true"])
+        (path,) = (home / "virtops").iterdir()
+        wait_until(lambda: os.path.exists(f"{json.loads(path.read_text())['directory']}/out"), PATIENCE, path.read_text)
+        warmed = results()
+    remembered = json.loads(path.read_text())
+    os.kill(remembered["keeper"], signal.SIGKILL)
+    shutil.rmtree(remembered["directory"])
+    assert len(remembered["command"]) == warm._REMEMBERED
+    assert [_lasting(result) for result in warmed] == [_lasting(result) for result in cold]
+
+
+def _lasting(value: t.Any) -> t.Any:
+    """What is the same each time."""
+    if isinstance(value, dict):
+        left_out = ("start", "end", "delta", "transfer", "invocation", "mtime")
+        return {key: _lasting(member) for key, member in value.items() if key not in left_out}
+    return value

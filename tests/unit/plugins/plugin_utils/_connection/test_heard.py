@@ -86,7 +86,9 @@ def task(real_socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         while opened:
             opened.pop().close()
         found = connection_loader.get("virtops.guest_agent.agent", PlayContext(), os.devnull)
-        found.set_options(direct={"domain": "web1", "transport": "unix", "socket": str(real_socket), **options})
+        found.set_options(
+            direct={"domain": "web1", "transport": "unix", "socket": str(real_socket), "resident": "never", **options}
+        )
         opened.append(found)
         return found
 
