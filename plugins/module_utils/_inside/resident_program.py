@@ -264,14 +264,18 @@ class Keeper:
 
 
 class Told:
-    """What one session tells the keeper."""
+    """What one session tells the keeper, and those that compile for it. Each write is a piece, and none comes between its bytes."""
 
-    LENGTH = struct.Struct(">I")
+    #: the process, whether it is the first and the last piece of a record, and its length
+    HEAD = struct.Struct(">I??H")
+    PIECE = select.PIPE_BUF - HEAD.size
 
     def __init__(self, fd, child):
         self.fd = fd
         self.child = child
         self.data = bytearray()
+        #: process -> the pieces of a record that has not ended
+        self.pieces = {}
         #: the link is free for the next connection; the session has ended
         self.over = self.closed = False
         #: a command that has begun, and has not ended yet: its process, and the script that ends it
@@ -288,13 +292,15 @@ class Told:
         return bool(data)
 
     def records(self):
-        while len(self.data) >= self.LENGTH.size:
-            (length,) = self.LENGTH.unpack_from(self.data)
-            record = bytes(self.data[self.LENGTH.size : self.LENGTH.size + length])
-            if len(record) < length:
+        while len(self.data) >= self.HEAD.size:
+            process, first, last, length = self.HEAD.unpack_from(self.data)
+            piece = bytes(self.data[self.HEAD.size : self.HEAD.size + length])
+            if len(piece) < length:
                 return
-            del self.data[: self.LENGTH.size + length]
-            yield marshal.loads(record)
+            del self.data[: self.HEAD.size + length]
+            self.pieces[process] = piece if first else self.pieces.get(process, b"") + piece
+            if last:
+                yield marshal.loads(self.pieces.pop(process))
 
 
 def plain(body):
@@ -336,9 +342,9 @@ class Session:
 
     def tell(self, *record):
         data = marshal.dumps(record)
-        data = Told.LENGTH.pack(len(data)) + data
-        while data:
-            data = data[os.write(self.told, data) :]
+        for start in range(0, len(data), Told.PIECE):
+            piece = data[start : start + Told.PIECE]
+            os.write(self.told, Told.HEAD.pack(os.getpid(), not start, start + len(piece) == len(data), len(piece)) + piece)
 
     def serve(self):
         while not self.over and (self.run or time.monotonic() - self.heard < self.grace):

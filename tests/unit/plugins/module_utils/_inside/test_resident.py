@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -15,6 +17,7 @@ import signal
 import subprocess
 import time
 import typing as t
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -443,3 +446,33 @@ def test_input_that_waits_is_bounded(warm: Warm) -> None:
     task.end()
     warm.resident.close()
     assert sent < 2 * resident_program.WINDOW
+
+
+def test_sixty_modules_in_a_row_take_no_more_memory_than_ten(guest: Watched) -> None:
+    """Each has 200 KiB of source of its own beside what all have: what is kept of it is a few times that, and has a limit."""
+
+    def module(number: int) -> Command:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("common.py", "\n".join(f"def f{line}(): return {line}" for line in range(4000)))
+            archive.writestr(f"own{number % 10}.py", "VALUE = 1\n")
+        literal = base64.b64encode(packed.getvalue()).decode()
+        return py(f"zip_data = '{literal}'\nx = ['{secrets.token_hex(100_000)}'] * 3\nprint({number})")
+
+    with started(guest.agent(30)) as own:
+        for number in range(10):
+            assert own.run(module(number)).stdout == b"%d\n" % number
+        (keeper,) = {own.resident.keeper}
+        before = memory(keeper)
+        for number in range(10, 70):
+            assert own.run(module(number)).stdout == b"%d\n" % number
+            if number % 10 == 0:
+                own.resident.close()
+        assert own.resident.keeper == keeper
+        assert memory(keeper) < before + (8 << 20)
+
+
+def memory(process: int) -> int:
+    """Bytes that it has of its own or shares."""
+    (line,) = [line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) << 10
