@@ -91,6 +91,7 @@ def _ours(uri: str, name: str, data_lane: str) -> dict[str, Any]:
         "ansible_guest_agent_domain": name,
         "ansible_guest_agent_uri": uri,
         "ansible_guest_agent_data_lane": data_lane,
+        "ansible_guest_agent_resident": "never",
     }
 
 

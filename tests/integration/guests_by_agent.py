@@ -29,11 +29,13 @@ _COST = re.compile(r"EXEC as \S+: .*? s, (?P<commands>\d+) agent commands, (?P<s
 
 
 def variables(lab: Lab, name: str, **more: Any) -> dict[str, Any]:
+    """Each task starts from nothing, unless ``resident`` is among ``more``: test_resident.py and the faults have the other way."""
     return {
         "ansible_connection": "virtops.guest_agent.agent",
         "ansible_guest_agent_domain": name,
         "ansible_guest_agent_uri": lab.uri,
         "ansible_guest_agent_data_lane": "never",
+        "ansible_guest_agent_resident": "never",
         "ansible_python_interpreter": "/usr/bin/python3",
         **{f"ansible_guest_agent_{key}": value for key, value in more.items()},
     }
