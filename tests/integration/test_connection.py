@@ -81,8 +81,9 @@ def test_a_pipelined_task_costs_at_most_nine_agent_commands(debian: str, plays: 
     del debian
     _output, costs = plays.verbose("ansible.builtin.command", "id")
     ((seconds, commands),) = costs
-    # A command that takes longer is asked for once in a second, and after five its result is removed by a script of its own.
-    assert commands <= 9 + max(0, int(seconds) - 2) + 6 * (seconds >= KEPT_AFTER)
+    # A command that takes longer is asked for once in a second, and after five its result is removed by a script of its own. What
+    # it took in the guest is less than what that is decided by.
+    assert commands <= 9 + max(0, int(seconds) - 2) + 6 * (seconds >= KEPT_AFTER - 1)
 
 
 def test_nothing_secret_is_displayed(plays: Plays) -> None:

@@ -102,7 +102,7 @@ def test_one_connection_for_all(reached: Way, start: Start) -> None:
         (killed,) = server.clients()
         killed.end(signal.SIGKILL)
 
-        there.play(there.hosts(name, 60, 60, 1, 0), "all", LISTING)
+        there.play(there.hosts(name, 60, 60, 8, 0), "all", LISTING)
         # For the first two, for the third, and by libvirt itself for the last.
         assert (server.logins(), server.sessions()) == (4, 1)
         _wait_until_one_is_left(server)
