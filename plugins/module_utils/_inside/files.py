@@ -22,7 +22,7 @@ from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import FileFailed, FileMissing, GuestAgentError, InvalidInput, ProtocolError
-from . import file_scripts, shell
+from . import file_scripts, passing, shell
 from .file_scripts import HINTS, PROBLEMS, Attributes, Links, Where
 from .lanes import READ_MAX, AgentLane, Lane, Sink, ignore, read_beginning, shrinks
 
@@ -250,7 +250,7 @@ class _Push(t.NamedTuple):
         :raise _NoResident: there is none that can run it now.
         """
         command = self.install._replace(stdin=t.cast(bytes, _Rest(self.source, self.content.size)))
-        result = shell.by_resident(self.agent, command, Deadline(self._seconds()))
+        result: shell.Result | None = self.agent.resident.execute(command, Deadline(self._seconds()), passing.PATIENCE, None)
         if result is None:
             raise _NoResident
         return _installed(self.agent, result.stdout, self.where.path)

@@ -118,16 +118,6 @@ def execute(
     return _execute(agent, _Run(agent, command, staged, patience, clock), deadline, lane, pace, sink)
 
 
-def by_resident(
-    agent: GuestAgent, command: Command, deadline: Deadline, patience: float = passing.PATIENCE, sink: Sink | None = None
-) -> Result | None:
-    """As ``execute``; None where the guest has no resident that can run it, and nothing has been done."""
-    if agent.resident is None:
-        return None
-    ended: Result | None = agent.resident.execute(command, deadline, patience, sink)
-    return ended
-
-
 class _Pace(t.NamedTuple):
     expected: float
     first: float

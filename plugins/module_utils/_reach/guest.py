@@ -136,7 +136,7 @@ def open_guest(
 @contextlib.contextmanager
 def _warm(guest: Guest, params: Params, tell: t.Callable[[str], object]) -> t.Iterator[None]:
     """What runs in the guest meanwhile is run by its resident."""
-    if params.get("resident", "never") == "never":
+    if params.get("resident", "never") == "never" or guest.agent.windows is not None:
         yield
         return
     from . import warm
