@@ -202,6 +202,8 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
     facts: dict = {}
     if "interfaces" in parts:
         facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
+        if agent.windows is not None:
+            facts["interfaces"] = agent.windows.interface_facts(parts["interfaces"])
     if "os" in parts:
         facts.update(os_facts(parts["os"], files.readable_texts(agent, distribution.wanted(parts["os"]))))
     if "hostname" in parts:

@@ -39,8 +39,12 @@ EXPECTED = {
     "qemu-ga 2.11": Expected("connected", "ubuntu", "old-lab", "192.0.2.21", "Ubuntu"),
     "qemu-ga 2.12": Expected("connected", "centos", "old-lab", "192.0.2.21", "CentOS"),
     "qemu-ga 3.1": Expected("connected", "debian", "old-lab", "192.0.2.21", "Debian"),
-    "Windows, 7.2": Expected("connected", "mswindows", "WIN-LAB", "192.0.2.22", "Windows Server 2022 Standard", _NO_SHELL),
-    "Windows, 10.0": Expected("connected", "mswindows", "WIN-LAB", "192.0.2.22", "Windows Server 2022 Standard", _NO_SHELL),
+    "Windows, 7.2": Expected(
+        "connected", "mswindows", "WIN-LAB", "192.0.2.22", "Microsoft Windows Server 2022 Standard", _NO_SHELL
+    ),
+    "Windows, 10.0": Expected(
+        "connected", "mswindows", "WIN-LAB", "192.0.2.22", "Microsoft Windows Server 2022 Standard", _NO_SHELL
+    ),
     "FreeBSD": Expected("connected", "freebsd", "bsd-lab.example.org", "192.0.2.23", "FreeBSD"),
     "Talos": Expected("connected", "talos", "talos-lab", "192.0.2.24", "Talos", _NO_SHELL),
     "NixOS": Expected("connected", "nixos", "nixos-lab", "192.0.2.25", "NixOS"),

@@ -28,12 +28,12 @@ def os_facts(os: OsInfo, texts: t.Mapping[str, str]) -> dict[str, t.Any]:
     """``texts``: path -> content of the files that _distribution wants, as far as they could be read."""
     machine = os["machine"] or ""
     return {
-        **distribution.facts(os, texts),
         "system": distribution.system(os),
         "kernel": os["kernel_release"],
         "kernel_version": os["kernel_version"],
         "machine": os["machine"],
         "architecture": "i386" if re.fullmatch(r"i[3456]86", machine) else machine,
+        **distribution.facts(os, texts),
     }
 
 
@@ -66,7 +66,7 @@ def mount_facts(filesystems: t.Sequence[GuestFilesystem], totals: t.Mapping[str,
         "mounts": [
             {
                 "mount": found["mount_point"],
-                "device": found["disk_name"] if "/" in found["disk_name"] else f"/dev/{found['disk_name']}",
+                "device": found["disk_name"] if {*"/\\"} & {*found["disk_name"]} else f"/dev/{found['disk_name']}",
                 "fstype": found["file_system_type"],
                 "size_total": totals.get(found["mount_point"]) or found["total_bytes_privileged"] or found["total_bytes"],
                 "size_available": _available(found),

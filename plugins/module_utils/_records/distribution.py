@@ -17,6 +17,7 @@ from ansible.module_utils.facts.system.distribution import Distribution
 from .._agent import untrusted
 from .._commands import system as _commands
 from .._commands.system import OsInfo
+from .._windows import facts as windows
 
 OS_RELEASE: t.Final = "/etc/os-release"
 DEBIAN_VERSION: t.Final = "/etc/debian_version"
@@ -123,7 +124,7 @@ def system(os: OsInfo) -> str:
 def facts(os: OsInfo, texts: Texts) -> dict[str, t.Any]:
     """``texts``: path -> content of those of the wanted files that could be read."""
     if os["id"] == "mswindows":
-        return _with_versions(os["pretty_name"], "Windows", os["version_id"] or "NA", _in_brackets(os["version"] or ""))
+        return windows.system(os)
     if system(os) != "Linux":
         return _of_bsd(os)
     release = _release(os, texts)

@@ -19,7 +19,7 @@ from .._inside.files import FileState, Installed
 from .._inside.lanes import Sink
 from .._inside.login_shell import Command
 from .._inside.shell import Result
-from . import command_line, commands, content, files
+from . import command_line, commands, content, facts, files
 from .cmd import Shell
 
 #: Where OpenSSH for Windows keeps its host keys.
@@ -36,6 +36,9 @@ class Windows:
     def __init__(self, agent: GuestAgent) -> None:
         self._agent = agent
         self._shell = Shell(agent)
+
+    def interface_facts(self, found: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+        return facts.interfaces(found)
 
     def execute(
         self,

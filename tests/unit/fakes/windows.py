@@ -51,6 +51,7 @@ class FakeWindows(FakeGuest):
         #: command lines for cmd.exe, as it has them
         self.lines: list[str] = []
         self.killed: list[str] = []
+        self.captures: list[object] = []
         self.directories = {name.lower() for name in ("C:", r"C:\windows", r"C:\windows\temp", *directories)}
         self._content = {name.lower(): bytearray(data) for name, data in (files or {}).items()}
         #: files that a program holds open for writing
@@ -139,6 +140,7 @@ class FakeWindows(FakeGuest):
 
     def _exec(self, path: str, arg: t.Sequence[str] = (), **options: t.Any) -> t.Any:
         given = options.get("env")
+        self.captures.append(options.get("capture_output", False))
         env = ENVIRONMENT if given is None else dict(entry.split("=", 1) for entry in given)
         words = (path, *(word for word in arg if word))
         name = ntpath.basename(path).lower()

@@ -36,11 +36,6 @@ OS = [
     (_os(id="alpine", version_id="3.20.1"), None, ("Alpine", "Alpine", "Linux", "3.20.1", "3", "NA")),
     (_os(id="sles", version_id="15.6"), None, ("SLES", "Suse", "Linux", "15.6", "15", "6")),
     (_os(id="freebsd", version_id="14.1"), None, ("FreeBSD", "FreeBSD", "FreeBSD", "14.1", "14", "NA")),
-    (
-        _os(id="mswindows", pretty_name="Windows Server 2022 Standard", version_id="2022"),
-        None,
-        ("Windows Server 2022 Standard", "Windows", "Win32NT", "2022", "2022", "NA"),
-    ),
     (_os(id="void", name="Void"), None, ("Void", "Void", "Linux", "NA", "NA", "NA")),
     (_os(), None, (None, None, "Linux", "NA", "NA", "NA")),
     (
