@@ -166,12 +166,23 @@ options:
     description:
       - How tasks reach the guests. V(auto) sets C(ansible_host) when an address is known, and leaves the connection plugin to you
         (SSH by default). When no address is known and the agent may execute commands, it sets the connection plugin
-        P(virtops.guest_agent.agent#connection). It does not do so for Windows, where that plugin has no shell.
+        P(virtops.guest_agent.agent#connection). It never does so for Windows, where that plugin has no shell; see
+        O(windows_connection).
       - V(agent) always sets that connection plugin.
       - V(ssh) always sets SSH. V(none) sets nothing.
     type: str
     choices: [auto, agent, ssh, none]
     default: auto
+  windows_connection:
+    description:
+      - The connection plugin that O(connection=auto) sets for a Windows guest when an address is known. A guest is known to be
+        Windows when V(os) is in O(gather_subset).
+      - User, password, port and certificates are yours to set, as for any host that is reached so.
+      - V(none) sets no connection plugin, so variables of a group can do it.
+    type: str
+    choices: [psrp, winrm, none]
+    default: psrp
+    version_added: 0.1.0
   group_by:
     description:
       - Which groups to create. V(hypervisor) creates C(hypervisor_NAME), and V(state) creates C(state_running) and so on. V(os)
@@ -369,8 +380,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             _load_connection()
 
     def _found(self, record: Record, addresses: Assigned) -> reachable.Found:
-        way = _variables.connection_vars(record, addresses.own, self.get_option("connection"), self._forward(record))
+        way = self._way(record, addresses.own)
         return reachable.Found(record, addresses, "ansible_host" in way or way.get("ansible_connection") == AGENT_CONNECTION)
+
+    def _way(self, record: Record, addresses: list[str]) -> dict[str, t.Any]:
+        options = self.get_option("connection"), self._forward(record), self.get_option("windows_connection")
+        return _variables.connection_vars(record, addresses, *options)
 
     def _forward(self, record: Record) -> tuple[str, int] | None:
         return _variables.forwarded_ssh(record) if _options.uses_forwards(self.get_option) else None
@@ -379,7 +394,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         prefix, suffix = self.get_option("hostvars_prefix"), self.get_option("hostvars_suffix")
         return {
             **_variables.host_vars(record, addresses, prefix, suffix),
-            **_variables.connection_vars(record, addresses, self.get_option("connection"), self._forward(record)),
+            **self._way(record, addresses),
         }
 
     def _host_names(self, records: list[Record], variables: list[dict[str, t.Any]]) -> list[str]:

@@ -16,6 +16,8 @@ from .._guest_variables import AGENT_CONNECTION
 SSH_PORT: t.Final = 22
 _ANY_ADDRESS: t.Final = (None, "0.0.0.0", "::")
 _LOOPBACK: t.Final = ("127.0.0.1", "::1")
+#: The option ``connection``, where it names one.
+_WAYS: t.Final = {"agent": AGENT_CONNECTION, "ssh": "ssh"}
 #: option value -> (prefix of the group's name, how to get the rest from a record)
 GROUPINGS: t.Final[dict[str, tuple[str, t.Callable[[Record], object]]]] = {
     "hypervisor": ("hypervisor", lambda record: record["libvirt"]["hypervisor"]),
@@ -48,12 +50,18 @@ def forwarded_ssh(record: Record) -> tuple[str, int] | None:
 
 
 def connection_vars(
-    record: Record, addresses: t.Sequence[str], connection: str, forward: tuple[str, int] | None = None
+    record: Record,
+    addresses: t.Sequence[str],
+    connection: str,
+    forward: tuple[str, int] | None = None,
+    windows: str = "none",
 ) -> dict[str, t.Any]:
     """How to reach the guest: ``connection`` is ``auto``, ``agent``, ``ssh`` or ``none``.
 
     ``auto`` leaves the connection itself to the user where an address is known, so that group variables can choose it. A
     ``forward`` is taken where no address is known.
+
+    :param windows: what ``auto`` sets for a Windows guest that has an address; ``none`` leaves that to the user too
     """
     if connection == "none":
         return {}
@@ -65,14 +73,15 @@ def connection_vars(
         found["ansible_host"] = addresses[0]
     elif forward is not None:
         found["ansible_host"], found["ansible_port"] = forward
-    # The connection plugin needs a POSIX shell in the guest.
-    is_windows = "os" in record and record["os"]["id"] == "mswindows"
-    by_agent = "ansible_host" not in found and record["agent"]["can_exec"] and not is_windows
-    if connection == "agent" or (connection == "auto" and by_agent):
-        found["ansible_connection"] = AGENT_CONNECTION
-    elif connection == "ssh":
-        found["ansible_connection"] = "ssh"
-    return found
+    way = _automatic(record, addresses, "ansible_host" in found, windows) if connection == "auto" else _WAYS[connection]
+    return {**found, "ansible_connection": way} if way else found
+
+
+def _automatic(record: Record, addresses: t.Sequence[str], is_reached: bool, windows: str) -> str:
+    """ "" where it is the user's choice. Our own connection requires a POSIX shell in the guest."""
+    if "os" in record and record["os"]["id"] == "mswindows":
+        return windows if addresses and windows != "none" else ""
+    return AGENT_CONNECTION if record["agent"]["can_exec"] and not is_reached else ""
 
 
 def group_names(record: Record, group_by: t.Iterable[str]) -> list[str]:

@@ -37,6 +37,29 @@ def test_how_to_reach_the_guest(connection: str, addresses: list, can_exec: bool
     assert found == ({} if expected is None else {**where, **expected})
 
 
+@pytest.mark.parametrize(
+    ("connection", "addresses", "windows", "way"),
+    [
+        ("auto", [ADDRESS], "psrp", "psrp"),
+        ("auto", [ADDRESS], "winrm", "winrm"),
+        ("auto", [ADDRESS], "none", None),
+        ("auto", [], "psrp", None),
+        ("ssh", [ADDRESS], "psrp", "ssh"),
+        ("agent", [ADDRESS], "psrp", "virtops.guest_agent.agent"),
+    ],
+)
+def test_how_to_reach_a_windows_guest(connection: str, addresses: list, windows: str, way: str | None) -> None:
+    record = samples.record(agent={"can_exec": True}, os={"id": "mswindows"})
+    found = _variables.connection_vars(record, addresses, connection, windows=windows)
+    assert (found.get("ansible_connection"), found.get("ansible_host")) == (way, ADDRESS if addresses else None)
+    assert "ansible_connection" not in _variables.connection_vars(record, [], "auto", ("kvm1", 2022), "psrp")
+
+
+def test_another_system_is_not_reached_as_windows() -> None:
+    record = samples.record(agent={"can_exec": True}, os={"id": "debian"})
+    assert "ansible_connection" not in _variables.connection_vars(record, [ADDRESS], "auto", windows="psrp")
+
+
 def _forwarding(uri: str = "qemu+ssh://root@kvm1/system", state: str = "running", **forward: t.Any) -> Record:
     nic: t.Any = {
         "user_mode": True,
