@@ -60,6 +60,7 @@ requirements:
   - the agent must allow guest-exec and guest-exec-status, and guest-file-* for files and for input and output of more than a few
     hundred KiB
 notes:
-  - The guest needs a POSIX C(/bin/sh), and programs such as C(setsid), C(head), C(wc), C(rm), C(cat) and C(stat). Windows guests
-    are not supported.
+  - The guest needs a POSIX C(/bin/sh), and programs such as C(setsid), C(head), C(wc), C(rm), C(cat) and C(stat). A Windows guest
+    needs its own C(cmd.exe). What is different there is in the guide
+    R(Windows guests,ansible_collections.virtops.guest_agent.docsite.windows).
 """

@@ -20,18 +20,22 @@ options:
     default: true
   env:
     description:
-      - Environment variables to add to those that a login of O(user) sets. Their values appear in no log.
+      - Environment variables to add to those that a login of O(user) sets. Their values appear in no log. On Windows they are added
+        to those of the agent.
     type: dict
   chdir:
-    description: The directory of the guest to run in. The default is the home of O(user).
+    description: The directory of the guest to run in. The default is the home of O(user), and on Windows the agent's own directory.
     type: str
     default: ""
   user:
-    description: The user of the guest to run as. No password is needed, because the agent is root.
+    description:
+      - The user of the guest to run as. No password is needed, because the agent is root.
+      - On Windows it must be left out. A command runs there as the agent's own user, usually SYSTEM.
     type: str
     default: root
   umask:
     description: The umask to run with, as octal digits in quotes, such as V('077'). The default is that of a login of O(user).
+      Not on Windows.
     type: raw
   creates:
     description:

@@ -18,7 +18,9 @@ description:
   - A file that already has the right SHA-256 is not transferred.
 options:
   src:
-    description: Absolute path of the file in the guest. O(follow) says which links are followed.
+    description:
+      - Absolute path of the file in the guest, such as V(C:/Temp/app.log) on Windows. O(follow) says which links are followed. On
+        Windows links are always followed.
     type: str
     required: true
   dest:

@@ -28,7 +28,8 @@ options:
     type: raw
   dest:
     description:
-      - Absolute path in the guest. O(follow) says what happens to a link.
+      - Absolute path in the guest, such as V(C:\Temp\app.cfg) or V(C:/Temp/app.cfg) on Windows. O(follow) says what happens to a
+        link. On Windows links are always followed.
       - When it is a directory or ends in C(/), the file gets the name that it has in O(src). Directories are not created.
     type: str
     required: true
@@ -132,7 +133,7 @@ size:
   type: int
   sample: 20971520
 mode:
-  description: The mode of the file.
+  description: The mode of the file. This and the owner and the group are null on Windows, where they cannot be set.
   returned: success
   type: str
   sample: "0640"

@@ -28,7 +28,9 @@ options:
     description: The command as a text for a shell of the guest, so pipes, redirections, patterns and variables work.
     type: str
   executable:
-    description: The shell of the guest for O(shell). The default is C(/bin/sh).
+    description:
+      - The shell of the guest for O(shell). The default is C(/bin/sh), and on Windows C(cmd.exe).
+      - On Windows it may be V(powershell.exe) or V(pwsh.exe) too.
     type: str
 extends_documentation_fragment:
   - virtops.guest_agent._reach
@@ -61,6 +63,12 @@ EXAMPLES = r"""
     user: deploy
     umask: "077"
     creates: .ssh/id_ed25519
+
+- name: Restart a service of a Windows guest
+  virtops.guest_agent.run_command:
+    domain: win1
+    shell: Restart-Service -Name Spooler
+    executable: powershell.exe
 
 - name: Set a password, which appears in no log
   virtops.guest_agent.run_command:

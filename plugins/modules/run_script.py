@@ -13,8 +13,8 @@ author: virtops contributors (@virtops)
 description:
   - Copies a script or a program into a guest through its agent (qemu-ga), runs it there, and removes it in any case. The guest
     needs neither network nor Python.
-  - The copy is in C(/var/tmp), or C(/tmp) or C(/run) when that does not work. Its name cannot be guessed. It belongs to O(user),
-    and no other user may read or run it.
+  - The copy is in C(/var/tmp), or C(/tmp) or C(/run) when that does not work, and on Windows in C(Temp) of its own directory. Its
+    name cannot be guessed. It belongs to O(user), and no other user may read or run it.
   - The script has the environment of a login of O(user), input and output of any size, and a time limit.
 options:
   script:
@@ -35,6 +35,8 @@ options:
       - The program of the guest that runs the script, such as C(python3). The default is the program in the script's first line,
         such as C(#!/bin/sh). With either, the script may be in a directory that is mounted with C(noexec).
       - A program without such a line is copied to a directory where the guest allows execution. When there is none, the task fails.
+      - On Windows the end of the name of O(script) decides. PowerShell runs V(.ps1), C(cmd.exe) runs V(.bat) and V(.cmd), and
+        V(.exe) is run itself. O(content) requires this option there.
     type: str
 extends_documentation_fragment:
   - virtops.guest_agent._reach
@@ -51,6 +53,12 @@ EXAMPLES = r"""
     script: /usr/local/lib/site/first-boot.sh
     args: [--role, web]
     creates: /etc/first-boot.done
+
+- name: Run a script of PowerShell in a Windows guest
+  virtops.guest_agent.run_script:
+    domain: win1
+    script: files/first-boot.ps1
+    args: [-Role, web]
 
 - name: Run a few lines of Python as a user
   virtops.guest_agent.run_script:

@@ -34,7 +34,7 @@ options:
       - The password as a hash of crypt(5). It is written to the guest's shadow file as it is, and compared with the present hash.
         The obsolete hashes of DES are refused.
       - V(!) and V(*) leave the user without a password. A V(!) in front of a hash locks it.
-      - Windows guests refuse it.
+      - Windows guests refuse it, and it is not sent to them.
     type: str
   update_password:
     description:

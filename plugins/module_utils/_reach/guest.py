@@ -53,7 +53,9 @@ class Guest:
     def lane(self) -> Lane:
         """The way for the content of files."""
         if self._lane is None:
-            self._lane = _lane(self._data_lane, self.agent, self._domain, self._xml)
+            # The other end of a data lane is a program that Windows has not.
+            option = "never" if self.agent.windows is not None else self._data_lane
+            self._lane = _lane(option, self.agent, self._domain, self._xml)
         return self._lane
 
     def port(self) -> warm.Port | None:

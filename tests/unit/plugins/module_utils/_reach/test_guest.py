@@ -15,11 +15,13 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import data_lane
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.advice import EXEC, FILES
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import MOMENT, open_guest
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor, install, let_go
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import FakeWindows
 
 PARAMS = {"domain": "web", "uri": samples.URI, "agent_timeout": 5}
 
@@ -51,6 +53,18 @@ def test_commands_for_files_have_substitutes(guest: FakeGuest) -> None:
     guest.blocked.add("guest-file-open")
     with open_guest(PARAMS, (*EXEC, *FILES)) as opened:
         assert (opened.lane.name, opened.domain.name) == ("agent", "web")
+
+
+@pytest.mark.parametrize(("guest_type", "attached"), [(FakeGuest, True), (FakeWindows, False)], ids=["Linux", "Windows"])
+def test_a_windows_guest_gets_no_port(
+    host: Hypervisor, guest_type: type[FakeGuest], attached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(data_lane, "attach", lambda domain: asked.append(domain.name))
+    host.domains[0].guest = guest_type()
+    with open_guest({**PARAMS, "data_lane": "attach"}, EXEC) as opened:
+        assert opened.lane.name == ("data" if attached else "agent")
+    assert asked == (["web"] if attached else [])
 
 
 def test_an_agent_that_no_command_is_needed_of_is_not_asked(host: Hypervisor, guest: FakeGuest) -> None:
