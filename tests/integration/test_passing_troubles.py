@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import libvirt
 import libvirt_qemu
 import pytest
 
@@ -31,6 +32,18 @@ Step = Callable[[Lab, str], None]
 
 def ask(lab: Lab, name: str, command: str) -> None:
     libvirt_qemu.qemuAgentCommand(lab.domain(name), f'{{"execute": "guest-{command}"}}', 30, 0)
+
+
+def wait_until_it_answers(lab: Lab, name: str) -> None:
+    """A libvirtd that has just started does not know yet who listens on the channel."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return ask(lab, name, "ping")
+        except libvirt.libvirtError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def frozen_and_thawed(lab: Lab, name: str) -> None:
@@ -134,6 +147,7 @@ def test_a_minute_goes_on_through_a_restart_of_libvirt(own: tuple[Any, Lab, str]
         time.sleep(3)
         hypervisor.start()
         again = hypervisor.lab()
+        wait_until_it_answers(again, name)
         for step in STEPS[:2]:
             step(again, name)
         again.leave()
