@@ -23,6 +23,7 @@ from tests.faults.table import CONT, FROZEN, GONE, STOP, THAWED, for_a_while, ki
 from tests.integration.ansible_cli import ROOT, Ansible
 from tests.integration.guests_by_agent import RESIDENTS, RUN_BY_IT, Plays, variables
 from tests.lab import Guest
+from tests.lab.errors import LabError
 from tests.lab.second import second_hypervisor
 from tests.lab.wire import Wire
 
@@ -55,7 +56,7 @@ def sh(command: str) -> Callable[[Stage], None]:
 
 def session_of_it(stage: Stage) -> None:
     """The process that runs the command, and not the keeper."""
-    stage.sh(f"kill -KILL $({RESIDENTS} | sort -n | tail -n 1)")
+    stage.sh(f"kill -KILL $({RESIDENTS.strip()} | sort -n | tail -n 1)")
 
 
 def restart_agent(stage: Stage) -> None:
@@ -82,7 +83,19 @@ HELD: list[tuple[Any, Any]] = []
 
 
 def reset(stage: Stage) -> None:
+    """The guest begins anew, and has an agent again."""
+    before = boot(stage)
     stage.domain().reset()
+    assert reached(lambda: boot(stage) not in ("", before), 240), "the guest does not come up"
+    stage.lab.wait_agents()
+
+
+def boot(stage: Stage) -> str:
+    """Of this start of the guest; "" while it has no shell."""
+    try:
+        return stage.sh("cat /proc/sys/kernel/random/boot_id", 10).strip()
+    except (LabError, OSError):
+        return ""
 
 
 def nothing(_stage: Stage) -> None:
@@ -107,7 +120,7 @@ class Row(NamedTuple):
 ROWS: Mapping[str, Row] = {
     "the resident is killed before": Row(sh(KILL), at_rest=True),
     "its session is killed": Row(session_of_it, (UNREACHED,)),
-    "the resident is killed with its session": Row(sh(KILL), (UNREACHED,), LASTING),
+    "the resident is killed with its session": Row(sh(KILL), (UNREACHED,), LASTING, leaves=("files of a resident",)),
     "the port is held by another client": Row(take_port, heal=give_port_back, at_rest=True),
     "the agent is restarted": Row(restart_agent),
     "the agent hangs for a while": Row(for_a_while(STOP, CONT, 7)),
@@ -197,8 +210,6 @@ def test_warm_fault(scene: Scene, figures: list[dict[str, Any]], name: str) -> N
     try:
         if row.at_rest:
             row.strike(stage)
-            if row.boots:
-                stage.lab.wait_agents()
         stage.running = running = scene.begin(row.command)
         if not row.at_rest:
             begun = reached(lambda: stage.lab.run(stage.guest, "test -e /run/begun").returncode == 0, 120)
@@ -217,9 +228,7 @@ def test_warm_fault(scene: Scene, figures: list[dict[str, Any]], name: str) -> N
     assert ended in row.ends, result
     if ended == FINE:
         assert result["stdout_lines"] == ["whole"], result
-    if row.boots:
-        stage.lab.wait_agents()
-    else:
+    if not row.boots:
         assert int(stage.sh("wc -l </run/count")) in row.runs
     assert reached(lambda: set(scene.left()) <= set(row.leaves), SETTLES), scene.left()
     assert scene.answers()

@@ -125,10 +125,12 @@ class Pipes:
 
     def __init__(self, directory):
         self.directory = directory
-        os.mkdir(directory, 0o700)
+        new = directory + ".new"
+        os.mkdir(new, 0o700)
         for name in ("in", "out"):
-            os.mkfifo(os.path.join(directory, name), 0o600)
-        self.fd, self.out = (os.open(os.path.join(directory, name), os.O_RDWR | os.O_NONBLOCK) for name in ("in", "out"))
+            os.mkfifo(os.path.join(new, name), 0o600)
+        self.fd, self.out = (os.open(os.path.join(new, name), os.O_RDWR | os.O_NONBLOCK) for name in ("in", "out"))
+        os.rename(new, directory)
         self.room = 65536
         for fd in (self.fd, self.out):
             try:
@@ -168,6 +170,19 @@ class Pipes:
 
     def remove(self):
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def tidy_up(directory):
+    """Remove the pipes beside it that nothing reads any more: those of residents that were killed."""
+    place = os.path.dirname(directory)
+    for name in os.listdir(place):
+        if not re.match("virtops-[0-9a-f]{32}$", name):
+            continue
+        try:
+            os.close(os.open(os.path.join(place, name, "in"), os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                shutil.rmtree(os.path.join(place, name), ignore_errors=True)
 
 
 def _read(fd):
@@ -948,6 +963,7 @@ def _ends_with(work):
 
 def main(config):
     """``config``: path of the port ("" for none), directory of the pipes where it cannot be had, and seconds of idleness."""
+    tidy_up(config["directory"])
     try:
         link = Port(config["port"])
     except OSError:

@@ -383,6 +383,20 @@ def test_a_resident_that_is_gone_runs_nothing(guest: Watched) -> None:
             own.run(sh("true"))
 
 
+def test_what_a_killed_resident_left_the_next_one_removes(guest: Watched) -> None:
+    with started(guest.agent(30)) as killed, started(guest.agent(30)) as going:
+        killed.run(sh("true"))
+        going.run(sh("true"))
+        killed.resident.close()
+        kill(killed.directory)
+        assert os.path.isdir(killed.directory)
+        with started(guest.agent(30)) as own:
+            own.run(sh("true"))
+            assert not os.path.exists(killed.directory)
+            assert os.path.isdir(going.directory)
+            assert going.run(sh("echo goes on")).stdout == b"goes on\n"
+
+
 def test_the_resident_ends_when_it_is_idle(guest: Watched) -> None:
     with started(guest.agent(30), idle=1) as own:
         own.run(sh("true"))
