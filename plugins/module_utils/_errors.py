@@ -44,6 +44,7 @@
     ├─ ProtocolError            the reply is no JSON, has a foreign id or a wrong type
     ├─ WaitTimeout              a wait ended before what it waited for came about
     │  ├─ DomainStillOn         asked to shut down, the guest runs on
+    │  ├─ NotStarted            started, the domain is off again before its agent has answered
     │  ├─ NotRestarted          asked to restart, the guest goes on as before or is off
     │  ├─ NotBack               restarted or woken, the guest has no agent that answers
     │  ├─ NotSuspended          asked to suspend itself, the guest runs on
@@ -252,6 +253,11 @@ class WaitTimeout(GuestAgentError):
 class DomainStillOn(WaitTimeout):
     kind = "still_on"
     default_hint = "check the guest's console for what it waits for, allow more time, or set force_after to destroy the domain"
+
+
+class NotStarted(WaitTimeout):
+    kind = "not_started"
+    default_hint = "check the guest's console and the domain's log on the hypervisor for what ended it"
 
 
 class NotRestarted(WaitTimeout):

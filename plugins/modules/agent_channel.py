@@ -65,8 +65,8 @@ EXAMPLES = r"""
         mode: acpi
 
     - name: Start it
-      ansible.builtin.command: virsh start web1
-      changed_when: true
+      virtops.guest_agent.start:
+        domain: web1
 
 - name: Add the port for files, which makes transfers several times as fast
   virtops.guest_agent.agent_channel:

@@ -32,6 +32,13 @@ options:
       - With it, a guest that cannot be asked is no error. A paused or frozen guest is asked as soon as it can react. A domain that
         has crashed, or lacks the agent that O(mode=agent) requires, is only waited for.
     type: int
+  undefine:
+    description:
+      - Whether to remove the domain's definition when it is off, so that the domain does not exist any more. libvirt's records of
+        its snapshots and checkpoints go with it, and so does its saved memory. Disks and their images are never removed.
+      - Requires O(wait=true).
+    type: bool
+    default: false
 extends_documentation_fragment:
   - virtops.guest_agent._guest
   - virtops.guest_agent._guest.hypervisor
@@ -57,13 +64,20 @@ EXAMPLES = r"""
     domain: "{{ item }}"
     wait: false
   loop: [web3, web4]
+
+- name: Pull the plug of test1, and remove its domain
+  virtops.guest_agent.shutdown:
+    domain: test1
+    mode: acpi
+    force_after: 0
+    undefine: true
 """
 
 RETURN = r"""
 outcome:
   description:
-    - V(off), V(gone), or V(requested) with O(wait=false) and in check mode. V(gone) means that the domain was transient and does
-      not exist any more. A domain that did not exist before is V(gone) too, with a warning.
+    - V(off), V(gone), or V(requested) with O(wait=false) and in check mode. V(gone) means that the domain does not exist any
+      more, because it was transient or O(undefine=true). A domain that did not exist before is V(gone) too, with a warning.
     - When the domain is still on after O(timeout), the task fails with C(failure.kind) V(still_on).
   returned: success
   type: str
@@ -87,17 +101,19 @@ failure:
 """
 
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import DomainNotFound
+from ..module_utils._errors import DomainNotFound, InvalidInput
 from ..module_utils._module import shutdown
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
-SPEC = spec.Spec({**spec.GUEST, **shutdown.options(120)})
+SPEC = spec.Spec({**spec.GUEST, **shutdown.options(120), "undefine": {"type": "bool", "default": False}})
 
 
 def ensure(task: Task) -> Outcome:
     shutdown.check(task.params)
+    if task.params["undefine"] and not task.params["wait"]:
+        raise InvalidInput("undefine needs wait=true")
     deadline = Deadline(task.params["timeout"])
     try:
         with open_guest(task.params, events=True) as guest:
@@ -105,27 +121,34 @@ def ensure(task: Task) -> Outcome:
     except DomainNotFound as error:
         # A transient domain does not exist any more once it is off.
         task.warn(f"Domain {error.domain}: {error.detail}. There is nothing to shut down.")
-        return _outcome("gone", "none", deadline, {"state": "gone"})
+        return _outcome("gone", "none", deadline, {"state": "gone"}, "gone")
 
 
 def _shut_down(task: Task, guest: Guest, deadline: Deadline) -> Outcome:
     state = guest.domain.state()
+    undefine = task.params["undefine"]
     if state == "shutoff":
-        return _outcome("off", "none", deadline, {"state": "off"})
-    gone = "off" if guest.domain.persistent() else "gone"
+        if undefine and not task.check_mode:
+            guest.domain.undefine()
+        outcome = ("requested" if task.check_mode else "gone") if undefine else "off"
+        return _outcome(outcome, "none", deadline, {"state": "off"}, "gone" if undefine else "off")
+    persistent = guest.domain.persistent()
+    gone = "off" if persistent and not undefine else "gone"
     way = shutdown.Shutdown(guest, guest.domain.lifecycle(), task.params, deadline)
     if task.check_mode:
-        return _outcome("requested", way.foresee(), deadline, {"state": state})
+        return _outcome("requested", way.foresee(), deadline, {"state": state}, gone)
     way.ask()
     if not task.params["wait"]:
         return _outcome("requested", way.method, deadline, {"state": state})
     way.wait()
-    return _outcome(gone, way.method, deadline, {"state": state})
+    if undefine and persistent:
+        guest.domain.undefine()
+    return _outcome(gone, way.method, deadline, {"state": state}, gone)
 
 
-def _outcome(outcome: str, method: str, deadline: Deadline, before: dict[str, str]) -> Outcome:
+def _outcome(outcome: str, method: str, deadline: Deadline, before: dict[str, str], after: str = "off") -> Outcome:
     result = {"outcome": outcome, "method": method, "seconds": round(deadline.elapsed(), 2)}
-    return Outcome(result, before, {"state": "gone" if outcome == "gone" else "off"})
+    return Outcome(result, before, {"state": after})
 
 
 def main() -> None:

@@ -92,7 +92,8 @@ notes:
   - On a guest of the inventory the module takes a snapshot of that guest alone. For a consistency group, set O(domains) on the
     hypervisor or with C(run_once).
   - libvirt merges images of running domains only.
-  - A domain with snapshots in libvirt's records can be undefined only with C(virsh undefine --snapshots-metadata).
+  - A domain with snapshots in libvirt's records is undefined by M(virtops.guest_agent.shutdown) with
+    O(virtops.guest_agent.shutdown#module:undefine=true).
 seealso:
   - module: virtops.guest_agent.fsfreeze
 """

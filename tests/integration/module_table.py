@@ -80,4 +80,6 @@ CASES = (
     Case("shutdown", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown", stopped=""),
     Case("restart", {"mode": "agent"}, changes=True, really=False, blocked="guest-shutdown"),
     Case("suspend", {"state": "suspended"}, changes=True, really=False, blocked="guest-suspend-ram"),
+    # The last one, since it ends what is wrong with a domain that is off.
+    Case("start", {"wait": False}, **_TELLS),
 )

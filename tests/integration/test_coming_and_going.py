@@ -92,20 +92,19 @@ def test_from_no_channel_to_a_working_agent_in_one_play(
         "ansible_ssh_common_args": "-o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
         "ansible_python_interpreter": "/usr/bin/python3",
     }
-    installed, enabled, given, off, began, ready, told = Plays(
+    installed, enabled, given, off, began, told = Plays(
         ansible, tmp_path, {"guest": known(lab, name, **ssh), "localhost": LOCAL}
     ).play(
         {"ansible.builtin.apt": {"name": "qemu-guest-agent"}},
         {"ansible.builtin.raw": "systemctl enable qemu-guest-agent 2>&1; true"},
         {f"{OURS}agent_channel": {}, "register": "channel"},
         {f"{OURS}shutdown": {"mode": "acpi"}, "when": "channel.restart_required"},
-        {"ansible.builtin.command": {"argv": ["virsh", "-c", lab.uri, "start", name]}, "delegate_to": "localhost"},
-        {f"{OURS}wait_for_guest": {"timeout": 240}},
+        {f"{OURS}start": {"timeout": 240}},
         {f"{OURS}agent_info": {}},
         hosts="guest",
         timeout=600,
     )
-    for result in (installed, enabled, given, off, began, ready):
+    for result in (installed, enabled, given, off, began):
         ok(result)
     assert (given["changed"], given["restart_required"], off["outcome"]) == (True, True, "off")
     assert ok(told)["agent"]["status"] == "connected"

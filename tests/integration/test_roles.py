@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +21,8 @@ from tests.integration.ansible_cli import CALLBACKS, Ansible
 from tests.integration.guests_by_agent import variables
 from tests.lab import Guest, Lab
 from tests.lab.guest import QUIET
+from tests.lab.images import image_files
+from tests.lab.paths import state_dir
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 
@@ -33,14 +37,16 @@ class Role:
         (place / "hosts.json").write_text(json.dumps({"all": {"hosts": {**hosts, "localhost": LOCAL}}}))
         self._target = ",".join(hosts) or "localhost"
         self.changed = 0
+        #: beside what a test's commands have
+        self.env: dict[str, str] = {}
 
     def run(self, *words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         given = json.dumps({"target": self._target, **options})
         command = ["ansible-playbook", self._name, "-i", str(self._place / "hosts.json"), "-e", given, *words]
-        env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS)}
+        env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), **self.env}
         done = self._ansible.run(*command, check=False, timeout=600, **env)
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        assert bool(done.returncode) is not check, [done.stdout[-3000:], done.stderr]
+        assert bool(done.returncode) is not check, [[r for r in results if r.get("failed")], done.stderr]
         self.changed = sum(bool(result.get("changed")) for result in results)
         return done
 
@@ -92,6 +98,84 @@ def test_graceful_shutdown_and_the_same_set_again(lab: Lab, ansible: Ansible, tm
     finally:
         for name in set(names) & set(lab.names()):
             lab.destroy(name)
+
+
+@pytest.fixture
+def without_virsh(tmp_path: Path) -> dict[str, str]:
+    """A PATH that has all that this one has, but for virsh."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for folder in filter(None, os.environ["PATH"].split(os.pathsep)):
+        for command in Path(folder).glob("*"):
+            if command.name != "virsh" and not (commands / command.name).is_symlink():
+                (commands / command.name).symlink_to(command)
+    assert shutil.which("qemu-img", path=str(commands))
+    assert not shutil.which("virsh", path=str(commands))
+    return {"PATH": str(commands)}
+
+
+def test_graceful_shutdown_without_virsh(
+    lab: Lab, ansible: Ansible, start: Callable[..., str], without_virsh: dict[str, str], tmp_path: Path
+) -> None:
+    name = start("it-tier-plain", persistent=True)
+    role = Role(ansible, tmp_path, "graceful_shutdown", {})
+    role.env = without_virsh
+    others = sorted({domain.name() for domain in lab.connection.listAllDomains()} - {name})
+    record = tmp_path / "r"
+    options = {"graceful_shutdown_uri": lab.uri, "graceful_shutdown_record": str(record), "graceful_shutdown_exclude": others}
+    role.run(**options)
+    assert running(lab) == set()
+    role.run("--check", **options, graceful_shutdown_state="started")
+    assert running(lab) == set()
+    role.run(**options, graceful_shutdown_state="started")
+    assert running(lab) == {name}
+    assert not record.exists()
+    lab.wait_agents()
+
+
+def test_disposable_guests_without_virsh(lab: Lab, ansible: Ansible, without_virsh: dict[str, str], tmp_path: Path) -> None:
+    """One is booted, found booted, gets a definition, is off, is started again, and is thrown away."""
+    role = Role(ansible, tmp_path, "disposable_guest", {})
+    role.env = without_virsh
+    options: dict[str, Any] = {"disposable_guest_uri": lab.uri, "disposable_guest_directory": str(state_dir() / "disposable")}
+    guest: dict[str, Any] = {
+        "name": "it-disposable",
+        "cmdline": "console=ttyS0 quiet nokaslr panic=-1",
+        "memory_mib": 96,
+        "disk_format": "raw",
+    }
+    guest.update({part: str(getattr(image_files("tiny"), part)) for part in ("kernel", "initrd", "disk")})
+    options["disposable_guest_guests"] = [guest]
+
+    def domain() -> Any:
+        return next((found for found in lab.connection.listAllDomains() if found.name() == guest["name"]), None)
+
+    try:
+        role.run("--check", **options)
+        assert domain() is None
+        options["disposable_guest_type"] = "qemu"  # in a guest of another hypervisor KVM may be there and not work
+        role.run(**options)
+        assert domain().isActive()
+        role.run(**options)
+        assert role.changed == 0
+        lab.connection.defineXML(domain().XMLDesc(0))
+        domain().destroy()
+        role.run(**options)
+        assert domain().isActive()
+        role.run(**options, disposable_guest_state="absent")
+        assert domain() is None
+        role.run(**options, disposable_guest_state="absent")
+        assert role.changed == 0
+    finally:
+        if domain() is not None:
+            role.run(**options, disposable_guest_state="absent")
+
+
+def test_the_domains_of_others_are_left_alone(lab: Lab, ansible: Ansible, a_tiny: str, tmp_path: Path) -> None:
+    role = Role(ansible, tmp_path, "disposable_guest", {})
+    options = {"disposable_guest_uri": lab.uri, "disposable_guest_guests": [{"name": a_tiny}], "disposable_guest_state": "absent"}
+    assert "is a domain that this role has not made" in role.run(check=False, **options).stdout
+    assert lab.domain(a_tiny).isActive()
 
 
 def test_who_cannot_be_started_again_is_not_stopped(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:

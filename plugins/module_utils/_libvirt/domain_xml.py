@@ -112,6 +112,15 @@ def channels(xml: str) -> dict[str, str | None]:
     return _channels(_root(xml))
 
 
+def architecture(xml: str) -> str | None:
+    """What processor the domain has, where its definition says so.
+
+    :raise LibvirtFailure: this is not a domain's XML.
+    """
+    kind = _root(xml).find("os/type")
+    return None if kind is None else kind.get("arch")
+
+
 def channel_device(name: str, kind: str = "unix") -> str:
     """The XML of a virtio channel; with the kind "unix" its host end is libvirt's."""
     target = ET.Element("target", type="virtio", name=name)

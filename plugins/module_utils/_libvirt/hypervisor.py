@@ -30,6 +30,7 @@ from . import errors, stream
 from .crowded import default_by_ssh, opened
 from .events import LifecycleWatch, serve_events
 from .storage import Storage
+from .switches import Switches
 from .threads import CallTimeout, NoFreeWorker, Workers
 
 if t.TYPE_CHECKING:
@@ -57,10 +58,6 @@ _LIST_AUTOSTART: t.Final = 1024
 _OFF: t.Final = ("shutoff", "crashed")
 #: virDomainInterfaceAddressesSource
 _ADDRESS_SOURCES: t.Final = {"lease": 0, "arp": 2}
-#: virDomainShutdownFlagValues
-_SHUTDOWN_ACPI: t.Final = 1
-#: virDomainRebootFlagValues
-_REBOOT_ACPI: t.Final = 1
 #: virDomainXMLFlags
 _XML_INACTIVE: t.Final = 2
 #: virDomainStatsTypes: state needs neither the agent nor QEMU's monitor
@@ -90,7 +87,7 @@ class DomainSummary(t.NamedTuple):
     autostart: bool
 
 
-class Domain:
+class Domain(Switches):
     """One libvirt domain on one connection, and the way to its agent. Every method is one request and ends within its time.
 
     All raise a subclass of GuestAgentError: DomainNotFound when the domain is gone, HypervisorUnreachable when libvirt did not
@@ -162,26 +159,6 @@ class Domain:
         kib = self._call(self._handle.memoryStats, _MONITOR_SECONDS).get("actual")
         return None if kib is None else kib * 1024
 
-    def press_power_button(self) -> None:
-        """Ask the guest by ACPI to shut down (virDomainShutdownFlags, 0.9.10)."""
-        self._call(lambda: self._handle.shutdownFlags(_SHUTDOWN_ACPI))
-
-    def restart_by_power_button(self) -> None:
-        """Ask the guest by ACPI to shut down, and start it again when it has (virDomainReboot, 0.9.10 with the flag)."""
-        self._call(lambda: self._handle.reboot(_REBOOT_ACPI))
-
-    def reset(self) -> None:
-        """Press the reset button (virDomainReset, 0.9.7)."""
-        self._call(lambda: self._handle.reset(0))
-
-    def wake(self) -> None:
-        """Wake a domain that is suspended to memory (virDomainPMWakeup, 0.9.11)."""
-        self._call(lambda: self._handle.pMWakeup(0))
-
-    def start(self, seconds: float | None = None) -> None:
-        """Start a domain that is off (virDomainCreate); one that was suspended to disk is read back meanwhile."""
-        self._call(self._handle.create, seconds)
-
     def attach(self, device: str, definition: bool = False) -> None:
         """Plug ``device`` (XML) into the running domain, or into its definition instead (virDomainAttachDeviceFlags, 0.7.7)."""
         self._call(lambda: self._handle.attachDeviceFlags(device, _AFFECT_CONFIG if definition else _AFFECT_LIVE))
@@ -233,10 +210,6 @@ class Domain:
         self._deaf = False
         if (state := self.state()) in _OFF:
             raise DomainOff(f"the domain is {state}", domain=self.name)
-
-    def destroy(self, seconds: float | None = None) -> None:
-        """Pull the plug (virDomainDestroy); QEMU may take long to let go of its storage."""
-        self._call(self._handle.destroy, seconds)
 
     def _call(self, function: t.Callable[[], T], seconds: float | None = None, command: str = "") -> T:
         return self._connection.call(function, seconds, self.name, command)
@@ -312,6 +285,14 @@ class Connection:
             except DomainNotFound:
                 continue
         raise DomainNotFound(f"no domain of this name or UUID on {self.uri}", domain=name_or_uuid)
+
+    def create(self, name: str, xml: str, seconds: float) -> None:
+        """Start a transient domain (virDomainCreateXML); ``name`` is for the error."""
+        self.call(lambda: self.handle.createXML(xml, 0), seconds, name)
+
+    def require_kind(self, name: str, kind: str, arch: str | None) -> None:
+        """Raise that the hypervisor runs no domains of this kind, such as ``kvm`` (virConnectGetDomainCapabilities, 1.2.7)."""
+        self.call(lambda: self.handle.getDomainCapabilities(None, arch, None, kind, 0), None, name)
 
     def close(self) -> None:
         """Give the connection back. One with a request that has not returned yet is given back when it does."""

@@ -89,17 +89,18 @@ class Readiness:
             "command": self._see_command,
         }
 
-    def wait(self, deadline: Deadline, pause: float) -> Look:
+    def wait(self, deadline: Deadline, pause: float, over: t.Collection[str] = ()) -> Look:
         """Look until all conditions hold at the same time, until one never will, or until the deadline: on every event, and every
         ``pause`` seconds.
 
+        :param over: states of the domain in which the wait is over
         :raise DomainNotFound: the domain does not exist any more.
         :raise HypervisorUnreachable: neither does its hypervisor.
         """
         watch = self._guest.domain.lifecycle(restarts=True)
         while True:
             look = self.look(deadline.remaining())
-            if not look.missing or look.hopeless or deadline.expired():
+            if not look.missing or look.hopeless or look.state in over or deadline.expired():
                 return look
             limit = max(pause, _LOOK_SECONDS) if look.will_be_told else pause
             if watch.next(min(limit, deadline.remaining())) is not None:

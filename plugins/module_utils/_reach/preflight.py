@@ -17,9 +17,9 @@ from . import advice
 _WITH_AGENT: t.Final = ("kvm", "qemu", "hvf", "xen", "hyperv", "bhyve")
 #: How a domain in this state can be asked again.
 _HINTS: t.Final = {
-    "shutoff": "start the domain",
-    "paused": "resume the domain ('virsh resume')",
-    "pmsuspended": "wake the domain (virtops.guest_agent.suspend with state=awake, or 'virsh dompmwakeup')",
+    "shutoff": "start the domain (virtops.guest_agent.start)",
+    "paused": "resume the domain (virtops.guest_agent.start)",
+    "pmsuspended": "wake the domain (virtops.guest_agent.suspend with state=awake)",
     "crashed": "check its console, and reset it or start it again",
 }
 

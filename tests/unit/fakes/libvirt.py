@@ -47,6 +47,8 @@ class Hypervisor:
     def __init__(self, *domains: Domain) -> None:
         self.domains = list(domains)
         self.handles: list[Handle] = []
+        #: XML -> the transient domain that is created from it
+        self.creates: dict[str, Domain] = {}
         self.raises: dict[str, Exception] = {}
         self.hangs: set[str] = set()
         self.alive = True
@@ -83,6 +85,8 @@ class Handle:
         #: what takes each callback away again
         self.callbacks: dict[int, t.Callable[[], None]] = {}
         self.numbers = 0
+        #: number -> the domain and the event of each callback
+        self.tracked: dict[int, tuple[str, int]] = {}
 
     @contextlib.contextmanager
     def flight(self) -> t.Iterator[None]:
@@ -115,6 +119,20 @@ class Handle:
     def _domains(self) -> list[Domain]:
         return [domain for domain in self._hypervisor.domains if not domain.gone]
 
+    def createXML(self, xml: str, flags: int) -> t.Any:
+        """What libvirt makes of it is the domain that ``creates`` has by this XML."""
+        self._hypervisor.happen("createXML")
+        assert flags == 0
+        domain = self._hypervisor.creates[xml]
+        domain.flags = 0
+        self._hypervisor.domains.append(domain)
+        return _OnConnection(domain, self)
+
+    def getDomainCapabilities(self, _emulator: None, _arch: str | None, _machine: None, kind: str, flags: int) -> str:
+        self._hypervisor.happen(f"getDomainCapabilities {kind}")
+        assert flags == 0
+        return "<domainCapabilities/>"
+
     def newStream(self, flags: int) -> Stream:
         assert flags == 1
         return Stream()
@@ -138,13 +156,17 @@ class Handle:
 
     def domainEventRegisterAny(self, domain: t.Any, event: int, callback: t.Callable[..., None], _opaque: t.Any) -> int:
         assert event in (0, 1, 18)
+        if (domain.UUIDString(), event) in self.tracked.values():
+            raise Error(8, "invalid argument: event callback already tracked")
         listener = event, callback
         domain.listeners.append(listener)
         self.numbers += 1
         self.callbacks[self.numbers] = lambda: domain.listeners.remove(listener)
+        self.tracked[self.numbers] = domain.UUIDString(), event
         return self.numbers
 
     def domainEventDeregisterAny(self, number: int) -> None:
+        del self.tracked[number]
         self.callbacks.pop(number)()
 
     def close(self) -> None:

@@ -80,6 +80,8 @@ class Domain:
         self._name, self._uuid = name, samples.uuid(number)
         self.guest = guest
         self.current = state
+        #: why it is in that state, by libvirt's number
+        self.reason = 0
         self.text = samples.domain_xml(name, number, **xml)
         self.known: dict[int, dict[str, list[str]]] = {}
         self.memory = {"actual": 524288, "rss": 300000}
@@ -128,7 +130,18 @@ class Domain:
 
     def asked(self) -> list[str]:
         """What was done to the guest and its domain, of all that was asked of them."""
-        words = ("guest-shutdown", "guest-suspend", "reboot", "reset", "pMWakeup", "create", "destroy", "shutdownFlags")
+        words = (
+            "guest-shutdown",
+            "guest-suspend",
+            "reboot",
+            "reset",
+            "pMWakeup",
+            "create",
+            "resume",
+            "destroy",
+            "undefine",
+            "shutdownFlags",
+        )
         assert self.guest
         return [what for what in [*self.guest.sent, *self.did] if what.startswith(words)]
 
@@ -146,7 +159,7 @@ class Domain:
         self._do("state")
         for stream in self.streams.values():
             stream.fetch()
-        return [self.current, 0]
+        return [self.current, self.reason]
 
     def isPersistent(self) -> int:
         self._do("isPersistent")
@@ -219,6 +232,17 @@ class Domain:
         self._do("create")
         self.current = 1
         self.tell(0, 2, 0)
+        return 0
+
+    def resume(self) -> int:
+        self._do_running("resume")
+        self.current = 1
+        self.tell(0, 4, 0)
+        return 0
+
+    def undefineFlags(self, flags: int) -> int:
+        self._do(f"undefineFlags {flags}")
+        self.flags &= ~PERSISTENT
         return 0
 
     def destroy(self) -> int:

@@ -163,6 +163,8 @@ def test_events(handles: tuple[Handle, Handle], kind: str) -> None:
 
     number = handle.domainEventRegisterAny(domain, events.LIFECYCLE, hear, None)
     assert isinstance(number, int)
+    with pytest.raises(libvirt.libvirtError, match="already tracked"):
+        handle.domainEventRegisterAny(domain, events.LIFECYCLE, hear, None)
     domain.destroy()
     assert heard.get(timeout=60) == (5, 1)
     domain.create()

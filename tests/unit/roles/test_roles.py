@@ -1,10 +1,11 @@
 # Copyright (c) 2026, virtops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all roles keep to."""
+"""What all roles keep to, and what users copy."""
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
@@ -12,6 +13,16 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
+#: What users run and copy. None of it needs libvirt's own client.
+COPIED = sorted(path for folder in ("roles", "playbooks", "examples") for path in (ROOT / folder).rglob("*") if path.is_file())
+DOCUMENTED = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.rst"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/**/*.py")])
+#: Commands of virsh for which there is a module.
+WITH_MODULE = (
+    "start|create|destroy|shutdown|reboot|reset|resume|undefine|dompmsuspend|dompmwakeup|domfsfreeze|domfsthaw|domfstrim|domtime"
+    "|set-user-password|get-user-sshkeys|set-user-sshkeys|guestvcpus|guestinfo|domfsinfo|domhostname|domifaddr"
+    "|qemu-agent-command|snapshot-create|snapshot-create-as|snapshot-list|blockcommit|attach-device|detach-device"
+)
+VIRSH = re.compile(rf"\bvirsh\b[^\n]*?\s({WITH_MODULE})(?![\w-])")
 FILES = sorted(path for folder in ("tasks", "handlers") for path in ROOT.glob(f"roles/*/{folder}/*.yml"))
 
 
@@ -37,3 +48,19 @@ def test_nobody_becomes_root_on_the_controller(path: Path) -> None:
     tasks = _tasks(yaml.safe_load(path.read_text(encoding="utf-8")), {})
     there = [task for task in tasks if task.get("delegate_to") == "localhost"]
     assert [task["name"] for task in there if task.get("become") is not False] == []
+
+
+@pytest.mark.parametrize("path", COPIED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_modules_speak_to_libvirt(path: Path) -> None:
+    assert "virsh" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_documentation_names_the_module_where_there_is_one(path: Path) -> None:
+    assert VIRSH.findall(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("text", ["virsh start web1", "'virsh', '--quiet', undefine x", "virsh --connect x domfsfreeze"])
+def test_a_command_with_a_module_is_found(text: str) -> None:
+    assert VIRSH.search(text)
+    assert not VIRSH.search("virsh list --all; virsh console web1; virsh snapshot-delete web1 x; restart it")

@@ -72,6 +72,28 @@ def test_a_transient_domain_is_gone(host: Hypervisor, run: Run) -> None:
     assert (result["outcome"], result["changed"]) == ("gone", True)
 
 
+@pytest.mark.parametrize(("state", "method", "before"), [(1, "agent", "running"), (5, "none", "off")])
+def test_a_domain_is_undefined_where_that_was_said(host: Hypervisor, run: Run, state: int, method: str, before: str) -> None:
+    domain = host.domains[0]
+    domain.current = state
+    would = run(shutdown, undefine=True, check=True, diff=True)
+    assert (would["outcome"], would["diff"]) == ("requested", {"before": {"state": before}, "after": {"state": "gone"}})
+    assert not domain.gone
+    result = run(shutdown, undefine=True, diff=True)
+    assert (result["outcome"], result["method"], result["diff"]) == ("gone", method, would["diff"])
+    assert [what for what in domain.did if what.startswith("undefine")] == ["undefineFlags 27"]
+
+
+def test_a_transient_domain_needs_not_be_undefined(host: Hypervisor, run: Run) -> None:
+    host.domains[0].flags = 0
+    assert run(shutdown, undefine=True)["outcome"] == "gone"
+    assert "undefineFlags 27" not in host.domains[0].did
+
+
+def test_nothing_is_undefined_that_is_not_waited_for(host: Hypervisor, run: Run) -> None:
+    assert run(shutdown, undefine=True, wait=False)["failure"]["kind"] == "invalid_input"
+
+
 def test_a_frozen_guest_is_not_shut_down_behind_its_back(guest: FakeGuest, run: Run) -> None:
     guest.frozen = True
     assert run(shutdown)["failure"]["kind"] == "guest_frozen"

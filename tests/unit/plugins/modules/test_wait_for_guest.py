@@ -160,7 +160,8 @@ def test_a_reason_is_told_once(host: Hypervisor, run: Run) -> None:
     host.domains[0].current = 5
     result = run(address=True, cloud_init=True)
     assert result["msg"] == (
-        "Domain web: still missing after 1 s: agent, address, cloud_init (the domain is shutoff); start the domain."
+        "Domain web: still missing after 1 s: agent, address, cloud_init (the domain is shutoff);"
+        " start the domain (virtops.guest_agent.start)."
     )
     assert (result["state"], result["boot_id"]) == ("shutoff", None)
     assert host.agent_commands == 0
