@@ -29,14 +29,16 @@ from tests.lab.wire import Wire
 
 PORT = "<channel type='unix'><target type='virtio' name='org.virtops.guest_agent.0'/></channel>"
 RESULTS = ROOT / "tests/output/faults-warm.json"
-SECONDS, SETTLES = 120, 60
+SECONDS, SETTLES = 300, 60
 #: Seconds for which a resident goes on without a controller.
 PATIENCE = 20
 
 KILL = f"kill -KILL $({RESIDENTS})"
 LEFT: Mapping[str, str] = {
     "temporary files": "find /var/tmp /tmp /run -name '.virtops*' 2>/dev/null",
-    "files of a resident": f'[ -n "$({RESIDENTS})" ] || ls -d /run/virtops-* 2>/dev/null',
+    "files of a resident": (
+        "for d in /run/virtops-*; do ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q $d/ || ls -d $d; done 2>/dev/null"
+    ),
     HANDLES: "ls -l /proc/$(pidof qemu-ga)/fd 2>/dev/null | grep -E '/var/tmp/|virtops'",
     "processes of the guest": "grep -ls 3131[3] /proc/[0-9]*/cmdline",
 }
@@ -94,7 +96,7 @@ def boot(stage: Stage) -> str:
     """Of this start of the guest; "" while it has no shell."""
     try:
         return stage.sh("cat /proc/sys/kernel/random/boot_id", 10).strip()
-    except (LabError, OSError):
+    except (LabError, OSError, ValueError):
         return ""
 
 
@@ -164,7 +166,7 @@ class Scene:
     def variables(self) -> dict[str, Any]:
         more = {"uri": self.stage.uri, "data_lane": "auto" if self._way == "port" else "never"}
         return variables(
-            self.stage.lab, self.stage.guest, resident="auto", timeout=5, command_timeout=60, patience=PATIENCE, **more
+            self.stage.lab, self.stage.guest, resident="auto", timeout=5, command_timeout=240, patience=PATIENCE, **more
         )
 
     def warm_up(self) -> None:

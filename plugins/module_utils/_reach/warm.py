@@ -68,8 +68,9 @@ class Warm:
         """How ``command`` ended; None where it was not run."""
         if not self._usable or not self._memory.locked():
             return None
+        interpreter = command.script_of[0] if command.script_of else ""
         if not self._is_started():
-            self._start(command.script_of[0] if command.script_of else "")
+            self._start(interpreter)
             return None
         kind = "module" if command.script_of else "command"
         keeper = self._memory.values.get("keeper")
@@ -79,7 +80,7 @@ class Warm:
                 self._resident, self._agent, command, deadline, patience, (self._expected(kind), _FIRST_PAUSE), sink
             )
         except resident.Unavailable:
-            self._unavailable()
+            self._unavailable(interpreter)
             return None
         self._memory.save(used=time.time(), failures=0, keeper=self._resident.keeper)
         self._learn(kind, outcome.seconds)
@@ -141,12 +142,16 @@ class Warm:
         self._memory.forget_others()
         self._tell("a resident is started for the next tasks")
 
-    def _unavailable(self) -> None:
-        """One that was started a moment ago may come yet."""
+    def _unavailable(self, interpreter: str) -> None:
+        """One that was started a moment ago may come yet. Where one has come and is gone, the next tasks shall have another."""
         self._usable = False
         self._tell("the resident is not there")
-        if time.time() - self._memory.values.get("started", 0) > _STARTS_WITHIN:
+        known = self._memory.values
+        if known.get("keeper"):
+            known["started"] = 0
+        if time.time() - known.get("started", 0) > _STARTS_WITHIN:
             self._memory.save(directory="", used=0, keeper=0, port=not self._by_port())
+            self._start(interpreter)
 
 
 def of_task(agent: GuestAgent, port: Port | None, params: t.Mapping[str, t.Any], tell: t.Callable[[str], object]) -> Warm:

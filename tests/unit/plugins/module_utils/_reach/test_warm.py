@@ -140,12 +140,8 @@ def test_one_that_was_killed_is_done_without_and_started_anew(tasks: Tasks) -> N
     before = tasks.remembered["keeper"]
     os.kill(before, signal.SIGKILL)
     assert tasks.ends() is None
-    assert "the resident is not there" in tasks.told
-    tasks.remember(started=time.time() - 100)
-    assert tasks.ends() is None
-    shutil.rmtree(tasks.remembered["directory"] or "/nonexistent", ignore_errors=True)
-    tasks.ends()
-    wait_until(lambda: bool(tasks.remembered["directory"]) and tasks.is_there(), PATIENCE, lambda: tasks.remembered)
+    assert tasks.told[-2:] == ["the resident is not there", "a resident is started for the next tasks"]
+    wait_until(tasks.is_there, PATIENCE, lambda: tasks.remembered)
     assert tasks.ends() is not None
     assert tasks.remembered["keeper"] != before
 
