@@ -11,12 +11,12 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as _exec, lanes, shell, small_files
-from ansible_collections.virtops.guest_agent.plugins.module_utils._windows import commands
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as _exec, lanes, passing, shell, small_files
+from ansible_collections.virtops.guest_agent.plugins.module_utils._windows import cmd, commands
 from ansible_collections.virtops.guest_agent.plugins.module_utils._windows.recognised import recognise
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import ENVIRONMENT, VERSIONS, FakeWindows
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import ENVIRONMENT, VERSIONS, FakeWindows, _Cmd
 from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils._windows.test_command_line import AWKWARD
 
 BOTH = Program(3, b"out\r\n", b"err\r\n")
@@ -154,6 +154,41 @@ def test_output_that_a_child_still_writes_to_is_copied(guest: FakeWindows, monke
     assert run(guest, "both.exe").stdout == b"out\r\n"
     guest.held.clear()
     guest._content.pop(f"{stems[0]}.o".lower())
+
+
+def test_output_that_is_gone(guest: FakeWindows) -> None:
+    def lose() -> None:
+        for name in [name for name in guest.files if name.endswith(".o")]:
+            guest._content.pop(name)
+
+    guest.after["guest-exec-status"] = lose
+    with pytest.raises(_errors.CommandFailed, match="failed to open file"):
+        run(guest, "both.exe")
+
+
+def test_more_output_than_a_controller_holds(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_OUTPUT_MAX", 3)
+    with pytest.raises(_errors.OutputTooLong):
+        run(guest, "both.exe")
+
+
+def test_an_end_without_an_exit_code(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = opened(guest)
+    shell.execute(agent, shell.Command(("both.exe",)), 30)
+    monkeypatch.setattr(guest, "_exec_status", lambda pid: {"exited": True})
+    monkeypatch.setattr(passing, "_FIRST", 0.01)
+    with pytest.raises(_errors.ProtocolError, match="no exit code"):
+        shell.execute(agent, shell.Command(("both.exe",)), 30)
+    for name in [name for name in guest.files if "virtops-" in name]:
+        guest._content.pop(name)
+
+
+def test_a_cmd_that_does_not_end(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = opened(guest)
+    monkeypatch.setattr(cmd, "SHORT", 0.05)
+    monkeypatch.setattr(_Cmd, "run", lambda self, line: Program(polls=10_000))
+    with pytest.raises(_errors.WaitTimeout, match=r"cmd\.exe did not end within"):
+        agent.windows.needless("x", "", "C:/")
 
 
 def test_the_environment_is_asked_once(guest: FakeWindows) -> None:
