@@ -72,6 +72,22 @@ def test_what_a_program_writes_to_is_copied_before(guest: FakeWindows) -> None:
     assert pull(guest, r"C:\Data\old.txt") == b"old"
 
 
+def test_what_fails_in_the_middle_is_not_begun_again(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy would give the reader the beginning twice; and there is none of a file that could be opened."""
+    guest._content[r"c:\data\old.txt"] = bytearray(b"x" * 600_000)
+    turns = iter([None, None, _errors.CommandFailed("the agent says: failed to read file")])
+
+    def fail() -> None:
+        error = next(turns, None)
+        if error is not None:
+            raise error
+
+    guest.after["guest-file-read"] = fail
+    with pytest.raises(_errors.CommandFailed, match="failed to read file"):
+        pull(guest, r"C:\Data\old.txt")
+    assert not [line for line in guest.lines if line.startswith("copy")]
+
+
 def test_a_file_that_is_in_use_is_left_as_it_was(guest: FakeWindows) -> None:
     guest.held.add(r"c:\data\old.txt")
     with pytest.raises(_errors.FileFailed) as failed:
