@@ -29,6 +29,10 @@ _ROOT: t.Final = re.compile(r'[A-Za-z]:\\[^\s"%^&|<>!()]{1,64}')
 _VARIABLE: t.Final = re.compile(r"([^=\0]{1,255})=([^\0]{0,32766})")
 
 
+def native(path: str) -> str:
+    return path.replace("/", "\\")
+
+
 class Shell:
     """cmd.exe of one guest, with what has been asked of it."""
 
@@ -72,6 +76,11 @@ class Shell:
             raise WaitTimeout(f"cmd.exe did not end within {SHORT:g} s", domain=self._agent.name, command="guest-exec")
         lines = ended.stdout.decode("ascii", "replace").split("\r\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def exists(self, pattern: str) -> bool:
+        """Whether there is a file or directory of this name, in which * and ? stand for others."""
+        words = "if exist !VIRTOPS! (echo there) else echo missing"
+        return self.ask(*words.split(), VIRTOPS=f'"{native(pattern)}"') == "there"
 
     def remove(self, *paths: str) -> None:
         """Without an error where there are none."""

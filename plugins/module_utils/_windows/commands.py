@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ntpath
 import typing as t
 
 from .._agent.client import GuestAgent
@@ -28,9 +29,11 @@ from .._inside.lanes import Sink, ignore
 from .._inside.login_shell import REFUSALS, Command
 from .._inside.shell import Result
 from . import command_line, content
-from .cmd import SHORT, Shell, check
+from .cmd import SHORT, Shell, check, native
 
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
+#: In which a process that was killed lets go of its files.
+_GONE_SECONDS: t.Final = 5.0
 #: cmd.exe's exit code for a program that is not there.
 _NO_PROGRAM: t.Final = 9009
 #: The agent takes exit codes from 0xC0000000 on for signals, and tells them as the negative numbers that these are in 32 bits.
@@ -68,13 +71,15 @@ class Run:
 
     def _start(self) -> None:
         command, words = self._command, ["!VIRTOPS!", f">{self._stem}.o", f"2>{self._stem}.e"]
+        if command.chdir and not self._shell.exists(ntpath.join(command.chdir, "*")):
+            raise CommandFailed(REFUSALS["chdir"], domain=self._agent.name, command="guest-exec")
         if command.stdin:
             content.write(self._agent, f"{self._stem}.i", io.BytesIO(command.stdin), len(command.stdin), ignore)
             words.append(f"<{self._stem}.i")
         env = {**command.env, **self._line.env, "VIRTOPS": self._line.text}
         if command.chdir:
             words = ["cd", "/d", "!VIRTOPS_CHDIR!", "&&", *words]
-            env["VIRTOPS_CHDIR"] = command.chdir.replace("/", "\\")
+            env["VIRTOPS_CHDIR"] = native(command.chdir)
         self._pid = self._shell.start(words, env, captures=False)
 
     def _wait(self, deadline: Deadline) -> int:
@@ -107,13 +112,7 @@ class Run:
         if rc < 0:
             detail = "the agent was restarted while the command ran, and how it ended is unknown"
             raise AgentDisappeared(detail, domain=agent.name, command="guest-exec-status")
-        try:
-            stdout = self._output("o", sink)
-        except CommandFailed:
-            if not self._command.chdir:
-                raise
-            raise CommandFailed(REFUSALS["chdir"], domain=agent.name, command="guest-exec") from None
-        stderr = self._output("e", None)
+        stdout, stderr = self._output("o", sink), self._output("e", None)
         if rc == _NO_PROGRAM and not self._line.by_cmd:
             hint = "what cmd.exe itself does, such as dir, is for shell"
             raise CommandFailed(REFUSALS["program"], domain=agent.name, command="guest-exec", hint=hint)
@@ -149,4 +148,8 @@ class Run:
         if self._agent.silence is not None:
             return
         with contextlib.suppress(GuestAgentError):
-            self._shell.remove(*(f"{self._stem}.{which}" for which in "oei"))
+            # What was killed may hold them for a moment yet.
+            for _turn in Deadline(_GONE_SECONDS).pauses(0.2, 1.0):
+                self._shell.remove(*(f"{self._stem}.{which}" for which in "oei"))
+                if self._pid is None or not self._shell.exists(f"{self._stem}.*"):
+                    break

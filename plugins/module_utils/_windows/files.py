@@ -24,7 +24,7 @@ from .._inside.file_scripts import PROBLEMS, Attributes, Where
 from .._inside.files import FileState, Installed
 from .._inside.lanes import READ_MAX, Sink, ignore
 from . import content
-from .cmd import Shell, check_user
+from .cmd import Shell, check_user, native
 
 _ABSOLUTE: t.Final = re.compile(r"(?:[A-Za-z]:|\\\\[^\\]+\\[^\\]+)\\.*", re.DOTALL)
 #: What no name has, and what cmd.exe would take for a pattern.
@@ -32,10 +32,6 @@ _NEVER: t.Final = set('"*?<>|') | set(map(chr, range(32)))
 _SHA256: t.Final = re.compile("[0-9a-f]{64}")
 #: Hashing a large file takes its time.
 _HASH_SECONDS: t.Final = 600.0
-
-
-def native(path: str) -> str:
-    return path.replace("/", "\\")
 
 
 def stat(agent: GuestAgent, shell: Shell, where: Where) -> FileState | None:

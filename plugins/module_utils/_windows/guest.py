@@ -63,13 +63,9 @@ class Windows:
 
     def needless(self, creates: str, removes: str, chdir: str) -> str:
         """Exists: what ``creates`` names is there. Missing: what ``removes`` names is not. Both may have * and ?."""
-        if creates and self._exists(ntpath.join(chdir, creates)):
+        if creates and self._shell.exists(ntpath.join(chdir, creates)):
             return "exists"
-        return "missing" if removes and not self._exists(ntpath.join(chdir, removes)) else ""
-
-    def _exists(self, pattern: str) -> bool:
-        words = "if exist !VIRTOPS! (echo there) else echo missing"
-        return self._shell.ask(*words.split(), VIRTOPS=f'"{files.native(pattern)}"') == "there"
+        return "missing" if removes and not self._shell.exists(ntpath.join(chdir, removes)) else ""
 
     def check_attributes(self, wanted: Attributes) -> None:
         files.check_attributes(wanted)

@@ -132,6 +132,20 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children() -> None:
     assert not [name for name in guest.files if "virtops-" in name]
 
 
+def test_what_was_killed_may_hold_its_files_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = FakeWindows(programs={("slow.exe",): Program(polls=10_000)})
+    monkeypatch.setattr(commands, "_GONE_SECONDS", 30.0)
+
+    def hold() -> None:
+        removals = sum(line.startswith("del") for line in guest.lines)
+        guest.held = {name for name in guest.files if name.endswith(".o")} if removals < 2 else set()
+
+    guest.after["guest-exec"] = hold
+    with pytest.raises(_errors.CommandTimeout):
+        shell.execute(opened(guest), shell.Command(("slow.exe",)), 5, clock=FakeClock())
+    assert not [name for name in guest.files if "virtops-" in name]
+
+
 def test_an_agent_that_was_restarted_meanwhile() -> None:
     guest = FakeWindows(programs={("x.exe",): Program(polls=3)})
     guest.after["guest-exec-status"] = lambda: guest._pids.clear() if guest.started else None
