@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 COLLECTIONS := .collections
 HERE := $(COLLECTIONS)/ansible_collections/virtops/guest_agent
 RUN := ANSIBLE_HOME="$(CURDIR)/.cache/ansible" PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/$(COLLECTIONS)"
-SCRIPTS := .ci/run $(shell grep -rlE '^\#!.*\bbash' tests/tools)
+SCRIPTS := .ci/run $(shell grep -rlE '^\#!.*\bbash' tests/tools tests/lab/images)
 
 ##@ The two you came for
 
@@ -81,7 +81,7 @@ integration: system venv collections ## tests on real guests, in their short for
 	INTEGRATION_PART=$(PART) $(RUN) tests/tools/pytest-again python tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: full
-full: system browser venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
+full: system browser windows venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
 	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: faults faults-short
@@ -139,7 +139,7 @@ lab-down: venv-run ## stop them
 
 ##@ The house
 
-.PHONY: venv venv-run cores packages system browser collections
+.PHONY: venv venv-run cores packages system browser windows collections
 venv: venv-run ## .venv with everything a developer needs
 	@tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements.txt
 venv-run: packages
@@ -152,6 +152,8 @@ system: packages ## install the Debian packages that are missing
 	tests/lab/install.sh
 browser: packages
 	@tests/tools/system tests/tools/packages-browser.txt
+windows: packages
+	@tests/tools/system tests/lab/images/windows/packages.txt
 collections: $(HERE) ## .collections, where this checkout is virtops.guest_agent
 
 $(HERE):
