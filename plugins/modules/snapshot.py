@@ -195,11 +195,11 @@ import typing as t
 
 from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import InvalidInput
-from ..module_utils._freeze import group as freezing, watchdog as _watchdog
+from ..module_utils._freeze import group as freezing, moment, watchdog as _watchdog
 from ..module_utils._libvirt.hypervisor import Domain, connect
 from ..module_utils._reach.guest import LIBVIRT_SECONDS, Guest
 from ..module_utils._snapshot import group as snapshots, plan, report
-from ..module_utils._task import spec
+from ..module_utils._task import spec, values
 from ..module_utils._task.run import Outcome, Task, run
 
 SPEC = spec.Spec(
@@ -246,7 +246,7 @@ def _names(params: t.Mapping[str, t.Any]) -> list[str]:
     if not names or "" in names:
         raise InvalidInput("domains is empty, or one of its names is")
     plan.check_time(params["max_seconds"])
-    plan.check_name(params["name"])
+    values.name_of_images(params["name"], "snapshot")
     return names
 
 
@@ -259,7 +259,7 @@ def _prepared(task: Task, domains: t.Sequence[Domain], found: t.Sequence[plan.Fo
     ]
     if params["quiesce"] != "never":
         guests = {domain.uuid: Guest(GuestAgent(domain, params["agent_timeout"]), domain) for domain in domains}
-        snapshots.prepare(group, guests, params["quiesce"] == "required")
+        moment.prepare(group, guests, params["quiesce"] == "required", "snapshot")
     return group
 
 
@@ -269,7 +269,7 @@ def _take(task: Task, group: t.Sequence[snapshots.Subject], watchdogs: t.Sequenc
         wish = snapshots.Wish(params["name"], params["description"], params["quiesce"] == "required")
         terms = freezing.Terms(params["uri"], params["timeout"], params["max_seconds"], params["agent_timeout"])
         failure = snapshots.take(group, wish, watchdogs, terms)
-        for warning in report.warnings(group):
+        for warning in moment.warnings(group):
             task.warn(warning)
     reports = [report.taken(subject, task.check_mode) for subject in group]
     after = {subject.found.name: report.taken_state(subject, subject.taken or task.check_mode) for subject in group}

@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agen
     from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
     from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
     from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
-    from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import disk_images, domain_xml
     from ansible_collections.virtops.guest_agent.plugins.module_utils._records import addresses, ask, record as _record
     from ansible_collections.virtops.guest_agent.plugins.module_utils._records.subsets import SUBSETS
     from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import images
@@ -81,7 +81,7 @@ def of_domain_xml(data: bytes) -> None:
         domain_xml.parse,
         domain_xml.channels,
         domain_xml.power_management,
-        images.disks,
+        disk_images.disks,
         images.parse_snapshot,
     ):
         try:

@@ -10,41 +10,25 @@ import typing as t
 
 from .._deadline import Deadline
 from .._errors import GuestAgentError, HypervisorUnreachable
-from .._freeze import group as _group
+from .._freeze import group as _group, moment
 from .._freeze.watchdog import Watchdog
+from .._libvirt import disk_images
 from .._libvirt.hypervisor import Domain
 from .._libvirt.threads import each
-from .._reach.guest import Guest
 from . import images, merge as _merge, plan as _plan
 
-#: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.
-_THAW_SECONDS: t.Final = 2.0
 _UNDO_SECONDS: t.Final = 60.0
 _PAUSE: t.Final = 0.5
 
 
-class Subject:
-    """One domain of the group. member: its guest, None where that is not to be frozen; why_not says why."""
+class Subject(moment.Subject):
+    """One domain of the group, and the images that are to be put over its disks."""
 
     def __init__(self, domain: Domain, found: _plan.Found, overlays: dict[str, str]) -> None:
-        self.domain = domain
+        super().__init__(domain)
         self.found = found
         self.overlays = overlays
-        self.member: _group.Member | None = None
-        self.why_not = "it was not asked for"
         self.taken = False
-
-    @property
-    def quiesced(self) -> bool:
-        return self.member is not None and self.member.trouble is None
-
-    @property
-    def reason(self) -> str:
-        return self.why_not if self.member is None else str(self.member.trouble or "")
-
-    @property
-    def seconds(self) -> float | None:
-        return None if self.member is None else self.member.seconds
 
 
 class Wish(t.NamedTuple):
@@ -69,25 +53,7 @@ def look(domain: Domain, name: str) -> _plan.Found:
     """The domain as it is: three requests, and one for each snapshot that it has."""
     record = domain.storage.snapshots().get(name)
     snapshot = None if record is None else images.parse_snapshot(record)
-    return _plan.Found(domain.name, domain.state(), images.disks(domain.xml()), snapshot)
-
-
-def prepare(group: t.Sequence[Subject], guests: t.Mapping[str, Guest], required: bool) -> None:
-    """Find out which guests can be frozen; ``guests`` are found by UUID.
-
-    :raise GuestAgentError: one cannot, and must.
-    """
-
-    def meet(subject: Subject) -> None:
-        member = _group.Member(guests[subject.domain.uuid].require_agent(), subject.domain.uuid)
-        member.check()
-        subject.member = member
-
-    for subject, trouble in zip(group, each(meet, group)):
-        if trouble is not None and required:
-            trouble.detail += "; no guest was frozen and no snapshot taken"
-            raise trouble
-        subject.why_not = str(trouble or "")
+    return _plan.Found(domain.name, domain.state(), disk_images.disks(domain.xml()), snapshot)
 
 
 def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog], terms: _group.Terms) -> GuestAgentError | None:
@@ -95,19 +61,12 @@ def take(group: t.Sequence[Subject], wish: Wish, watchdogs: t.Sequence[Watchdog]
 
     With ``wish.required`` every guest must have been frozen from before the snapshot until after it.
     """
-    members = [subject.member for subject in group if subject.member is not None]
-    deadline = Deadline(terms.max_seconds - _THAW_SECONDS)
-    try:
-        _group.freeze_all(members, watchdogs, terms)
-        not_frozen = _first(member.not_frozen for member in members)
-        if wish.required and not_frozen is not None:
-            not_frozen.detail += "; no snapshot was taken"
-            return not_frozen
-        failures = each(lambda subject: _take(subject, wish, deadline), group)
-    finally:
-        _group.thaw_all(members, terms.timeout)
-    failure = _first(failures) or (_first(member.trouble for member in members) if wish.required else None)
-    return _undone(group, wish.name, failure) if failure is not None else _first(member.not_thawed for member in members)
+    failure, begun = moment.capture(
+        group, lambda subject, deadline: _take(subject, wish, deadline), watchdogs, terms, wish.required, "snapshot"
+    )
+    if failure is None:
+        return moment.not_thawed(group)
+    return _undone(group, wish.name, failure) if begun else failure
 
 
 class Removed(t.NamedTuple):
@@ -182,7 +141,3 @@ def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> 
     unused = f", and {', '.join(sorted(files))} can be removed" if files else ""
     failure.detail = f"{failure.detail}; {outcome}{unused}"
     return failure
-
-
-def _first(errors: t.Iterable[GuestAgentError | None]) -> GuestAgentError | None:
-    return next((error for error in errors if error is not None), None)

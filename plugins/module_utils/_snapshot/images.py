@@ -2,47 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The images of a domain's disks, and the XML of external snapshots over them. Pure."""
+"""The XML of external snapshots, and what libvirt has on record of them. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 import xml.etree.ElementTree as ET
 
-from .._errors import LibvirtFailure
-
-#: The attributes of <source> that say where the image is: of a disk of type file, block, network, dir, vhostuser.
-_PLACES: t.Final = ("file", "dev", "name", "dir", "path")
-_PCI: t.Final = ("domain", "bus", "slot", "function")
-_HARD_DISKS: t.Final = ("disk", "lun")
-
-
-class Image(t.NamedTuple):
-    """One image of a chain. ``kind`` is libvirt's type of the source, such as file, block or network."""
-
-    #: or what else it is known by: a name at its server, pool and volume, an NVMe controller
-    path: str
-    kind: str
-    format: str
-
-
-class Disk(t.NamedTuple):
-    """One disk that has an image. ``images``: the one that is written to first, and what it stands on."""
-
-    target: str
-    images: tuple[Image, ...]
-    #: why it is left out unless it is named; "" for an ordinary disk
-    spared: str
-    #: why libvirt cannot put an image over it; "" where it can
-    refused: str
-    #: what libvirt copies between its images at the moment, such as active-commit; "" where nothing
-    job: str
-    #: whether that job has copied everything and waits to be ended
-    job_ready: bool
-
-    @property
-    def chain(self) -> list[str]:
-        return [image.path for image in self.images]
+from .._libvirt import disk_images
 
 
 class Snapshot(t.NamedTuple):
@@ -52,14 +19,6 @@ class Snapshot(t.NamedTuple):
     overlays: dict[str, str]
     #: disk -> the image that was written to until then; empty where libvirt did not note it
     bases: dict[str, str]
-
-
-def disks(xml: str) -> dict[str, Disk]:
-    """Target -> disk, of the disks in a domain's XML that have an image in them.
-
-    :raise LibvirtFailure: this is not a domain's XML.
-    """
-    return {disk.target: disk for disk in map(_disk, _devices(_root(xml))) if disk.images}
 
 
 def snapshot_xml(name: str, description: str, overlays: t.Mapping[str, str], others: t.Iterable[str]) -> str:
@@ -82,96 +41,14 @@ def parse_snapshot(xml: str) -> Snapshot:
     """
     :raise LibvirtFailure: this is not a snapshot's XML.
     """
-    root = _root(xml)
+    root = disk_images.root(xml)
     modes = {disk.get("name", ""): disk for disk in root.iterfind("disks/disk") if disk.get("snapshot") != "no"}
     memory = root.find("memory")
     no_memory = memory is None or memory.get("snapshot", "no") == "no"
     domain = root.find("domain")
+    disks = [] if domain is None else map(disk_images.disk_of, disk_images.devices(domain))
     return Snapshot(
         external=bool(modes) and no_memory and all(disk.get("snapshot") == "external" for disk in modes.values()),
-        overlays={target: _path(disk.find("source")) for target, disk in modes.items()},
-        bases={} if domain is None else {disk.target: disk.images[0].path for disk in map(_disk, _devices(domain)) if disk.images},
+        overlays={target: disk_images.path_of(disk.find("source")) for target, disk in modes.items()},
+        bases={disk.target: disk.images[0].path for disk in disks if disk.images},
     )
-
-
-def _root(xml: str) -> ET.Element:
-    try:
-        return ET.fromstring(xml)
-    except (ET.ParseError, ValueError) as error:  # a ValueError where it is no Unicode
-        raise LibvirtFailure("libvirt's XML cannot be read") from error
-
-
-def _devices(domain: ET.Element) -> t.Iterator[ET.Element]:
-    return domain.iterfind("devices/disk")
-
-
-def _disk(element: ET.Element) -> Disk:
-    target, mirror = element.find("target"), element.find("mirror")
-    return Disk(
-        target="" if target is None else target.get("dev", ""),
-        images=tuple(_images(element)),
-        spared=_refused(element) or _spared(element),
-        refused=_refused(element),
-        job="" if mirror is None else mirror.get("job", "copy"),
-        job_ready=mirror is not None and mirror.get("ready") in ("yes", "pivot"),
-    )
-
-
-def _images(disk: ET.Element) -> t.Iterator[Image]:
-    layer: ET.Element | None = disk
-    while layer is not None and (path := _path(layer.find("source")) or _unknown(layer)):
-        form = layer.find("driver" if layer is disk else "format")
-        yield Image(path, layer.get("type", ""), "" if form is None else form.get("type", ""))
-        layer = layer.find("backingStore")
-
-
-def _path(source: ET.Element | None) -> str:
-    if source is None:
-        return ""
-    if source.get("volume"):
-        return f"{source.get('pool', '')}/{source.get('volume', '')}"
-    return next((source.get(place, "") for place in _PLACES if source.get(place)), "") or _server(source) or _nvme(source)
-
-
-def _server(source: ET.Element) -> str:
-    """What is served without a name, as an NBD server may do it, is known by the server."""
-    host = source.find("host")
-    if host is None:
-        return ""
-    place = host.get("socket") or ":".join(filter(None, (host.get("name"), host.get("port"))))
-    return f"{source.get('protocol', '')}://{place}"
-
-
-def _nvme(source: ET.Element) -> str:
-    address = source.find("address")
-    if address is None:
-        return ""
-    place = ":".join(address.get(part, "0").removeprefix("0x") for part in _PCI)
-    return f"nvme://{place}/{source.get('namespace', '')}"
-
-
-def _unknown(layer: ET.Element) -> str:
-    """A hard disk has an image, also where this does not know how it is said."""
-    return layer.get("type", "") if layer.tag == "disk" and layer.get("device", "disk") in _HARD_DISKS else ""
-
-
-def _refused(disk: ET.Element) -> str:
-    if disk.get("device") == "lun":
-        return "it is passed through to the guest (lun)"
-    if disk.get("type") == "vhostuser":
-        return "another process serves it (vhostuser)"
-    if disk.find("shareable") is not None:
-        return "other domains may write to it (shareable)"
-    return ""
-
-
-def _spared(disk: ET.Element) -> str:
-    if disk.get("device", "disk") not in _HARD_DISKS:
-        return "it is not a hard disk"
-    if disk.find("readonly") is not None:
-        return "it is read-only"
-    if disk.find("transient") is not None:
-        return "it is transient"
-    if disk.get("snapshot") == "no":
-        return "its domain says snapshot='no'"
-    return ""

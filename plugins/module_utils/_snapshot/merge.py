@@ -11,8 +11,8 @@ import typing as t
 
 from .._deadline import Deadline
 from .._errors import DiskBusy, DomainBusy, GuestAgentError, LibvirtFailure, NotMerged
+from .._libvirt import disk_images
 from .._libvirt.hypervisor import Domain
-from . import images
 from .plan import Merge, Removal
 
 _FIRST_PAUSE: t.Final = 0.05
@@ -84,8 +84,8 @@ def _pivot(domain: Domain, merge: Merge) -> str:
     return ""
 
 
-def _disk(domain: Domain, merge: Merge) -> images.Disk:
-    disk = images.disks(domain.xml()).get(merge.target)
+def _disk(domain: Domain, merge: Merge) -> disk_images.Disk:
+    disk = disk_images.disks(domain.xml()).get(merge.target)
     if disk is None:
         raise LibvirtFailure(f"disk {merge.target} is gone", domain=domain.name)
     return disk

@@ -10,14 +10,13 @@ import posixpath
 import typing as t
 
 from .._errors import DiskBusy, DomainNotRunning, InvalidInput, SnapshotForeign, SnapshotPartial
+from .._libvirt import disk_images
+from .._libvirt.disk_images import QEMU_RUNS, Disk
 from .._task.values import in_range
-from .images import Disk, Snapshot
+from .images import Snapshot
 
-NAME_MAX: t.Final = 100
 #: Less than this leaves no time to take a snapshot in.
 MAX_SECONDS_LEAST: t.Final = 5
-#: States in which QEMU runs, and libvirt knows the whole chain of each disk.
-_QEMU_RUNS: t.Final = ("running", "blocked", "paused", "pmsuspended")
 
 Chains = dict[str, list[str]]
 
@@ -63,17 +62,6 @@ class Removal(t.NamedTuple):
     merged: dict[str, str]
 
 
-def check_name(name: str) -> None:
-    """
-    :raise InvalidInput: it cannot be a part of a file's name.
-    """
-    if not name or len(name) > NAME_MAX or name[0] in ".-" or not name.isprintable() or "/" in name:
-        raise InvalidInput(
-            f"the snapshot's name becomes a part of its images' names: up to {NAME_MAX} printable characters, no slash, "
-            "and neither a dot nor a hyphen in front"
-        )
-
-
 def check_time(max_seconds: int) -> None:
     in_range(max_seconds, "max_seconds", MAX_SECONDS_LEAST)
 
@@ -84,17 +72,7 @@ def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: 
     :raise InvalidInput: there is no such disk, none at all, or no place for the image.
     :raise DiskBusy: libvirt copies between the images of one of them.
     """
-    unknown = [target for target in disks or () if target not in found.disks]
-    if unknown:
-        have = ", ".join(sorted(found.disks)) or "none"
-        raise InvalidInput(f"the domain has no disk {', '.join(unknown)}", domain=found.name, hint=f"the domain has {have}")
-    chosen = [disk for target, disk in found.disks.items() if target in (disks or ()) or (disks is None and not disk.spared)]
-    if not chosen:
-        raise InvalidInput("the domain has no disk that allows a snapshot", domain=found.name)
-    for disk in chosen:
-        if disk.refused:
-            hint = "leave it out of disks"
-            raise InvalidInput(f"no snapshot of disk {disk.target} is possible: {disk.refused}", domain=found.name, hint=hint)
+    chosen = disk_images.chosen(found.name, found.disks, disks, "snapshot")
     return {disk.target: _overlay(found.name, disk, name, directory) for disk in chosen}
 
 
@@ -124,7 +102,7 @@ def is_there(found: Found, disks: t.Sequence[str] | None) -> bool:
         detail = f"the snapshot exists, but of the disks {', '.join(sorted(record.overlays))}"
         raise SnapshotForeign(detail, domain=found.name, hint="choose another name, or remove it first (state=absent)")
     for target, overlay in record.overlays.items():
-        if found.state in _QEMU_RUNS and overlay not in found.chains.get(target, []):
+        if found.state in QEMU_RUNS and overlay not in found.chains.get(target, []):
             detail = f"a snapshot of this name is on record, but {overlay} is not in use for disk {target} any more"
             raise SnapshotForeign(detail, domain=found.name, hint="remove the record first (state=absent)")
     return True
@@ -139,7 +117,7 @@ def removal(found: Found) -> Removal:
     """
     record = found.record or Snapshot(True, {}, {})
     _check_external(found.name, record)
-    if record.overlays and found.state not in _QEMU_RUNS:
+    if record.overlays and found.state not in QEMU_RUNS:
         detail = f"the domain is {found.state}, and libvirt merges the images of running domains only"
         raise DomainNotRunning(detail, domain=found.name)
     merges, merged = [], {}
@@ -182,8 +160,6 @@ def _check_external(domain: str, record: Snapshot) -> None:
 
 def _overlay(domain: str, disk: Disk, name: str, directory: str | None) -> str:
     image = disk.images[0]
-    if disk.job:
-        raise DiskBusy(f"a block job ({disk.job}) runs on disk {disk.target}", domain=domain)
     if directory is None and image.kind != "file":
         detail = f"the image of disk {disk.target} is not a file ({image.kind}), so a new image cannot be beside it"
         raise InvalidInput(detail, domain=domain, hint="set directory for the new images, or leave the disk out of disks")

@@ -55,18 +55,10 @@ def taken(subject: Subject, foreseen: bool) -> Report:
         "quiesced": subject.quiesced if subject.taken and not foreseen else None,
         "reason": subject.reason,
         "seconds_frozen": subject.seconds,
-        "unfrozen": list(subject.member.extent.spared) if subject.member else [],
+        "unfrozen": subject.unfrozen,
         "disks": [{"target": target, "image": path, "base": disks[target].chain[0]} for target, path in overlays.items()],
         "spared": {target: disk.spared or "it was not asked for" for target, disk in disks.items() if target not in overlays},
     }
-
-
-def warnings(group: t.Iterable[Subject]) -> t.Iterator[str]:
-    """Of thaws that were done although an agent reports a failure."""
-    for subject in group:
-        if subject.member is not None and subject.member.warning:
-            detail = subject.member.warning
-            yield f"Domain {subject.domain.name}: the guest is thawed, and its agent reports a failure: {detail}"
 
 
 def leftovers(found: Found, removal: Removal, left: t.Iterable[str]) -> t.Iterator[str]:

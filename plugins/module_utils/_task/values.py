@@ -15,6 +15,9 @@ from .._errors import InvalidInput
 #: A year: what is longer is a mistake, and more than the clocks of some systems can count.
 SECONDS_MAX: t.Final = 366 * 24 * 3600
 
+#: What a name that becomes a part of files' names may have.
+NAME_MAX: t.Final = 100
+
 _Number = t.TypeVar("_Number", int, float)
 
 
@@ -38,6 +41,18 @@ def encoded(value: object, option: str) -> bytes:
         return text(value, option).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise InvalidInput(f"{option} is a text that cannot be encoded as UTF-8") from None
+
+
+def name_of_images(name: str, what: str) -> str:
+    """
+    :raise InvalidInput: it cannot be a part of a file's name.
+    """
+    if not name or len(name) > NAME_MAX or name[0] in ".-" or not name.isprintable() or "/" in name:
+        raise InvalidInput(
+            f"the {what}'s name becomes a part of its images' names: up to {NAME_MAX} printable characters, no slash, "
+            "and neither a dot nor a hyphen in front"
+        )
+    return name
 
 
 def octal(value: object, option: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
-from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import disk_images, domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
 from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import images
 from ansible_collections.virtops.guest_agent.tests.unit import samples
@@ -86,7 +86,7 @@ READERS: list[t.Callable[[str], t.Any]] = [
     domain_xml.has_serial_controller,
     domain_xml.power_management,
     lambda xml: domain_xml.plugged_channel(xml, domain_xml.AGENT_CHANNEL),
-    images.disks,
+    disk_images.disks,
     images.parse_snapshot,
 ]
 

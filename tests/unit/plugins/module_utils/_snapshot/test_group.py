@@ -10,7 +10,7 @@ import typing as t
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline, _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import group
+from ansible_collections.virtops.guest_agent.plugins.module_utils._freeze import group, moment
 from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import group as _group, merge, plan
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
@@ -152,7 +152,7 @@ class Scene:
         found = _group.look_at(domains, "s")
         self.group = [_group.Subject(domain, each, plan.overlays(each, "s", None, None)) for domain, each in zip(domains, found)]
         guests = {domain.uuid: t.cast(t.Any, Answering(domain.guest)) for domain in self.domains}
-        _group.prepare(self.group, guests, required)
+        moment.prepare(self.group, guests, required, "snapshot")
         return _group.take(self.group, _group.Wish("s", "", required), t.cast(t.Any, self.watchdogs), terms)
 
     @property

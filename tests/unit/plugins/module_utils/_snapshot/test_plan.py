@@ -10,7 +10,9 @@ import typing as t
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import disk_images
 from ansible_collections.virtops.guest_agent.plugins.module_utils._snapshot import images as _images, plan
+from ansible_collections.virtops.guest_agent.plugins.module_utils._task import values
 
 OVER = "/srv/web-vda.nightly.qcow2"
 BASE = "/srv/web.qcow2"
@@ -36,11 +38,11 @@ def _record(overlay: str = OVER, base: str = BASE, mode: str = "external", memor
 
 
 def _found(xml: str, record: str | None = None, state: str = "running") -> plan.Found:
-    return plan.Found("web", state, _images.disks(xml), None if record is None else _images.parse_snapshot(record))
+    return plan.Found("web", state, disk_images.disks(xml), None if record is None else _images.parse_snapshot(record))
 
 
 def test_a_chain_is_read_from_the_top() -> None:
-    (disk,) = _images.disks(_domain(_disk("/a/top", "/a/middle", "/a/base"))).values()
+    (disk,) = disk_images.disks(_domain(_disk("/a/top", "/a/middle", "/a/base"))).values()
     assert disk.chain == ["/a/top", "/a/middle", "/a/base"]
     assert {(image.kind, image.format) for image in disk.images} == {("file", "qcow2")}
     assert (disk.spared, disk.job, disk.job_ready) == ("", "", False)
@@ -49,7 +51,7 @@ def test_a_chain_is_read_from_the_top() -> None:
 @pytest.mark.parametrize(("ready", "known"), [("", False), ("ready='yes'", True), ("ready='abort'", False)])
 def test_a_job_is_seen(ready: str, known: bool) -> None:
     mirror = f"<mirror type='file' job='active-commit' {ready}><source file='/a/base'/></mirror>"
-    (disk,) = _images.disks(_domain(_disk("/a/top", "/a/base", inner=mirror))).values()
+    (disk,) = disk_images.disks(_domain(_disk("/a/top", "/a/base", inner=mirror))).values()
     assert (disk.job, disk.job_ready) == ("active-commit", known)
 
 
@@ -123,7 +125,7 @@ def test_disks_of_which_no_snapshot_is_possible(disk: str, word: str) -> None:
 
 
 def test_a_drive_without_a_medium_is_no_disk() -> None:
-    assert _images.disks(_domain(_disk(attributes="device='cdrom'"))) == {}
+    assert disk_images.disks(_domain(_disk(attributes="device='cdrom'"))) == {}
 
 
 @pytest.mark.parametrize(
@@ -156,12 +158,12 @@ def test_no_image_goes_over_a_disk_with_a_job() -> None:
 @pytest.mark.parametrize("name", ["", ".hidden", "-option", "a/b", "a\nb", "\x1b[2J", "x" * 101])
 def test_names_that_cannot_be_in_a_files_name(name: str) -> None:
     with pytest.raises(_errors.InvalidInput, match="name"):
-        plan.check_name(name)
+        values.name_of_images(name, "snapshot")
 
 
 @pytest.mark.parametrize("name", ["nightly", "2026-11-21 02:00", "vor dem Upgrade é", "x" * 100])
 def test_names(name: str) -> None:
-    plan.check_name(name)
+    values.name_of_images(name, "snapshot")
 
 
 THERE = _domain(_disk(OVER, BASE))
@@ -276,6 +278,6 @@ def test_the_snapshots_xml() -> None:
 
 
 def test_what_is_no_xml() -> None:
-    for read in (_images.disks, _images.parse_snapshot):
+    for read in (disk_images.disks, _images.parse_snapshot):
         with pytest.raises(_errors.LibvirtFailure):
             read("<domain")
