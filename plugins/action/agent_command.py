@@ -15,6 +15,7 @@ It bears the name of the most general of them, since ansible-test wants every ac
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import typing as t
@@ -22,6 +23,7 @@ import typing as t
 from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
+from ansible.utils.display import Display
 
 from ..plugin_utils import _compiled  # pylint: disable=unused-import  # noqa: F401
 
@@ -61,7 +63,8 @@ class ActionModule(NormalAction):
         module = self._module()
         args = self._searched(filled_in(self._task.args, guest, module.SPEC.options), module.SPEC.searched)
         ensure = getattr(module, "ensure", None) or module.gather
-        result = in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff)
+        tell = functools.partial(Display().v, host=self._play_context.remote_addr or "")
+        result = in_process.run(name, module.SPEC, ensure, args, self._task.check_mode, self._task.diff, tell)
         acts_as = module.SPEC.options.get("user", {}).get("default") or ""
         if vain := become.in_vain(name, self._become_user(), acts_as, result.get("failure", {}).get("kind", "")):
             result.setdefault("warnings", []).append(vain)

@@ -11,7 +11,8 @@
     ├─ HypervisorUnreachable    libvirt cannot be reached, or did not answer in time
     ├─ PermissionDenied         libvirt refused it to this user (read-only connection or polkit)
     ├─ LibvirtFailure           libvirt failed in a way that has no class of its own
-    │  └─ DomainBusy            another job holds the domain, or its QEMU does not answer its monitor
+    │  ├─ DomainBusy            another job holds the domain, or its QEMU does not answer its monitor
+    │  └─ BackupFailed          a backup ended before all was copied, or its images are damaged
     ├─ DomainNotFound           libvirt has no such domain
     ├─ DomainNotRunning         the domain is off, paused, suspended or crashed
     │  └─ DomainOff             nothing of what ran in its guest goes on
@@ -58,6 +59,8 @@
     ├─ NotQuiesced              the guest was thawed before the moment was over that it was frozen for
     ├─ SnapshotForeign          a snapshot has this name, and is none of ours or not in use any more
     ├─ SnapshotPartial          some domains of the group have the snapshot, others do not
+    │  └─ BackupPartial         likewise the backup
+    ├─ BackupForeign            a file or a checkpoint has the backup's name, and is none of ours or not whole
     └─ DiskBusy                 libvirt copies between the images of the disk
 """
 
@@ -77,10 +80,7 @@ class Failure(t.TypedDict):
 
 
 class GuestAgentError(Exception):
-    """Base of all expected failures.
-
-    ``kind`` is the stable word for playbooks, ``status`` the C(agent.status) that a record takes from it ("" for none).
-    """
+    """``kind`` is the stable word for playbooks, ``status`` the C(agent.status) that a record takes from it ("" for none)."""
 
     kind: t.ClassVar[str] = "error"
     status: t.ClassVar[str] = ""
@@ -100,13 +100,7 @@ class GuestAgentError(Exception):
         return f"{sentence}; {self.hint}." if self.hint else f"{sentence}."
 
     def failure(self) -> Failure:
-        return {
-            "kind": self.kind,
-            "domain": self.domain,
-            "command": self.command,
-            "detail": self.detail,
-            "hint": self.hint,
-        }
+        return {"kind": self.kind, "domain": self.domain, "command": self.command, "detail": self.detail, "hint": self.hint}
 
 
 class InvalidInput(GuestAgentError):
@@ -132,6 +126,10 @@ class LibvirtFailure(GuestAgentError):
 
 class DomainBusy(LibvirtFailure):
     kind = "domain_busy"
+
+
+class BackupFailed(LibvirtFailure):
+    kind = "backup_failed"
 
 
 class DomainNotFound(GuestAgentError):
@@ -343,10 +341,7 @@ class FileMissing(FileFailed):
 
 
 class LaneFailed(GuestAgentError):
-    """The data lane is not there, is busy, or broke in the middle: another lane may do. Nothing of it is left in the guest.
-
-    ``moved`` bytes have reached the sink of a read. The file of a write has any content.
-    """
+    """``moved`` bytes have reached the sink of a read. The file of a write has any content; nothing else is left in the guest."""
 
     kind = "data_lane_failed"
 
@@ -380,6 +375,10 @@ class SnapshotPartial(GuestAgentError):
     default_hint = "remove it from the domains that have it (state=absent) and take it again, or choose another name"
 
 
+class BackupPartial(SnapshotPartial):
+    kind = "partial_backup"
+
+
 class DiskBusy(GuestAgentError):
     kind = "disk_busy"
     default_hint = "wait until the block job has ended, or end it with 'virsh blockjob'"
@@ -388,3 +387,8 @@ class DiskBusy(GuestAgentError):
 class NotMerged(WaitTimeout):
     kind = "not_merged"
     default_hint = "run the task again with a longer merge_timeout; the guest runs on meanwhile"
+
+
+class BackupForeign(GuestAgentError):
+    kind = "foreign_backup"
+    default_hint = "choose another name or directory, or remove what is there (state=absent)"

@@ -245,7 +245,7 @@ def _names(params: t.Mapping[str, t.Any]) -> list[str]:
     names = list(dict.fromkeys(params["domains"]))
     if not names or "" in names:
         raise InvalidInput("domains is empty, or one of its names is")
-    plan.check_time(params["max_seconds"])
+    values.in_range(params["max_seconds"], "max_seconds", moment.MAX_SECONDS_LEAST)
     values.name_of_images(params["name"], "snapshot")
     return names
 

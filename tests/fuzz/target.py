@@ -21,6 +21,7 @@ import atheris
 with atheris.instrument_imports(include=["ansible_collections.virtops.guest_agent.plugins.module_utils"]):
     from ansible_collections.virtops.guest_agent.plugins.module_utils import _deadline
     from ansible_collections.virtops.guest_agent.plugins.module_utils._agent import protocol
+    from ansible_collections.virtops.guest_agent.plugins.module_utils._backup import documents
     from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import GuestAgentError
     from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
     from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import disk_images, domain_xml
@@ -83,6 +84,8 @@ def of_domain_xml(data: bytes) -> None:
         domain_xml.power_management,
         disk_images.disks,
         images.parse_snapshot,
+        documents.parse_checkpoint,
+        documents.files_of,
     ):
         try:
             found = read(xml)

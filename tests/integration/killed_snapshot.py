@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 PACKAGE = "ansible_collections.virtops.guest_agent.plugins."
@@ -40,16 +40,16 @@ def deadly(step: Callable[..., Any], before: bool) -> Callable[..., Any]:
     return wrapped
 
 
-def main() -> None:
+def main(module: str, steps: Mapping[str, tuple[str, str, str]]) -> None:
     when, step = sys.argv[1].split()
     sys.path.insert(0, sys.argv[2])
-    module, owner, name = STEPS[step]
-    cls = getattr(importlib.import_module(f"{PACKAGE}module_utils.{module}"), owner)
+    room, owner, name = steps[step]
+    cls = getattr(importlib.import_module(f"{PACKAGE}module_utils.{room}"), owner)
     setattr(cls, name, deadly(getattr(cls, name), when == "before"))
-    snapshot = importlib.import_module(f"{PACKAGE}modules.snapshot")
+    killed = importlib.import_module(f"{PACKAGE}modules.{module}")
     task = importlib.import_module(f"{PACKAGE}module_utils._task.run").Task(json.load(sys.stdin), False, False, print)
-    print(snapshot.ensure(task))  # noqa: T201 - for the log of a test that fails
+    print(killed.ensure(task))  # noqa: T201 - for the log of a test that fails
 
 
 if __name__ == "__main__":
-    main()
+    main("snapshot", STEPS)

@@ -52,6 +52,7 @@ CASES = (
     Case("fsfreeze", {"state": "thawed"}, blocked="guest-fsfreeze-status", frozen=""),
     Case("fsfreeze", {"state": "frozen"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
     Case("snapshot", {"name": "table"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
+    Case("backup", {"name": "table", "directory": "/var/tmp"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
     Case("fstrim", changes=True, converges=None, before=FREED, blocked="guest-fstrim"),
     Case("guest_time", {"tolerance": 30}, changes=True, before="date -s '-1 hour'", blocked="guest-get-time"),
     Case("guest_vcpus", {"count": 2}, blocked="guest-get-vcpus"),

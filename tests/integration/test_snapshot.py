@@ -20,20 +20,11 @@ import pytest
 
 from tests.integration.ansible_cli import ROOT, Ansible
 from tests.integration.guests_by_agent import ok
+from tests.integration.images_of_writers import WRITER, Inspected, ticking
 from tests.integration.killed_snapshot import STEPS
 from tests.lab import Guest, Lab
 
 MAX_SECONDS = 10
-#: Writes a number and the time (ms), each safe on the disk before the next.
-WRITER = """
-import os, time
-file = os.open("/root/sequence", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-number = 0
-while True:
-    os.write(file, b"%d %d\\n" % (number, time.monotonic() * 1000))
-    os.fsync(file)
-    number += 1
-"""
 
 
 def images(lab: Lab, name: str) -> list[str]:
@@ -44,15 +35,6 @@ def images(lab: Lab, name: str) -> list[str]:
 
 def snapshots(lab: Lab, name: str) -> list[str]:
     return list(lab.domain(name).snapshotListNames(0))
-
-
-def ticking(lab: Lab, *names: str, seconds: float = 60) -> None:
-    """Each of these tiny guests writes to its disk."""
-    for name in names:
-        ticks, deadline = lab.ticks(name), time.monotonic() + seconds
-        while lab.ticks(name) <= ticks:
-            assert time.monotonic() < deadline, f"{name} is frozen"
-            time.sleep(0.2)
 
 
 A, B = "it-snap-a", "it-snap-b"
@@ -194,24 +176,6 @@ def test_killed_at(lab: Lab, group: Callable[..., dict[str, Any]], point: str) -
     assert {name: images(lab, name) for name in (A, B)} == before
     ok(group(name="cut"))
     ok(group(name="cut", state="absent"))
-
-
-class Inspected:
-    """A guest's disk as an image keeps it."""
-
-    def __init__(self, image: str, place: Path) -> None:
-        raw = place / "image.raw"
-        subprocess.run(["qemu-img", "convert", "-U", "-O", "raw", image, str(raw)], check=True)
-        self.header = subprocess.run(["dumpe2fs", "-h", raw], capture_output=True, text=True, check=True).stdout
-        self.fsck = subprocess.run(["e2fsck", "-f", "-n", raw], capture_output=True, text=True, check=False)
-        found = subprocess.run(["debugfs", "-R", "cat /root/sequence", raw], capture_output=True, text=True, check=True).stdout
-        self.last = int(found.rstrip("\n").rpartition("\n")[2].split()[0]) if found else -1
-        raw.unlink()
-
-    @property
-    def replays(self) -> bool:
-        """Whether its journal has to be replayed when it is mounted."""
-        return "needs_recovery" in self.header
 
 
 def test_images_of_guests_that_write(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path) -> None:

@@ -44,13 +44,13 @@ LADDER = (
     {"_commands"},
     {"_reach"},
     {"_freeze"},
-    {"_records", "_snapshot"},
+    {"_records", "_snapshot", "_backup"},
     {"_module"},
 )
 #: Of a room with a file for each module, what several modules share.
 SHARED = {"run", "transfer", "online", "suspend"}
 #: At the top of module_utils; what is more belongs into a room.
-TOP_MOST = 14
+TOP_MOST = 15
 # Between the rooms of plugins/. Modules run on hypervisors, where plugin_utils is not; the action plugins run the
 # modules' own code in the controller. A room that is not named here is a door like the inventory.
 MAY_IMPORT = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from .._deadline import Deadline
-from .._errors import GuestAgentError
+from .._errors import GuestAgentError, HypervisorUnreachable
 from .._libvirt.hypervisor import Domain
 from .._libvirt.threads import each
 from .._reach.guest import Guest
@@ -18,6 +18,11 @@ from .watchdog import Watchdog
 
 #: What must be left of the watchdogs' time when libvirt is given up, so that it is us who thaw.
 _THAW_SECONDS: t.Final = 2.0
+_PAUSE: t.Final = 0.5
+#: Less than this leaves no time for anything while the guests are frozen.
+MAX_SECONDS_LEAST: t.Final = 5
+
+T = t.TypeVar("T")
 
 
 class Subject:
@@ -111,6 +116,21 @@ def warnings(group: t.Iterable[Subject]) -> t.Iterator[str]:
         if subject.member is not None and subject.member.warning:
             detail = subject.member.warning
             yield f"Domain {subject.domain.name}: the guest is thawed, and its agent reports a failure: {detail}"
+
+
+def reach_again(domain: Domain, deadline: Deadline, question: t.Callable[[], T]) -> T:
+    """The answer to ``question``, over another connection where this one is lost, as soon as libvirt gives it.
+
+    :raise GuestAgentError: it does not, or the domain is gone or off.
+    """
+    while True:
+        try:
+            domain.renew(max(deadline.remaining(), 1.0))
+            return question()
+        except HypervisorUnreachable:
+            if deadline.expired():
+                raise
+            deadline.sleep(_PAUSE)
 
 
 def first(errors: t.Iterable[GuestAgentError | None]) -> GuestAgentError | None:

@@ -194,7 +194,7 @@ class Domain(Switches):
 
     @property
     def storage(self) -> Storage:
-        """Its snapshots and block jobs."""
+        """Its snapshots, block jobs and backups."""
         return Storage(self._handle, self._call)
 
     def renew(self, seconds: float) -> None:

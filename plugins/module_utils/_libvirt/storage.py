@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .backups import Backups
+
 T = t.TypeVar("T")
 
 #: virDomainSnapshotCreateFlags
@@ -29,6 +31,11 @@ class Storage:
     def __init__(self, handle: t.Any, call: t.Callable[..., t.Any]) -> None:
         self._handle = handle
         self._call = call
+
+    @property
+    def backups(self) -> Backups:
+        """Its backup job and checkpoints."""
+        return Backups(self._handle, self._call)
 
     def snapshots(self) -> dict[str, str]:
         """Name -> XML of the snapshots that libvirt has on record (virDomainListAllSnapshots, 0.9.13)."""

@@ -18,7 +18,6 @@ from .._libvirt.threads import each
 from . import images, merge as _merge, plan as _plan
 
 _UNDO_SECONDS: t.Final = 60.0
-_PAUSE: t.Final = 0.5
 
 
 class Subject(moment.Subject):
@@ -111,14 +110,7 @@ def _take(subject: Subject, wish: Wish, deadline: Deadline) -> None:
 
 def _look_again(domain: Domain, name: str, deadline: Deadline) -> _plan.Found:
     """As ``look``, over another connection where this one is lost."""
-    while True:
-        try:
-            domain.renew(max(deadline.remaining(), 1.0))
-            return look(domain, name)
-        except HypervisorUnreachable:
-            if deadline.expired():
-                raise
-            deadline.sleep(_PAUSE)
+    return moment.reach_again(domain, deadline, lambda: look(domain, name))
 
 
 def _undone(group: t.Sequence[Subject], name: str, failure: GuestAgentError) -> GuestAgentError:

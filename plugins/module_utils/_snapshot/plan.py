@@ -12,11 +12,7 @@ import typing as t
 from .._errors import DiskBusy, DomainNotRunning, InvalidInput, SnapshotForeign, SnapshotPartial
 from .._libvirt import disk_images
 from .._libvirt.disk_images import QEMU_RUNS, Disk
-from .._task.values import in_range
 from .images import Snapshot
-
-#: Less than this leaves no time to take a snapshot in.
-MAX_SECONDS_LEAST: t.Final = 5
 
 Chains = dict[str, list[str]]
 
@@ -60,10 +56,6 @@ class Removal(t.NamedTuple):
     merges: list[Merge]
     #: disk -> the image that is not in its chain any more: it was merged before, its file may be there still
     merged: dict[str, str]
-
-
-def check_time(max_seconds: int) -> None:
-    in_range(max_seconds, "max_seconds", MAX_SECONDS_LEAST)
 
 
 def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: str | None) -> dict[str, str]:

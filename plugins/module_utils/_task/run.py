@@ -23,6 +23,7 @@ _SECONDS: t.Final = {
     "timeout": 1,
     "patience": 1,
     "merge_timeout": 1,
+    "backup_timeout": 1,
     "max_seconds": 0,
     "force_after": 0,
     "ssh_persist": 0,
@@ -36,6 +37,8 @@ class Task(t.NamedTuple):
     check_mode: bool
     diff: bool
     warn: t.Callable[[str], None]
+    #: says how far it is, on the way: at -v where the controller runs it, else to the log of the host that does
+    tell: t.Callable[[str], None] = lambda _progress: None
 
     def warn_of_left_out(self, agent: GuestAgent) -> None:
         """Say what of the agent's answers made no sense."""
@@ -71,7 +74,7 @@ def run(spec: Spec, ensure: t.Callable[[Task], Outcome]) -> None:
         supports_check_mode=True,
     )
     told = _withhold(module, spec) if spec.echoes else {}
-    result = perform(ensure, Task(module.params, module.check_mode, module._diff, module.warn))
+    result = perform(ensure, Task(module.params, module.check_mode, module._diff, module.warn, module.log))
     (module.fail_json if "failure" in result else module.exit_json)(**result, **told)
 
 

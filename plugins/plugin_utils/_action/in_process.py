@@ -18,7 +18,13 @@ from ...module_utils._task.spec import Spec
 
 
 def run(
-    name: str, spec: Spec, ensure: t.Callable[[Task], Outcome], args: t.Mapping[str, t.Any], check_mode: bool, diff: bool
+    name: str,
+    spec: Spec,
+    ensure: t.Callable[[Task], Outcome],
+    args: t.Mapping[str, t.Any],
+    check_mode: bool,
+    diff: bool,
+    tell: t.Callable[[str], None] = lambda _progress: None,
 ) -> dict[str, t.Any]:
     """The result of the module ``name`` with ``args``, as it would be had it been sent to a host."""
     validator = ArgumentSpecValidator(
@@ -36,7 +42,7 @@ def run(
         return _without(valid, {"failed": True, "msg": message}) | told
     warnings: list[str] = []
     task_params = {**params, "ansible_home": constants.config.get_config_value("ANSIBLE_HOME")}
-    result = perform(ensure, Task(task_params, check_mode, diff, warnings.append))
+    result = perform(ensure, Task(task_params, check_mode, diff, warnings.append, tell))
     result["failed"] = "failure" in result
     # As Ansible does with what comes back from a host.
     result.update({f"{name}_lines": result[name].splitlines() for name in ("stdout", "stderr") if name in result})

@@ -11,24 +11,15 @@ import socket
 import threading
 import typing as t
 
-import libvirt
-
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.protocol import Request
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, AgentTimeout
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt_backup import Backups, Error
 
 PERSISTENT, AUTOSTART = 4, 1024
 #: a domain's state
 OFF = 5
-
-
-class Error(libvirt.libvirtError):  # type: ignore[misc]
-    """Its base has read the library's own last error, which is none."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.err = (code, 0, text, 2, None, None, None, 0, 0)
 
 
 NOT_FOUND = Error(42, "Domain not found: no domain with matching name")
@@ -73,10 +64,11 @@ class Stream:
         return self.socket
 
 
-class Domain:
+class Domain(Backups):
     """``raises``: what a method raises; ``hangs``: methods that wait for ``gate``."""
 
     def __init__(self, name: str = "web", number: int = 1, guest: FakeGuest | None = None, state: int = 1, **xml: t.Any) -> None:
+        super().__init__()
         self._name, self._uuid = name, samples.uuid(number)
         self.guest = guest
         self.current = state

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The hypervisor in memory and libvirt's own test driver get the same questions; what the fake gets wrong, fails here.
 
-What the test driver cannot answer is not asked: agent commands, channels, waking, external snapshots. Neither is what QEMU's driver
+What the test driver cannot answer is not asked: agent commands, channels, waking, external snapshots, backups (test_backup.py
+has them on real guests). Neither is what QEMU's driver
 refuses with another code: the start of a domain that runs, the power button of one that is off.
 """
 
@@ -19,6 +20,7 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 
 import libvirt
 
+from ansible_collections.virtops.guest_agent.plugins.module_utils._backup import documents
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml, events
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import AUTOSTART, PERSISTENT, Domain, Hypervisor
@@ -33,7 +35,8 @@ MEMORY = "<memory>524288</memory>"
 
 def _xml(name: str) -> str:
     text = samples.domain_xml(name, NAMES[name], kind="test", macs=[MAC])
-    text = text.replace("</devices>", "<memballoon model='virtio'/></devices>")
+    disk = "<disk type='file'><driver name='qemu' type='qcow2'/><source file='/x'/><target dev='vda' bus='virtio'/></disk>"
+    text = text.replace("</devices>", f"{disk}<memballoon model='virtio'/></devices>")
     return text.replace(MEMORY, f"{MEMORY}<title>of {name}</title><os><type>hvm</type></os>")
 
 
@@ -105,6 +108,15 @@ def _after_its_end(handle: Handle) -> list[t.Any]:
     return [answer(question, handle) for question in asked]
 
 
+def _checkpoints(domain: t.Any) -> list[t.Any]:
+    """What libvirt tells of two checkpoints, and of those that are left when the first is removed."""
+    for name in ("one", "two"):
+        domain.checkpointCreateXML(documents.checkpoint_xml(name, "/srv", ["vda"], []), 0)
+    told = [(each.getName(), documents.parse_checkpoint(each.getXMLDesc(2))) for each in domain.listAllCheckpoints(2)]
+    domain.checkpointLookupByName("one", 0).delete(0)
+    return [*told, *(each.getName() for each in domain.listAllCheckpoints(2))]
+
+
 def _shape(addresses: dict[str, t.Any]) -> list[t.Any]:
     """MAC addresses, and the keys with the types of the values."""
     return [
@@ -142,6 +154,9 @@ QUESTIONS: dict[str, Question] = {
     "destroyed when off": lambda handle: handle.lookupByName("db").destroy(),
     "a transient one ends": _after_its_end,
     "snapshots": of("web", "listAllSnapshots"),
+    "checkpoints": lambda handle: handle.lookupByName("web").listAllCheckpoints(2),
+    "no such checkpoint": lambda handle: handle.lookupByName("web").checkpointLookupByName("none", 0),
+    "a checkpoint comes and goes": lambda handle: _checkpoints(handle.lookupByName("web")),
     "no such snapshot": lambda handle: handle.lookupByName("web").snapshotLookupByName("none", 0),
 }
 

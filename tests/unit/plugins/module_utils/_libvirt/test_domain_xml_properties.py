@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from ansible_collections.virtops.guest_agent.plugins.module_utils._backup import documents
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import LibvirtFailure
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import disk_images, domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record as _record
@@ -88,6 +89,8 @@ READERS: list[t.Callable[[str], t.Any]] = [
     lambda xml: domain_xml.plugged_channel(xml, domain_xml.AGENT_CHANNEL),
     disk_images.disks,
     images.parse_snapshot,
+    documents.parse_checkpoint,
+    documents.files_of,
 ]
 
 
