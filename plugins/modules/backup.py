@@ -112,7 +112,8 @@ extends_documentation_fragment:
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 requirements:
-  - libvirt 6.0 or later with QEMU 4.2 or later; increments require libvirt 7.6
+  - libvirt 6.0 or later with QEMU 4.2 or later
+  - libvirt 7.6 or later for increments
   - C(qemu-img) on the host that executes the module
 notes:
   - While a disk is copied, QEMU writes the old content of a block to the backup before the guest overwrites it. So a slow

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from .._deadline import Deadline
-from .._errors import BackupFailed, GuestAgentError, HypervisorUnreachable, WaitTimeout
+from .._errors import BackupFailed, GuestAgentError, HypervisorUnreachable, LibvirtFailure, WaitTimeout
 from .._freeze import group as _group, moment
 from .._freeze.watchdog import Watchdog
 from .._libvirt import disk_images
@@ -121,10 +122,10 @@ def _taken(
     terms: Terms,
     tell: t.Callable[[str], None],
 ) -> GuestAgentError | None:
-    for subject in group:
-        with explained(subject.domain.name):
-            subject.held = directory.begin(subject.note)
-        subject.domain.storage.backups.forget_end()
+    deadline = Deadline(terms.seconds)
+    failure = moment.first(each(lambda subject: _make_ready(subject, directory, deadline), group))
+    if failure is not None:
+        return failure
 
     def begin(subject: Subject, deadline: Deadline) -> None:
         _begin(subject, directory, deadline)
@@ -133,10 +134,21 @@ def _taken(
     if failure is not None:
         return failure
     deadline = Deadline(terms.seconds)
-    failure = moment.first(_is_here(subject, directory) for subject in group) or _copied(group, deadline, tell)
+    failure = _copied(group, deadline, tell)
     return failure or moment.first(
         error for error in each(lambda subject: _finish(subject, directory, deadline), group) if error is not None
     )
+
+
+def _make_ready(subject: Subject, directory: Directory, deadline: Deadline) -> None:
+    """All that can be done before the guests are frozen. The note comes first: it names what is to be removed."""
+    backups = subject.domain.storage.backups
+    sizes = {disk.target: backups.capacity(disk.target) for disk in subject.plan.disks}
+    with _of(subject):
+        subject.held = directory.begin(subject.note)
+        for disk in subject.plan.disks:
+            images.create(os.path.join(directory.path, disk.image + PART), sizes[disk.target], disk.base, deadline)
+    backups.forget_end()
 
 
 def _begin(subject: Subject, directory: Directory, deadline: Deadline) -> None:
@@ -154,16 +166,10 @@ def _begin(subject: Subject, directory: Directory, deadline: Deadline) -> None:
     except HypervisorUnreachable:
         subject.doubtful = True
         raise
-
-
-def _is_here(subject: Subject, directory: Directory) -> GuestAgentError | None:
-    for disk in subject.plan.disks:
-        part = os.path.join(directory.path, disk.image + PART)
-        if not os.path.isfile(part):
-            hint = "run the task on the hypervisor, with a URI that leads to its own libvirt"
-            detail = f"libvirt writes {part}, which this host does not have"
-            return BackupFailed(detail, domain=subject.domain.name, hint=hint)
-    return None
+    except LibvirtFailure as error:
+        if "No such file" in error.detail:
+            error.hint = "run the task on the hypervisor, with a URI that leads to its own libvirt"
+        raise
 
 
 def _copied(group: t.Sequence[Subject], deadline: Deadline, tell: t.Callable[[str], None]) -> GuestAgentError | None:
@@ -217,35 +223,39 @@ def _renew(subject: Subject) -> None:
 
 
 def _finish(subject: Subject, directory: Directory, deadline: Deadline) -> None:
-    """Let the images stand on what they stand on, check them, give them their names, and note that they are whole.
+    """Check the images, give them their names, and note that they are whole.
 
     :raise BackupFailed: they are not.
     """
-    try:
-        with explained(subject.domain.name):
-            disks = tuple(_checked(subject, disk, directory, deadline) for disk in subject.plan.disks)
-            for disk in subject.plan.disks:
-                place = os.path.join(directory.path, disk.image)
-                os.rename(place + PART, place)
-            subject.note = subject.note._replace(
-                disks=disks, quiesced=subject.quiesced, reason=subject.reason, seconds_frozen=subject.seconds
-            )
-            if subject.held is not None:
-                subject.held.finish(subject.note)
-    except GuestAgentError as error:
-        error.domain = error.domain or subject.domain.name
-        raise
+    with _of(subject):
+        disks = tuple(_checked(subject, disk, directory, deadline) for disk in subject.plan.disks)
+        for disk in subject.plan.disks:
+            place = os.path.join(directory.path, disk.image)
+            os.rename(place + PART, place)
+        subject.note = subject.note._replace(
+            disks=disks, quiesced=subject.quiesced, reason=subject.reason, seconds_frozen=subject.seconds
+        )
+        if subject.held is not None:
+            subject.held.finish(subject.note)
     subject.held, subject.whole = None, True
 
 
 def _checked(subject: Subject, disk: DiskPlan, directory: Directory, deadline: Deadline) -> DiskNote:
     part = os.path.join(directory.path, disk.image + PART)
-    if disk.base:
-        images.set_base(part, disk.base, deadline)
     images.check(part, deadline)
     size = images.size(part, chain(subject.found, subject.plan.parent if disk.base else "", disk.target), deadline)
-    os.chmod(part, 0o600)
     return DiskNote(disk.target, "incremental" if disk.base else "full", size.occupied, size.virtual)
+
+
+@contextlib.contextmanager
+def _of(subject: Subject) -> t.Iterator[None]:
+    """What goes wrong in here gets the domain's name."""
+    try:
+        with explained(subject.domain.name):
+            yield
+    except GuestAgentError as error:
+        error.domain = error.domain or subject.domain.name
+        raise
 
 
 def _undo(group: t.Sequence[Subject], directory: Directory) -> list[Subject]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""qemu-img on the images of backups: what an increment stands on, whether an image is sound, how large it is."""
+"""qemu-img on the images of backups: made before, found to be sound afterwards."""
 
 from __future__ import annotations
 
@@ -37,13 +37,17 @@ def require_program() -> None:
         raise InvalidInput(f"the host that executes the module has no {_PROGRAM}", hint=hint)
 
 
-def set_base(path: str, base: str, deadline: Deadline) -> None:
-    """Let an increment stand on ``base``, an image in the same directory: libvirt has noted the disk that was copied.
+def create(path: str, virtual: int, base: str, deadline: Deadline) -> None:
+    """An image without content, for a disk of so many bytes. It stands on ``base``, an image in the same directory, "" for nothing.
 
-    :raise BackupFailed: it cannot be noted.
+    libvirt would create one while the guest is frozen, and note the disk that is copied as what an increment stands on.
+
+    :raise BackupFailed: it cannot be created.
     """
-    done = _run(["rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", f"./{base}", path], deadline)
-    _require(done, done.returncode == 0, path, "what it stands on cannot be noted")
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    below = ["-u", "-F", "qcow2", "-b", f"./{base}"] if base else []
+    done = _run(["create", "-q", "-f", "qcow2", *below, path, str(virtual)], deadline)
+    _require(done, done.returncode == 0, path, "the image cannot be created")
 
 
 def check(path: str, deadline: Deadline) -> None:

@@ -10,6 +10,8 @@ import typing as t
 
 from .._errors import LibvirtFailure
 
+#: virDomainBackupBeginFlags
+_REUSE_EXTERNAL: t.Final = 1
 #: virDomainJobOperation
 _BACKUP: t.Final = 9
 #: virDomainJobType
@@ -44,8 +46,15 @@ class Backups:
         self._call = call
 
     def begin(self, xml: str, checkpoint: str, seconds: float) -> None:
-        """Begin to copy the disks as they are now, and make a checkpoint, unless that is "" (virDomainBackupBegin, 6.0)."""
-        self._call(lambda: self._handle.backupBegin(xml, checkpoint or None, 0), seconds)
+        """Begin to copy the disks as they are now into images that are there, and make a checkpoint, unless that is "".
+
+        The images must have the size of the disks (virDomainBackupBegin, 6.0).
+        """
+        self._call(lambda: self._handle.backupBegin(xml, checkpoint or None, _REUSE_EXTERNAL), seconds)
+
+    def capacity(self, target: str) -> int:
+        """How many bytes a disk has for its guest (virDomainGetBlockInfo, 0.8.1)."""
+        return t.cast(int, self._call(lambda: self._handle.blockInfo(target, 0))[0])
 
     def job(self) -> Job | None:
         """What occupies the domain now (virDomainGetJobStats, 1.0.3)."""
@@ -78,7 +87,7 @@ class Backups:
             return ""
 
     def abort(self) -> None:
-        """End the domain's job; libvirt removes the files of a backup that it has created (virDomainAbortJob)."""
+        """End the domain's job; the images of a backup stay (virDomainAbortJob)."""
         self._call(self._handle.abortJob)
 
     def checkpoints(self) -> dict[str, str]:

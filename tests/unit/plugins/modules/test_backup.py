@@ -202,9 +202,8 @@ def test_an_image_that_is_damaged(host: Hypervisor, run: Run, tmp_path: Path, mo
 
 def test_an_increment_that_stands_on_the_wrong_image(host: Hypervisor, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     good(run())
-    monkeypatch.setattr(
-        images, "set_base", lambda path, _base, _deadline: Path(path).write_text('{"backing": null, "sound": true}')
-    )
+    create = images.create
+    monkeypatch.setattr(images, "create", lambda path, size, _base, deadline: create(path, size, "", deadline))
     result = run(name="two")
     assert result["failure"]["kind"] == "backup_failed"
     assert "stands on nothing instead of web-vda.one.qcow2" in result["msg"]
@@ -221,19 +220,9 @@ def test_one_that_cannot_be_begun_takes_back_the_others(host: Hypervisor, run: R
 
 def test_files_that_are_not_here(host: Hypervisor, run: Run, tmp_path: Path, web: Domain) -> None:
     """libvirt is on another host."""
-    begin = web.backupBegin
-
-    def elsewhere(xml: str, *more: t.Any) -> int:
-        begin(xml, *more)
-        for path in web.targets(xml):
-            path.unlink()
-        web.targets = lambda _xml: []  # type: ignore[method-assign]
-        return 0
-
-    web.looks = None
-    web.backupBegin = elsewhere  # type: ignore[method-assign]
+    web.while_begun = lambda: [path.unlink() for path in tmp_path.glob("*.qcow2.part")]  # type: ignore[assignment]
     result = run()
-    assert "which this host does not have; no backup is left; run the task on the hypervisor" in result["msg"]
+    assert "No such file or directory; no backup is left; run the task on the hypervisor" in result["msg"]
     _nothing_left(host, tmp_path)
 
 
@@ -334,9 +323,9 @@ def test_a_task_that_is_at_work_is_left_alone(web: Domain, run: Run, tmp_path: P
 
 def test_a_job_of_another_client(web: Domain, run: Run, tmp_path: Path) -> None:
     web.looks = None
-    web.backupBegin(
-        f"<domainbackup><disks><disk backup='yes'><target file='{tmp_path}/theirs'/></disk></disks></domainbackup>", "", 0
-    )
+    disk = f"<disk backup='yes'><target file='{tmp_path}/theirs'/></disk>"
+    (tmp_path / "theirs").touch()
+    web.backupBegin(f"<domainbackup><disks>{disk}</disks></domainbackup>", "", 1)
     result = run()
     assert result["failure"]["kind"] == "domain_busy"
     assert "another backup of this domain is under way" in result["msg"]
