@@ -278,6 +278,7 @@ TABLE: list[tuple[str, dict[str, Any], str | dict[str, str]]] = [
     ("wait_for_guest", {"cloud_init": True}, "Windows has no cloud-init"),
     ("suspend", {"state": "suspended", "mode": "hybrid"}, "guest-suspend-hybrid"),
     ("agent_channel", {"channel_name": "org.virtops.guest_agent.0", "state": "absent"}, ""),
+    ("start", {}, ""),
     ("restart", {"mode": "agent", "wait": False}, ""),
     ("shutdown", {"mode": "agent", "wait": False}, ""),
 ]

@@ -108,6 +108,7 @@ TABLE: list[tuple[str, dict[str, t.Any], str | dict[str, str]]] = [
     ("wait_for_guest", {"boot_id": "0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10"}, "Windows has no /proc/sys/kernel/random/boot_id"),
     ("suspend", {"state": "suspended", "mode": "hybrid"}, "guest-suspend-hybrid"),
     ("agent_channel", {"channel_name": "org.x.0", "state": "absent"}, ""),
+    ("start", {}, ""),
     ("shutdown", {"wait": False}, ""),
     ("restart", {"wait": False}, ""),
 ]
