@@ -34,7 +34,11 @@ _FRAME_MAX: t.Final = 1024 * 1024
 _GREETING_SECONDS: t.Final = 2.0
 _BUSY_SECONDS: t.Final = 15.0
 _FIRST_LOOK: t.Final = 0.5
-_NUMBERS: t.Final = re.compile(rb"([0-9]{1,10}) ([0-9]{1,10})")
+#: A process: its number, and when it started by its kernel's clock. After the guest's next boot another one has the number.
+PROCESS: t.Final = re.compile("[0-9]{1,10}:[0-9]{1,20}")
+_PROCESSES: t.Final = re.compile(f"({PROCESS.pattern}) ({PROCESS.pattern})".encode())
+#: Of what stands after the name in /proc/PID/stat (proc(5)): the time of its start.
+_STARTED: t.Final = 19
 #: Bytes of an earlier connection that may stand before the answer.
 _STALE_MAX: t.Final = 8 * 1024 * 1024
 
@@ -56,9 +60,10 @@ class Resident:
         self._connect = connect
         self._clock = clock
         self._link: Link | None = None
-        self.session = 0
-        #: the process that waits for controllers; 0 as long as it has not said so
-        self.keeper = 0
+        #: the process that runs commands, as PROCESS has it; "" as long as it has not said so
+        self.session = ""
+        #: the process that waits for controllers
+        self.keeper = ""
         self._buffer = b""
         #: the beginning of the answer that a new connection waits for, and for how long; what is sent with the next bytes
         self._answer = b""
@@ -79,7 +84,7 @@ class Resident:
         :raise Unavailable: there is no way to it, or nothing at its end.
         """
         if self._link is None:
-            self.session = 0
+            self.session = ""
         try:
             self.greet(waits=not self.keeper)
         except GuestAgentError:
@@ -131,10 +136,10 @@ class Resident:
     def _has_come(self, seconds: float) -> bool:
         self._buffer += t.cast(Link, self._link).receive(seconds)
         line, newline, rest = self._buffer.partition(self._answer)[2].partition(b"\n")
-        numbers = _NUMBERS.fullmatch(line) if newline else None
-        if numbers is None:
+        said = _PROCESSES.fullmatch(line) if newline else None
+        if said is None:
             return False
-        self.session, self.keeper, self._buffer, self._answer = int(numbers[1]), int(numbers[2]), rest, b""
+        self.session, self.keeper, self._buffer, self._answer = said[1].decode(), said[2].decode(), rest, b""
         self._heard = self._clock.monotonic()
         return True
 
@@ -189,14 +194,15 @@ class Resident:
         """Whether the process that runs the command has ended."""
         return bool(self.session) and self._is_gone(self.session)
 
-    def _is_gone(self, process: int) -> bool:
+    def _is_gone(self, process: str) -> bool:
+        number, _sign, started = process.partition(":")
         try:
-            words = read_beginning(self._agent, f"/proc/{process}/stat", 512).split()
+            words = read_beginning(self._agent, f"/proc/{number}/stat", 512).rpartition(b")")[2].split()
         except passing.PASSES:
             return False
         except GuestAgentError:
             return True
-        return len(words) > 2 and words[2] in (b"Z", b"X")
+        return words[:1] in ([b"Z"], [b"X"]) or words[_STARTED : _STARTED + 1] != [started.encode()]
 
 
 def frame(kind: bytes, body: bytes = b"") -> bytes:

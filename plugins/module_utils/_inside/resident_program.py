@@ -13,7 +13,7 @@ It is sent to the guest as text and is no file there; ``resident`` starts it and
 
 What the keeper is told by a session it takes from root alone: a session never runs what came with a task.
 
-A connection begins with a line of the controller, ``\\n\\0virtops NONCE VERSION\\n``, and the same with a process id as answer.
+A connection begins with a line of the controller, ``\\n\\0virtops NONCE VERSION\\n``, and the same with two processes as answer.
 What was on the way before it is skipped. Then there are frames: a letter, the length of what follows in four bytes, and that: at
 most 64 KiB.
 
@@ -57,7 +57,7 @@ import zlib
 for _name in "datetime grp logging.handlers platform pwd shlex socket stat syslog tempfile typing".split():
     __import__(_name)
 
-VERSION = 2
+VERSION = 3
 MARK = b"\n\0virtops "
 #: Most bytes of output, and of packed input, that are on the way unconfirmed; and after how many their passing on is told.
 WINDOW = 512 * 1024
@@ -427,7 +427,7 @@ class Session:
             self.link.begin()
             if self.run:
                 self.run.waits = True
-            self.sending = bytearray(MARK + nonce + b" %d %d %d\n" % (VERSION, os.getpid(), os.getppid()))
+            self.sending = bytearray(MARK + nonce + b" %d %s %s\n" % (VERSION, _named(os.getpid()), _named(os.getppid())))
             self.over = version != b"%d" % VERSION
             self.unanswered = True
 
@@ -534,6 +534,7 @@ class Run:
         #: what was typed for a password: how often, and whether it was accepted; None where nothing is to be typed
         self.answered = 0 if request.get("answer") else None
         self.pid = None
+        self.process = ""
         self.began = time.monotonic()
         self.status = None
         self.seconds = 0.0
@@ -621,6 +622,7 @@ class Run:
         self.stdin, self.pipes = pipes[0][1], [pipes[1][0], pipes[2][0]]
         for fd in (self.stdin, *self.pipes):
             os.set_blocking(fd, False)
+        self.process = _named(self.pid).decode()
         self.session.tell("started", self.id, self.pid, self.request["end"])
         with os.fdopen(failed, "rb") as told:
             word = told.read().decode()
@@ -630,7 +632,7 @@ class Run:
             self.session.run = None
             self.refuse(word)
             return
-        self.session.send(b"S", json.dumps({"pid": self.pid}).encode())
+        self.session.send(b"S", json.dumps({"process": self.process}).encode())
 
     def child(self, standard, fails, module):
         """In the command's own process: become what it is to be, and never return."""
@@ -731,7 +733,7 @@ class Run:
         self.sent = list(self.base)
         self.told_end = self.waits = False
         self.told_taken = self.received - len(self.packed)
-        told = {"pid": self.pid or 0, "taken": self.told_taken, "received": self.received, "open": self.open}
+        told = {"process": self.process, "taken": self.told_taken, "received": self.received, "open": self.open}
         self.session.send(b"S", json.dumps(told).encode())
 
     def next(self, place):
@@ -850,6 +852,12 @@ class Run:
     def kill(self):
         if self.pid and self.status is None:
             end(self.pid, self.request["end"])
+
+
+def _named(process):
+    """Its number, and when it started: that is another one's after the next boot."""
+    with open("/proc/%d/stat" % process, "rb") as file:
+        return b"%d:%s" % (process, file.read().rpartition(b")")[2].split()[19])
 
 
 def _state(path):

@@ -28,7 +28,7 @@ from .._errors import (
 from . import exec as _exec, lanes, login, login_shell, passing, processes, refusals, report, resident_program, scripts
 from .lanes import Sink
 from .login_shell import Command
-from .resident import Ended, Resident, Unavailable, frame
+from .resident import PROCESS, Ended, Resident, Unavailable, frame
 
 #: A module that is longer than this goes the way that it goes without: the resident holds all of it.
 _MODULE_MAX: t.Final = 4 * 1024 * 1024
@@ -47,6 +47,8 @@ _DEAD: t.Final = 10.0
 #: How long a command that is to be ended may take for it.
 _KILL_SECONDS: t.Final = 8.0
 _OUTPUT_MAX: t.Final = 512 * 1024 * 1024
+#: The process of this number, if it is still the one that started then.
+_ITSELF: t.Final = 'G={0}; IFS= read -r l 2>/dev/null </proc/$G/stat; set -- ${{l##*) }}; [ "${{20}}" = {1} ] || G=\n'
 
 
 class Outcome(t.NamedTuple):
@@ -104,7 +106,7 @@ class _Task:
         self._id = secrets.token_hex(16)
         self._begun = False
         self._lost = False
-        self._pid = 0
+        self._process = ""
         self._parts: tuple[list[bytes], list[bytes]] = ([], [])
         self._have = [0, 0]
         self._confirmed = [0, 0]
@@ -208,7 +210,7 @@ class _Task:
     def _take(self, kind: bytes, body: bytes) -> None:
         if kind == b"S":
             said = self._mapping(body)
-            self._begun, self._pid = True, untrusted.integer(said.get("pid"), "a process id", 0)
+            self._begun, self._process = True, str(said.get("process"))
             if "received" in said:
                 self._input.taken(untrusted.integer(said.get("taken"), "the input that was passed on", 0))
                 self._input.found(untrusted.integer(said["received"], "the input that has arrived", 0), said.get("open") is True)
@@ -262,8 +264,9 @@ class _Task:
         )
 
     def _clean_up(self) -> None:
-        if self._pid:
-            scripts.remove(self._agent, f"G={self._pid}\n{processes.end()}")
+        if PROCESS.fullmatch(self._process):
+            number, _sign, started = self._process.partition(":")
+            scripts.remove(self._agent, f"{_ITSELF.format(number, started)}{processes.end()}")
 
     def _mapping(self, body: bytes) -> dict[str, t.Any]:
         try:

@@ -73,8 +73,8 @@ class Warm:
             self._start(interpreter)
             return None
         kind = "module" if command.script_of else "command"
-        keeper = self._memory.values.get("keeper")
-        self._resident.keeper = keeper if isinstance(keeper, int) else 0
+        keeper = str(self._memory.values.get("keeper"))
+        self._resident.keeper = keeper if resident.PROCESS.fullmatch(keeper) else ""
         try:
             outcome = resident_task.run(
                 self._resident, self._agent, command, deadline, patience, (self._expected(kind), _FIRST_PAUSE), sink
@@ -138,7 +138,7 @@ class Warm:
         except GuestAgentError as error:
             self._tell(f"no resident: {error}")
             return
-        self._memory.save(directory=directory, started=time.time(), keeper=0, failures=known.get("failures", 0) + 1)
+        self._memory.save(directory=directory, started=time.time(), keeper="", failures=known.get("failures", 0) + 1)
         self._memory.forget_others()
         self._tell("a resident is started for the next tasks")
 
@@ -150,7 +150,7 @@ class Warm:
         if known.get("keeper"):
             known["started"] = 0
         if time.time() - known.get("started", 0) > _STARTS_WITHIN:
-            self._memory.save(directory="", used=0, keeper=0, port=not self._by_port())
+            self._memory.save(directory="", used=0, keeper="", port=not self._by_port())
             self._start(interpreter)
 
 

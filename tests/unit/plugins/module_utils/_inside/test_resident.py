@@ -350,6 +350,17 @@ def test_a_resident_that_is_killed_while_a_command_runs_is_told(guest: Watched) 
         wait_until(lambda: not running(marker), PATIENCE, lambda: running(marker))
 
 
+@pytest.mark.parametrize("later", [0, 1], ids=["the same process", "another one of its number"])
+def test_what_is_left_of_a_command_is_ended_and_nothing_else(warm: Warm, later: int) -> None:
+    with subprocess.Popen(["sleep", "300"], start_new_session=True) as other:
+        stat = Path(f"/proc/{other.pid}/stat").read_text()
+        task = resident_task._Task(warm.resident, warm.agent, sh("true"), PATIENCE, None)
+        task._process = f"{other.pid}:{int(stat.rpartition(')')[2].split()[19]) + later}"
+        task._clean_up()
+        assert (other.poll() is None) == bool(later)
+        other.kill()
+
+
 def test_what_a_killed_resident_had_begun_unheard_is_not_run_again(guest: Watched) -> None:
     """It is killed before a word of it was read: that it had answered is still in its pipe."""
     marker = f"virtops-{secrets.token_hex(8)}"
@@ -395,6 +406,16 @@ def test_what_a_killed_resident_left_the_next_one_removes(guest: Watched) -> Non
             assert not os.path.exists(killed.directory)
             assert os.path.isdir(going.directory)
             assert going.run(sh("echo goes on")).stdout == b"goes on\n"
+
+
+def test_another_process_of_the_same_number_is_not_the_one_that_ran_the_command(warm: Warm) -> None:
+    """As after the guest's next boot."""
+    warm.run(sh("true"))
+    assert not warm.resident.gone()
+    number, _sign, started = warm.resident.session.partition(":")
+    warm.resident.session = f"{number}:{int(started) + 1}"
+    assert warm.resident.gone()
+    warm.resident.close()
 
 
 def test_the_resident_ends_when_it_is_idle(guest: Watched) -> None:
@@ -477,13 +498,14 @@ def test_sixty_modules_in_a_row_take_no_more_memory_than_ten(guest: Watched) -> 
         for number in range(10):
             assert own.run(module(number)).stdout == b"%d\n" % number
         (keeper,) = {own.resident.keeper}
-        before = memory(keeper)
+        process = int(keeper.partition(":")[0])
+        before = memory(process)
         for number in range(10, 70):
             assert own.run(module(number)).stdout == b"%d\n" % number
             if number % 10 == 0:
                 own.resident.close()
         assert own.resident.keeper == keeper
-        assert memory(keeper) < before + (8 << 20)
+        assert memory(process) < before + (8 << 20)
 
 
 def memory(process: int) -> int:

@@ -81,11 +81,15 @@ def tasks(real_socket: Path, tmp_path: Path) -> t.Iterator[Tasks]:
 
 
 def _end(tasks: Tasks) -> None:
-    keeper = tasks.remembered.get("keeper")
-    if keeper:
+    if tasks.remembered.get("keeper"):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(keeper, signal.SIGKILL)
+            os.kill(_number(tasks.remembered), signal.SIGKILL)
     shutil.rmtree(tasks.remembered["directory"], ignore_errors=True)
+
+
+def _number(remembered: dict[str, t.Any]) -> int:
+    """Of the keeper's process."""
+    return int(remembered["keeper"].partition(":")[0])
 
 
 def _started(tasks: Tasks) -> None:
@@ -138,7 +142,7 @@ def test_what_a_killed_task_left_open_the_next_one_closes(tasks: Tasks) -> None:
 def test_one_that_was_killed_is_done_without_and_started_anew(tasks: Tasks) -> None:
     _started(tasks)
     before = tasks.remembered["keeper"]
-    os.kill(before, signal.SIGKILL)
+    os.kill(_number(tasks.remembered), signal.SIGKILL)
     assert tasks.ends() is None
     assert tasks.told[-2:] == ["the resident is not there", "a resident is started for the next tasks"]
     wait_until(tasks.is_there, PATIENCE, lambda: tasks.remembered)
@@ -218,7 +222,7 @@ def test_a_link_in_the_memorys_place_is_not_followed(tasks: Tasks, tmp_path: Pat
 
 def test_a_file_comes_whole_where_the_resident_has_ended(tasks: Tasks, tmp_path: Path) -> None:
     _started(tasks)
-    os.kill(tasks.remembered["keeper"], signal.SIGKILL)
+    os.kill(_number(tasks.remembered), signal.SIGKILL)
     content = os.urandom(700_000)
     with tasks.task() as found:
         files.push(found._agent, io.BytesIO(content), files.Where(str(tmp_path / "pushed"), "root", "none"))
@@ -276,7 +280,7 @@ def test_modules_and_the_connection_have_one_resident(tasks: Tasks, tmp_path: Pa
         wait_until(lambda: os.path.exists(f"{json.loads(path.read_text())['directory']}/out"), PATIENCE, path.read_text)
         warmed = results()
     remembered = json.loads(path.read_text())
-    os.kill(remembered["keeper"], signal.SIGKILL)
+    os.kill(_number(remembered), signal.SIGKILL)
     shutil.rmtree(remembered["directory"])
     assert len(remembered["command"]) == warm._REMEMBERED
     assert [_lasting(result) for result in warmed] == [_lasting(result) for result in cold]
