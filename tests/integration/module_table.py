@@ -53,6 +53,7 @@ CASES = (
     Case("fsfreeze", {"state": "frozen"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
     Case("snapshot", {"name": "table"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
     Case("backup", {"name": "table", "directory": "/var/tmp"}, changes=True, really=False, blocked="guest-fsfreeze-status"),
+    Case("snapshot_info", **_TELLS),
     Case("fstrim", changes=True, converges=None, before=FREED, blocked="guest-fstrim"),
     Case("guest_time", {"tolerance": 30}, changes=True, before="date -s '-1 hour'", blocked="guest-get-time"),
     Case("guest_vcpus", {"count": 2}, blocked="guest-get-vcpus"),

@@ -91,6 +91,24 @@ def test_taken_and_merged(lab: Lab, group: Callable[..., dict[str, Any]]) -> Non
         assert [path.name for path in Path(overlay[name]).parent.glob("*.qcow2")] == ["disk.qcow2"]
 
 
+def test_what_is_there_is_listed(lab: Lab, ansible: Ansible, group: Callable[..., dict[str, Any]]) -> None:
+    ok(group(name="listed"))
+    lab.domain(B).snapshotCreateXML("<domainsnapshot><name>theirs</name></domainsnapshot>", 0)
+    try:
+        found = ok(ansible.module("snapshot_info", domains=[A, B], uri=lab.uri))["domains"]
+        for each, name in zip(found, (A, B)):
+            assert [image["image"] for image in each["disks"][0]["images"]] == images(lab, name)
+            assert all(image["virtual_bytes"] for image in each["disks"][0]["images"])
+            listed = {snapshot["name"]: snapshot for snapshot in each["snapshots"]}
+            assert (listed["listed"]["ours"], listed["listed"]["mergeable"]) == (True, True)
+            assert listed["listed"]["created"]
+        assert (listed["theirs"]["ours"], listed["theirs"]["mergeable"]) == (False, False)
+        assert {A, B} <= {each["domain"] for each in ok(ansible.module("snapshot_info", uri=lab.uri))["domains"]}
+    finally:
+        lab.domain(B).snapshotLookupByName("theirs", 0).delete(0)
+    ok(group(name="listed", state="absent"))
+
+
 def test_one_that_is_silent(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
     lab.run(B, "kill -STOP $(pidof qemu-ga)")
     try:

@@ -117,7 +117,7 @@ class Directory:
 
     def __init__(self, path: str) -> None:
         self.path = os.path.normpath(path)
-        if not os.path.isabs(path) or not os.path.isdir(path):
+        if not os.path.isabs(path) or not os.path.isdir(self.path):
             hint = "give the absolute path of a directory of the hypervisor, and run the task there"
             raise InvalidInput(f"{path} is not a directory here", hint=hint)
 

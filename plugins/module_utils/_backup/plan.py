@@ -144,9 +144,12 @@ def outdated(found: Found, backups: t.Sequence[Note], keep: int) -> list[Note]:
     return [note for note in reversed(whole) if note.name not in kept]
 
 
-def superseded(found: Found, directory: str, name: str) -> list[str]:
-    """The checkpoints that nothing needs when the backup ``name`` has one: each makes QEMU note all that is written again."""
-    return [checkpoint for checkpoint in found.ours(directory) if checkpoint != name]
+def superseded(found: Found, directory: str, backups: t.Sequence[Note]) -> list[str]:
+    """The checkpoints before that of the newest backup, which nothing needs: each makes QEMU note all that is written again."""
+    ours = found.ours(directory)
+    having = (note.name for note in reversed(backups) if note.checkpoint and (note.name in ours or note not in found.backups))
+    latest = next(having, "")
+    return [name for name in ours if latest and name != latest]
 
 
 def check_unneeded(found: Found, name: str) -> None:

@@ -94,8 +94,7 @@ def of_name(found: Found, directory: Directory, name: str) -> Removal:
 
 
 def of_age(found: Found, directory: Directory, keep: int, new: Note | None) -> Removal:
-    """What is outdated when there is a ``new`` one."""
+    """What is outdated when there is a ``new`` one, or there has been one and its task was killed before it removed the others."""
     backups = [*found.backups, *([] if new is None else [new])]
     files = found.files | frozenset(() if new is None else new.images)
-    checkpoints = _plan.superseded(found, directory.path, new.name) if new is not None and new.checkpoint else []
-    return Removal(_plan.outdated(found._replace(files=files), backups, keep), checkpoints)
+    return Removal(_plan.outdated(found._replace(files=files), backups, keep), _plan.superseded(found, directory.path, backups))

@@ -12,6 +12,9 @@ from .backups import Backups
 
 T = t.TypeVar("T")
 
+#: virDomainStatsTypes, virConnectGetAllDomainStatsFlags
+_STATS_BLOCK: t.Final = 32
+_STATS_BACKING: t.Final = 1 << 30
 #: virDomainSnapshotCreateFlags
 _DISK_ONLY: t.Final = 16
 _ATOMIC: t.Final = 128
@@ -23,6 +26,13 @@ _DELETE: t.Final = 2
 _ACTIVE: t.Final = 4
 #: virDomainBlockJobAbortFlags
 _PIVOT: t.Final = 2
+
+
+class Size(t.NamedTuple):
+    """Bytes for the guest, and bytes that are occupied; None where libvirt does not know it."""
+
+    capacity: int | None
+    allocation: int | None
 
 
 class Storage:
@@ -41,6 +51,16 @@ class Storage:
         """Name -> XML of the snapshots that libvirt has on record (virDomainListAllSnapshots, 0.9.13)."""
         found = self._call(lambda: [(each.getName(), each.getXMLDesc(0)) for each in self._handle.listAllSnapshots(0)])
         return dict(found)
+
+    def images(self) -> dict[str, Size]:
+        """Path -> size of the images of all chains that libvirt knows (virDomainListGetStats, 1.2.8; chains 1.2.9)."""
+        stats = self._call(lambda: self._handle.connect().domainListGetStats([self._handle], _STATS_BLOCK, _STATS_BACKING))
+        found = stats[0][1] if stats else {}
+        numbers = range(found.get("block.count", 0))
+        return {
+            found.get(f"block.{number}.path", ""): Size(*(found.get(f"block.{number}.{word}") for word in Size._fields))
+            for number in numbers
+        }
 
     def take(self, xml: str, seconds: float) -> None:
         """Put new images over the disks, all of them or none (virDomainSnapshotCreateXML, 0.9.10 with these flags)."""

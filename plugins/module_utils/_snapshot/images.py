@@ -11,6 +11,9 @@ import xml.etree.ElementTree as ET
 
 from .._libvirt import disk_images
 
+#: No honest moment has more.
+_DIGITS_MAX: t.Final = 18
+
 
 class Snapshot(t.NamedTuple):
     """What libvirt has on record of a snapshot. ``overlays``: disk -> the image that was put over it."""
@@ -19,6 +22,11 @@ class Snapshot(t.NamedTuple):
     overlays: dict[str, str]
     #: disk -> the image that was written to until then; empty where libvirt did not note it
     bases: dict[str, str]
+    description: str = ""
+    #: when, in seconds since the epoch; None where libvirt did not note it
+    created: int | None = None
+    #: the snapshot before it, "" for none
+    parent: str = ""
 
 
 def snapshot_xml(name: str, description: str, overlays: t.Mapping[str, str], others: t.Iterable[str]) -> str:
@@ -51,4 +59,11 @@ def parse_snapshot(xml: str) -> Snapshot:
         external=bool(modes) and no_memory and all(disk.get("snapshot") == "external" for disk in modes.values()),
         overlays={target: disk_images.path_of(disk.find("source")) for target, disk in modes.items()},
         bases={disk.target: disk.images[0].path for disk in disks if disk.images},
+        description=root.findtext("description", ""),
+        created=_seconds(root.findtext("creationTime", "")),
+        parent=root.findtext("parent/name", ""),
     )
+
+
+def _seconds(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else None

@@ -68,6 +68,11 @@ def overlays(found: Found, name: str, disks: t.Sequence[str] | None, directory: 
     return {disk.target: _overlay(found.name, disk, name, directory) for disk in chosen}
 
 
+def image_name(domain: str, target: str, name: str) -> str:
+    """What the new image over a disk is called."""
+    return f"{domain}-{target}.{name}.qcow2"
+
+
 def all_there(found: t.Sequence[Found], name: str, disks: t.Sequence[str] | None) -> bool:
     """Whether all of the domains have the snapshot; False where none has it.
 
@@ -155,4 +160,4 @@ def _overlay(domain: str, disk: Disk, name: str, directory: str | None) -> str:
     if directory is None and image.kind != "file":
         detail = f"the image of disk {disk.target} is not a file ({image.kind}), so a new image cannot be beside it"
         raise InvalidInput(detail, domain=domain, hint="set directory for the new images, or leave the disk out of disks")
-    return posixpath.join(directory or posixpath.dirname(image.path), f"{domain}-{disk.target}.{name}.qcow2")
+    return posixpath.join(directory or posixpath.dirname(image.path), image_name(domain, disk.target, name))

@@ -125,6 +125,26 @@ def test_retention_keeps_what_kept_increments_stand_on(web: Domain, run: Run, tm
     assert web.checkpoints == {}
 
 
+def test_a_task_that_was_killed_before_it_removed_the_older_ones(web: Domain, run: Run, tmp_path: Path) -> None:
+    good(run())
+    one = web.checkpoints["one"]
+    good(run(name="two"))
+    web.checkpoints = {"one": one, **web.checkpoints}
+    again = good(run(name="two", keep=1, diff=True))
+    assert again["diff"]["before"]["web"]["checkpoints"] == ["one", "two"]
+    assert again["diff"]["after"]["web"] == {
+        "backups": {"one": "full", "two": "incremental"},
+        "checkpoints": ["two"],
+        "unfinished": [],
+    }
+    assert list(web.checkpoints) == ["two"]
+    assert not good(run(name="two", keep=1))["changed"]
+    # Where the newest one has lost its checkpoint, an older one is what the next increment can be based on.
+    web.checkpoints = {"one": one}
+    assert not good(run(name="two"))["changed"]
+    assert good(run(name="three"))["domains"][0]["disks"][0]["chain"] == [f"{tmp_path}/web-vda.one.qcow2"]
+
+
 def test_what_only_a_full_backup_can_do(web: Domain, run: Run, tmp_path: Path) -> None:
     web.text = web.text.replace("</devices>", f"{RAW}{READ_ONLY}</devices>")
     good(run())

@@ -112,8 +112,8 @@ TABLE: list[tuple[str, dict[str, t.Any], str | dict[str, str]]] = [
     ("shutdown", {"wait": False}, ""),
     ("restart", {"wait": False}, ""),
 ]
-#: Have tests of their own: a snapshot is libvirt's, and freezes as fsfreeze does.
-ELSEWHERE = {"snapshot"}
+#: Have tests of their own: snapshots and backups are libvirt's, and freeze as fsfreeze does.
+ELSEWHERE = {"backup", "snapshot", "snapshot_info"}
 
 
 def test_the_table_has_every_module() -> None:

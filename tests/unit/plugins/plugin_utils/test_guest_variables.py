@@ -105,7 +105,7 @@ def test_a_task_may_call_the_domain_name() -> None:
 @pytest.mark.parametrize("module", sorted(path.stem for path in MODULES.glob("[!_]*.py")))
 def test_every_module_takes_the_domain_by_name(module: str) -> None:
     options = importlib.import_module(f"{modules.__name__}.{module}").SPEC.options
-    assert ("name" in names_of("domain", options)) is (module != "snapshot")
+    assert ("name" in names_of("domain", options)) is (module not in ("backup", "snapshot"))
 
 
 def test_the_name_of_a_snapshot_is_no_domains() -> None:

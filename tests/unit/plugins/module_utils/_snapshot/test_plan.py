@@ -272,7 +272,7 @@ def test_what_cannot_be_merged(xml: str, record: str, state: str, kind: type[_er
 def test_the_snapshots_xml() -> None:
     xml = _images.snapshot_xml("a <b>", "why & how", {"vda": OVER}, ["vdb"])
     record = _images.parse_snapshot(xml)
-    assert record == _images.Snapshot(True, {"vda": OVER}, {})
+    assert record == _images.Snapshot(True, {"vda": OVER}, {}, "why & how")
     assert "<name>a &lt;b&gt;</name><description>why &amp; how</description>" in xml
     assert '<disk name="vdb" snapshot="no" />' in xml
 

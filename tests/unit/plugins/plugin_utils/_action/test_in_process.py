@@ -115,6 +115,17 @@ def test_warnings_are_told() -> None:
     assert in_process.run("m", SPEC, _ensure, {"domain": "web"}, False, False)["warnings"] == ["beware"]
 
 
+def test_progress_is_told_at_once() -> None:
+    told: list[str] = []
+
+    def ensure(task: Task) -> Outcome:
+        task.tell("half of it")
+        return Outcome({"told": list(told)})
+
+    assert in_process.run("m", SPEC, ensure, {"domain": "web"}, False, False, told.append)["told"] == ["half of it"]
+    assert in_process.run("m", SPEC, ensure, {"domain": "web"}, False, False)["told"] == ["half of it"]
+
+
 @pytest.mark.parametrize("echoes", [False, True])
 def test_a_secret_is_in_a_result_only_where_results_may_echo(echoes: bool) -> None:
     result = in_process.run("m", SPEC._replace(echoes=echoes), _ensure, {"domain": "web", "secret": SECRET}, False, False)

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Notes of backups: what they are called, who is at work on them, and that no odd one costs a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._backup import notes
+
+NOTE = notes.Note("one", "web", "u1", "2026-01-01", "", True, (notes.DiskNote("vda", "full", 5, 7),))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> notes.Directory:
+    return notes.Directory(str(tmp_path))
+
+
+def names(directory: notes.Directory) -> list[str]:
+    return sorted(os.listdir(directory.path))
+
+
+def test_from_begin_to_end(place: notes.Directory) -> None:
+    held = place.begin(NOTE)
+    assert names(place) == ["web.one.backup.json.part"]
+    assert place.unfinished("u1") == [notes.Unfinished(NOTE, True)]
+    assert place.whole("u1") == place.unfinished("u2") == []
+    with pytest.raises(_errors.BackupForeign, match="another task is at work on the backup one"):
+        place.begin(NOTE)
+    with pytest.raises(_errors.DomainBusy):
+        place.again(NOTE)
+    held.finish(NOTE._replace(quiesced=True))
+    assert names(place) == ["web.one.backup.json"]
+    assert place.whole("u1") == [NOTE._replace(quiesced=True)]
+
+
+def test_what_a_killed_task_has_left(place: notes.Directory) -> None:
+    place.begin(NOTE).leave()
+    assert place.unfinished("u1") == [notes.Unfinished(NOTE, False)]
+    held = place.again(NOTE)
+    assert place.unfinished("u1") == [notes.Unfinished(NOTE, True)]
+    held.drop()
+    assert names(place) == []
+    with pytest.raises(_errors.DomainBusy):  # another task has removed it
+        place.again(NOTE)
+
+
+def test_a_whole_one_is_removed(place: notes.Directory) -> None:
+    place.begin(NOTE).finish(NOTE)
+    held = place.removing(NOTE)
+    assert (place.whole("u1"), names(place)) == ([], ["web.one.backup.json.part"])
+    with pytest.raises(_errors.DomainBusy):
+        place.removing(NOTE)
+    held.drop()
+    assert names(place) == []
+
+
+def test_the_older_come_first(place: notes.Directory) -> None:
+    for name, begun in (("a", "2026-03-01"), ("b", "2026-01-01"), ("c", "2026-02-01")):
+        note = NOTE._replace(name=name, begun=begun)
+        place.begin(note).finish(note)
+    assert [note.name for note in place.whole("u1")] == ["b", "c", "a"]
+
+
+def _data(**more: t.Any) -> dict[str, t.Any]:
+    return {**NOTE._asdict(), "disks": [NOTE.disks[0]._asdict()], **more}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "no JSON",
+        "[]",
+        json.dumps({"name": "one"}),
+        json.dumps(_data(name="../one")),
+        json.dumps(_data(name="")),
+        json.dumps(_data(domain=5)),
+        json.dumps(_data(more=1)),
+        json.dumps(_data(disks=[{"target": "../../etc", "kind": "full"}])),
+        json.dumps(_data(disks=[{"target": None, "kind": "full"}])),
+        json.dumps(_data(disks=5)),
+        json.dumps(_data(name="two")),
+        b"\xff".decode("latin-1"),
+    ],
+)
+def test_an_odd_note_is_none(place: notes.Directory, odd: str) -> None:
+    place.begin(NOTE).finish(NOTE)
+    Path(place.path, NOTE.file).write_text(odd, encoding="latin-1")
+    assert place.whole("u1") == []
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    for path in (str(tmp_path / "none"), "here", str(Path(__file__))):
+        with pytest.raises(_errors.InvalidInput, match="not a directory here"):
+            notes.Directory(path)
+    assert notes.Directory(f"{tmp_path}//x/..").path == str(tmp_path)
+
+
+def test_what_the_file_system_refuses_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(_errors.BackupFailed, match=r"Domain web: .*/none: No such file or directory"), notes.explained("web"):
+        (tmp_path / "none").read_text()
