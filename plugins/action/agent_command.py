@@ -29,7 +29,7 @@ from ..plugin_utils import _compiled  # pylint: disable=unused-import  # noqa: F
 
 # isort: split
 from ..plugin_utils._action import become, in_process
-from ..plugin_utils._guest_variables import AGENT_CONNECTION, NAMES, SETTINGS, elsewhere, filled_in, guest_of, host_of, names_of
+from ..plugin_utils._guest_variables import NAMES, OVER_AGENT, SETTINGS, elsewhere, filled_in, guest_of, host_of, names_of
 
 _MODULES: t.Final = __name__.rpartition(".action.")[0] + ".modules."
 _SETTINGS: t.Final = ("action", "virtops.guest_agent.agent_command")
@@ -47,11 +47,11 @@ class ActionModule(NormalAction):
         delegate = self._task.delegate_to
         # A guest that is a hypervisor itself is told which of its own domains is meant.
         nested = delegate and self._task.args.keys() & names_of("domain", self._module().SPEC.options)
-        by_agent = self._connection.transport == AGENT_CONNECTION
+        by_agent = self._connection.transport in OVER_AGENT or self._connection.ansible_name in OVER_AGENT
         guest = None if nested else self._guest(host_of(variables, delegate), by_agent)
         if guest is not None:
             return self._in_process(guest)
-        if delegate and (own := self._guest(variables, self._own_connection(variables) == AGENT_CONNECTION)) is not None:
+        if delegate and (own := self._guest(variables, self._own_connection(variables) in OVER_AGENT)) is not None:
             known = own if self._connection.transport == "local" else elsewhere(own)
             self._task.args = filled_in(self._task.args, known, self._module().SPEC.options)
         return t.cast("dict[str, t.Any]", super().run(tmp, variables))

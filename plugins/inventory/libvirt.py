@@ -170,13 +170,16 @@ options:
         O(windows_connection).
       - V(agent) always sets that connection plugin.
       - V(ssh) always sets SSH. V(none) sets nothing.
+      - V(ssh_or_agent) sets the connection plugin P(virtops.guest_agent.ssh_or_agent#connection). That is SSH, and the agent where
+        SSH cannot connect. When no address is known and the agent may execute commands, it sets the agent's. A Windows guest is
+        treated as by V(auto).
     type: str
-    choices: [auto, agent, ssh, none]
+    choices: [auto, agent, ssh, ssh_or_agent, none]
     default: auto
   windows_connection:
     description:
-      - The connection plugin that O(connection=auto) sets for a Windows guest when an address is known. A guest is known to be
-        Windows when V(os) is in O(gather_subset).
+      - The connection plugin that O(connection=auto) and O(connection=ssh_or_agent) set for a Windows guest when an address is
+        known. A guest is known to be Windows when V(os) is in O(gather_subset).
       - User, password, port and certificates are yours to set, as for any host that is reached so.
       - V(none) sets no connection plugin, so variables of a group can do it.
     type: str
@@ -369,7 +372,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         addresses = assign(claims, policy, {key(record) for record in gathered if _is_near(record)})
         records = [record for record in gathered if selection.after_agent(record)]
         found = [self._found(record, addresses[key(record)]) for record in records]
-        for sentence in reachable.sentences(found, policy) if self.get_option("connection") in ("auto", "ssh") else ():
+        for sentence in reachable.sentences(found, policy) if self.get_option("connection") not in ("agent", "none") else ():
             self.display.warning(f"{self.NAME}: {sentence}")
         variables = [untrusted(self._variables(record, addresses[key(record)].own)) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):

@@ -9,6 +9,9 @@ from __future__ import annotations
 import typing as t
 
 AGENT_CONNECTION: t.Final = "virtops.guest_agent.agent"
+SSH_OR_AGENT: t.Final = "virtops.guest_agent.ssh_or_agent"
+#: A host that is reached by one of these is a guest, whatever its variables say.
+OVER_AGENT: t.Final = (AGENT_CONNECTION, SSH_OR_AGENT)
 #: option of a module -> the variables that say it, the stronger first. The connection plugin has the same.
 VARIABLES: t.Final[dict[str, tuple[str, ...]]] = {
     "domain": ("ansible_guest_agent_domain",),

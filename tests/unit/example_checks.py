@@ -189,8 +189,9 @@ def _of_source(source: dict[str, t.Any]) -> t.Iterator[str]:
 
 def _of_hosts(inventory: dict[str, t.Any]) -> t.Iterator[str]:
     """Of the variables of hosts, those of the connection plugin."""
-    documentation = get_docstring(connection_loader.find_plugin(f"{OURS}agent"), fragment_loader)[0]
-    known = {variable["name"] for option in documentation["options"].values() for variable in option.get("vars", ())}
+    plugins = (connection_loader.find_plugin(f"{OURS}{name}") for name in ("agent", "ssh_or_agent"))
+    options = [option for plugin in plugins for option in get_docstring(plugin, fragment_loader)[0]["options"].values()]
+    known = {variable["name"] for option in options for variable in option.get("vars", ())}
     said = set(re.findall(r'"(ansible_guest_agent_\w+)":', json.dumps(inventory)))
     yield from (f"{name} is no variable of the connection" for name in sorted(said - known))
 

@@ -157,7 +157,8 @@ def _documentation() -> t.Iterator[tuple[Path, t.Callable[[str], t.Iterator[str]
     for folder in ("modules", "inventory", "connection"):
         for path in (PLUGINS / folder).glob("[!_]*.py"):
             yield path, plugin_blocks
-    for path in (PLUGINS / "doc_fragments").glob("*.py"):
+    # _ssh.py takes what ansible-core says.
+    for path in set((PLUGINS / "doc_fragments").glob("*.py")) - {PLUGINS / "doc_fragments" / "_ssh.py"}:
         yield path, lambda text: plugin_blocks(text, fragment=True)
     for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
         yield path, yaml_blocks

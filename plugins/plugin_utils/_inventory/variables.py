@@ -11,7 +11,7 @@ import typing as t
 
 from ...module_utils._records.own_addresses import host_of
 from ...module_utils._records.record import GUEST_KEYS, Record
-from .._guest_variables import AGENT_CONNECTION
+from .._guest_variables import AGENT_CONNECTION, SSH_OR_AGENT
 
 SSH_PORT: t.Final = 22
 _ANY_ADDRESS: t.Final = (None, "0.0.0.0", "::")
@@ -56,12 +56,13 @@ def connection_vars(
     forward: tuple[str, int] | None = None,
     windows: str = "none",
 ) -> dict[str, t.Any]:
-    """How to reach the guest: ``connection`` is ``auto``, ``agent``, ``ssh`` or ``none``.
+    """How to reach the guest: ``connection`` is ``auto``, ``agent``, ``ssh``, ``ssh_or_agent`` or ``none``.
 
     ``auto`` leaves the connection itself to the user where an address is known, so that group variables can choose it. A
-    ``forward`` is taken where no address is known.
+    ``forward`` is taken where no address is known. A host's name may be that of another computer, so that without an address
+    ``ssh_or_agent`` does not try SSH where the agent may execute.
 
-    :param windows: what ``auto`` sets for a Windows guest that has an address; ``none`` leaves that to the user too
+    :param windows: what ``auto`` and ``ssh_or_agent`` set for a Windows guest that has an address; ``none`` leaves it to the user
     """
     if connection == "none":
         return {}
@@ -73,15 +74,19 @@ def connection_vars(
         found["ansible_host"] = addresses[0]
     elif forward is not None:
         found["ansible_host"], found["ansible_port"] = forward
-    way = _automatic(record, addresses, "ansible_host" in found, windows) if connection == "auto" else _WAYS[connection]
+    if connection in _WAYS:
+        way = _WAYS[connection]
+    else:
+        by_ssh = SSH_OR_AGENT if connection == "ssh_or_agent" else ""
+        way = _automatic(record, addresses, "ansible_host" in found, windows, by_ssh)
     return {**found, "ansible_connection": way} if way else found
 
 
-def _automatic(record: Record, addresses: t.Sequence[str], is_reached: bool, windows: str) -> str:
-    """ "" where it is the user's choice. Our own connection requires a POSIX shell in the guest."""
+def _automatic(record: Record, addresses: t.Sequence[str], is_reached: bool, windows: str, by_ssh: str) -> str:
+    """ "" where it is the user's choice. Our own connections require a POSIX shell in the guest. ``by_ssh``: the way over SSH."""
     if "os" in record and record["os"]["id"] == "mswindows":
         return windows if addresses and windows != "none" else ""
-    return AGENT_CONNECTION if record["agent"]["can_exec"] and not is_reached else ""
+    return AGENT_CONNECTION if record["agent"]["can_exec"] and not is_reached else by_ssh
 
 
 def group_names(record: Record, group_by: t.Iterable[str]) -> list[str]:

@@ -26,6 +26,9 @@ CONNECTIONS = [
     ("agent", [], True, {"ansible_connection": "virtops.guest_agent.agent"}),
     ("ssh", [ADDRESS], True, {"ansible_host": ADDRESS, "ansible_connection": "ssh"}),
     ("ssh", [], True, {"ansible_connection": "ssh"}),
+    ("ssh_or_agent", [ADDRESS], True, {"ansible_host": ADDRESS, "ansible_connection": "virtops.guest_agent.ssh_or_agent"}),
+    ("ssh_or_agent", [], True, {"ansible_connection": "virtops.guest_agent.agent"}),
+    ("ssh_or_agent", [], False, {"ansible_connection": "virtops.guest_agent.ssh_or_agent"}),
 ]
 
 
