@@ -40,13 +40,9 @@ EXAMPLES = r"""
   virtops.guest_agent.snapshot_info:
   register: result
 
-- name: Name those with snapshots that cannot be merged
+- name: Show why some snapshots cannot be merged
   ansible.builtin.debug:
-    msg: "{{ item.0.domain }}: {{ item.1.name }}: {{ item.1.reason }}"
-  loop: "{{ result.domains | subelements('snapshots') }}"
-  loop_control:
-    label: "{{ item.0.domain }}"
-  when: not item.1.mergeable
+    msg: "{{ result.domains | map(attribute='snapshots') | flatten | rejectattr('mergeable') | map(attribute='reason') }}"
 
 - name: Fail when a chain of db1 has become long
   virtops.guest_agent.snapshot_info:
