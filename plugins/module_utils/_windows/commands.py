@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import ntpath
+import re
 import typing as t
 
 from .._agent.client import GuestAgent
@@ -25,7 +26,7 @@ from .._errors import (
     ProtocolError,
 )
 from .._inside import exec as _exec, passing
-from .._inside.lanes import Sink, ignore
+from .._inside.lanes import Sink, ignore, opened
 from .._inside.login_shell import REFUSALS, Command
 from .._inside.shell import Result
 from . import command_line, content
@@ -38,6 +39,8 @@ _GONE_SECONDS: t.Final = 5.0
 _NO_PROGRAM: t.Final = 9009
 #: The agent takes exit codes from 0xC0000000 on for signals, and tells them as the negative numbers that these are in 32 bits.
 _CODES: t.Final = 2**32
+_CODE: t.Final = re.compile("-?[0-9]{1,10}")
+_MISSED: t.Final = 2
 
 
 class Run:
@@ -50,6 +53,8 @@ class Run:
         self._line = command_line.of(command.argv)
         self._stem = shell.new_path()
         self._pid: int | None = None
+        #: how often nothing has told how it ended
+        self._missed = 0
 
     def execute(self, deadline: Deadline, sink: Sink | None) -> Result:
         """
@@ -71,6 +76,7 @@ class Run:
 
     def _start(self) -> None:
         command, words = self._command, ["!VIRTOPS!", f">{self._stem}.o", f"2>{self._stem}.e"]
+        then = ["&", "echo", "!ERRORLEVEL!", f">{self._stem}.r", "&", "exit", "!ERRORLEVEL!"]
         if command.chdir and not self._shell.exists(ntpath.join(command.chdir, "*")):
             raise CommandFailed(REFUSALS["chdir"], domain=self._agent.name, command="guest-exec")
         if command.stdin:
@@ -80,7 +86,7 @@ class Run:
         if command.chdir:
             words = ["cd", "/d", "!VIRTOPS_CHDIR!", "&&", *words]
             env["VIRTOPS_CHDIR"] = native(command.chdir)
-        self._pid = self._shell.start(words, env, captures=False)
+        self._pid = self._shell.start([*words, *then], env, captures=False)
 
     def _wait(self, deadline: Deadline) -> int:
         for pause in _exec.pauses(0.0):
@@ -95,17 +101,40 @@ class Run:
         raise CommandTimeout(detail, domain=self._agent.name)
 
     def _ask(self) -> int | None:
-        """The exit code; None while it runs, and -1 where the agent has forgotten it."""
+        """The exit code; None while it runs, and -1 where nothing tells it."""
         try:
             ended = _exec.status(self._agent, self._pid or 0)
         except _exec.ProcessForgotten:
-            return -1
+            return self._told_by_file()
         if ended is None:
             return None
         code = ended.rc if ended.signal is None else ended.signal % _CODES
         if code is None:
             raise ProtocolError("the agent's reply has no exit code", domain=self._agent.name, command="guest-exec-status")
         return code
+
+    def _told_by_file(self) -> int | None:
+        """The agent was restarted, or its word of the end got lost. What runs has its output open, which the agent then cannot."""
+        for which in "ro":
+            try:
+                told = self._text(which)
+            except CommandFailed as error:
+                if content.NOT_OPENED not in error.detail:
+                    raise
+                continue
+            if which == "r" and _CODE.fullmatch(told):
+                return int(told) % _CODES
+            return self._lost()
+        return None if self._shell.exists(f"{self._stem}.o") else self._lost()
+
+    def _lost(self) -> int | None:
+        """Asked twice: between the end of a command and the note of it there is a moment."""
+        self._missed += 1
+        return None if self._missed < _MISSED else -1
+
+    def _text(self, which: str) -> str:
+        with opened(self._agent, f"{self._stem}.{which}", "r") as file:
+            return file.read(0, 32).decode("ascii", "replace").strip()
 
     def _result(self, rc: int, sink: Sink | None) -> Result:
         agent = self._agent
@@ -150,6 +179,6 @@ class Run:
         with contextlib.suppress(GuestAgentError):
             # What was killed may hold them for a moment yet.
             for _turn in Deadline(_GONE_SECONDS).pauses(0.2, 1.0):
-                self._shell.remove(*(f"{self._stem}.{which}" for which in "oei"))
+                self._shell.remove(*(f"{self._stem}.{which}" for which in "oeir"))
                 if self._pid is None or not self._shell.exists(f"{self._stem}.*"):
                     break

@@ -52,6 +52,8 @@ class FakeWindows(FakeGuest):
         self.lines: list[str] = []
         self.killed: list[str] = []
         self.captures: list[object] = []
+        #: file -> the exit code that will be in it when the program has ended
+        self.notes: dict[str, int | None] = {}
         self.directories = {name.lower() for name in ("C:", r"C:\windows", r"C:\windows\temp", *directories)}
         self._content = {name.lower(): bytearray(data) for name, data in (files or {}).items()}
         #: files that a program holds open for writing
@@ -75,6 +77,10 @@ class FakeWindows(FakeGuest):
             return
         if command not in ("guest-file-seek", "guest-file-write", "guest-file-flush", "guest-file-read"):
             super()._check(command, arguments)
+
+    def note(self) -> None:
+        """The program has ended, and cmd.exe says how."""
+        self._content.update({name: bytearray(f"{code} \r\n".encode()) for name, code in self.notes.items()})
 
     # Files
 
@@ -180,6 +186,17 @@ class _Cmd:
         self._content = guest._content
 
     def run(self, line: str) -> Program:
+        """The exit code of a program is noted in a file, once it has ended."""
+        line, _then, note = line.partition(" & ")
+        program = self._run(line)
+        if note and "!VIRTOPS!" in line:
+            assert re.fullmatch(r"echo !ERRORLEVEL! >\S+\.r & exit !ERRORLEVEL!", note), note
+            self._guest.notes = {note.split(" ")[2][1:].lower(): program.rc if program.signal is None else program.signal}
+            if not program.polls:
+                self._guest.note()
+        return program
+
+    def _run(self, line: str) -> Program:
         rc, out = 0, b""
         for part in line.split(" && "):
             program = self._part(part)

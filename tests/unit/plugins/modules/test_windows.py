@@ -23,7 +23,7 @@ from ansible_collections.virtops.guest_agent.plugins.modules import (
     user_password,
     wait_for_guest,
 )
-from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import Program
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import VERSIONS, FakeWindows
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
@@ -208,3 +208,10 @@ def test_a_secret_that_windows_would_not_take_is_not_sent(guest: FakeWindows, ru
 def test_what_never_comes_is_not_waited_for(run: Run) -> None:
     result = run(wait_for_guest, cloud_init=True, timeout=3000)
     assert result["seconds"] < 300
+
+
+def test_a_path_of_windows_in_another_guest(domain: Domain, run: Run, tmp_path: Path) -> None:
+    domain.guest = FakeGuest()
+    for result in (run(push_file, content="x", dest=r"C:\x"), run(pull_file, src="C:/x", dest=str(tmp_path))):
+        assert "must be an absolute path of the guest" in result["msg"]
+    assert "guest-exec" not in domain.guest.sent

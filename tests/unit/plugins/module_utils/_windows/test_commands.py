@@ -146,12 +146,61 @@ def test_what_was_killed_may_hold_its_files_for_a_moment(monkeypatch: pytest.Mon
     assert not [name for name in guest.files if "virtops-" in name]
 
 
-def test_an_agent_that_was_restarted_meanwhile() -> None:
-    guest = FakeWindows(programs={("x.exe",): Program(polls=3)})
-    guest.after["guest-exec-status"] = lambda: guest._pids.clear() if guest.started else None
+@pytest.mark.parametrize("rc", [7, 0xC0000005])
+def test_an_agent_that_was_restarted_meanwhile(rc: int) -> None:
+    """What runs holds its output open, and its end is in a file."""
+    guest = FakeWindows(
+        programs={("x.exe",): Program(rc, b"out", polls=1000) if rc == 7 else Program(None, b"out", signal=rc - 2**32, polls=1000)}
+    )
+    asked = 0
+
+    def restart() -> None:
+        nonlocal asked
+        if not guest.started:
+            return
+        asked += 1
+        guest._pids.clear()
+        guest.held = {name for name in guest.files if name.endswith((".o", ".e"))} if asked < 4 else set()
+        if asked == 4:
+            guest.note()
+
+    guest.after["guest-exec-status"] = restart
+    result = run(guest, "x.exe")
+    assert (result.rc, result.stdout) == (rc, b"out")
+    assert asked >= 4
+    assert not guest.killed
+
+
+@pytest.mark.parametrize("output", ["there", "gone"])
+def test_an_end_that_nothing_tells(output: str) -> None:
+    guest = FakeWindows(programs={("x.exe",): Program(polls=1000)})
+
+    def restart() -> None:
+        if guest.started:
+            guest._pids.clear()
+            for name in [name for name in guest.files if output == "gone" and "virtops-" in name]:
+                guest._content.pop(name)
+
+    guest.after["guest-exec-status"] = restart
     with pytest.raises(_errors.AgentDisappeared, match="how it ended is unknown"):
         run(guest, "x.exe")
     assert not guest.killed
+
+
+def test_a_word_of_the_end_that_got_lost(guest: FakeWindows) -> None:
+    """The agent tells it once."""
+    turns = iter([_errors.AgentTimeout("no reply")])
+    agent = opened(guest)
+    agent.windows._shell.environment()
+
+    def lose() -> None:
+        error = next(turns, None)
+        if error is not None:
+            raise error
+
+    guest.after["guest-exec-status"] = lose
+    assert shell.execute(agent, shell.Command(("both.exe",)), 30).rc == 3
+    assert len(guest.started) == 1
 
 
 def test_output_that_a_child_still_writes_to_is_copied(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,13 @@ def test_what_fails_in_the_middle_is_not_begun_again(guest: FakeWindows, monkeyp
     assert not [line for line in guest.lines if line.startswith("copy")]
 
 
+def test_a_disk_that_is_full_is_no_missing_directory(guest: FakeWindows) -> None:
+    guest.raises["guest-file-write"] = _errors.CommandFailed("the agent says: failed to write to file: There is not enough space.")
+    with pytest.raises(_errors.CommandFailed, match="not enough space") as failed:
+        push(guest, PLACE)
+    assert failed.value.__class__ is _errors.CommandFailed
+
+
 def test_a_file_that_is_in_use_is_left_as_it_was(guest: FakeWindows) -> None:
     guest.held.add(r"c:\data\old.txt")
     with pytest.raises(_errors.FileFailed) as failed:
