@@ -23,6 +23,10 @@ from .._inside.login_shell import Command
 
 #: Of our own short commands.
 SHORT: t.Final = 60.0
+#: An exit code that none of cmd.exe's own is.
+YES: t.Final = 90
+#: What the agent has lost of a program's output, it may have of the next one's.
+_TURNS: t.Final = 3
 #: No user on Windows: "root" is the default of options, and means whom the agent runs as.
 _AGENTS_OWN: t.Final = ("", "root")
 _ROOT: t.Final = re.compile(r'[A-Za-z]:\\[^\s"%^&|<>!()]{1,64}')
@@ -38,23 +42,24 @@ class Shell:
 
     def __init__(self, agent: GuestAgent) -> None:
         self._agent = agent
-        self._base: dict[str, str] | None = None
+        self._base: dict[str, str] = {}
 
     def environment(self) -> dict[str, str]:
         """What the agent's own programs have. cmd.exe tells it in UTF-16 (/u), whatever its code page is."""
-        if self._base is None:
+        for _turn in range(_TURNS):
+            if _ROOT.fullmatch(self.root):
+                break
             told = _exec.run(self._agent, ("cmd.exe", "/u", "/d", "/c", "set"), SHORT).stdout.decode("utf-16-le", "replace")
             found = (_VARIABLE.fullmatch(line) for line in told.splitlines())
             self._base = {variable[1]: variable[2] for variable in found if variable}
-            if not _ROOT.fullmatch(self.root):
-                self._base = None
-                raise ProtocolError("the guest's environment does not say where Windows is", domain=self._agent.name)
+        if not _ROOT.fullmatch(self.root):
+            raise ProtocolError("the guest's environment does not say where Windows is", domain=self._agent.name)
         return self._base
 
     @property
     def root(self) -> str:
         """The directory of Windows itself, by whichever letters it is written."""
-        return {name.lower(): value for name, value in (self._base or {}).items()}.get("systemroot", "")
+        return {name.lower(): value for name, value in self._base.items()}.get("systemroot", "")
 
     def new_path(self, ending: str = "") -> str:
         """A name that cannot be guessed, where only the agent's user and administrators may read what it makes."""
@@ -69,18 +74,21 @@ class Shell:
             self._agent, (rf"{self.root}\System32\cmd.exe", "/d", "/v:on", "/c", *words), {**base, **env}, captures=captures
         )
 
-    def ask(self, *words: str, **env: str) -> str:
-        """The last line that cmd.exe prints. For what is short."""
-        ended = _exec.wait(self._agent, self.start(words, env, captures=True), Deadline(SHORT))
+    def ask(self, *words: str, **env: str) -> int:
+        """The exit code of cmd.exe, for a line that is done at once. What it prints is not asked for: the agent may lose that."""
+        ended = _exec.wait(self._agent, self.start(words, env, captures=False), Deadline(SHORT))
         if ended is None:
             raise WaitTimeout(f"cmd.exe did not end within {SHORT:g} s", domain=self._agent.name, command="guest-exec")
-        lines = ended.stdout.decode("ascii", "replace").split("\r\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return ended.rc or 0
 
     def exists(self, pattern: str) -> bool:
         """Whether there is a file or directory of this name, in which * and ? stand for others."""
-        words = "if exist !VIRTOPS! (echo there) else echo missing"
-        return self.ask(*words.split(), VIRTOPS=f'"{native(pattern)}"') == "there"
+        return self.ask("if", "exist", "!VIRTOPS!", "exit", str(YES), VIRTOPS=f'"{native(pattern)}"') == YES
+
+    def put(self, verb: str, source: str, target: str) -> bool:
+        """Whether cmd.exe could copy or move the file, over one that is there."""
+        words = (*verb.split(), "/y", "!VIRTOPS_FROM!", "!VIRTOPS_TO!", ">nul", "2>nul", "&&", "exit", str(YES))
+        return self.ask(*words, VIRTOPS_FROM=f'"{source}"', VIRTOPS_TO=f'"{target}"') == YES
 
     def remove(self, *paths: str) -> None:
         """Without an error where there are none."""

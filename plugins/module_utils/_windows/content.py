@@ -49,8 +49,7 @@ def read(agent: GuestAgent, shell: Shell, path: str, sink: Sink, patience: float
             raise
         copy = shell.new_path(".copy")
         try:
-            words = ("copy", "/b", "/y", "!VIRTOPS_FROM!", "!VIRTOPS_TO!", ">nul", "2>nul", "&&", "echo", "copied")
-            if shell.ask(*words, VIRTOPS_FROM=f'"{path}"', VIRTOPS_TO=f'"{copy}"') != "copied":
+            if not shell.put("copy /b", path, copy):
                 raise
             _read(agent, copy, sink, patience)
         finally:

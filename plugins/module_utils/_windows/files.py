@@ -30,6 +30,8 @@ _ABSOLUTE: t.Final = re.compile(r"(?:[A-Za-z]:|\\\\[^\\]+\\[^\\]+)\\.*", re.DOTA
 #: What no name has, and what cmd.exe would take for a pattern.
 _NEVER: t.Final = set('"*?<>|') | set(map(chr, range(32)))
 _SHA256: t.Final = re.compile("[0-9a-f]{64}")
+#: The exit codes of cmd.exe for what it finds; another one for nothing.
+_KINDS: t.Final = {91: "directory", 92: "file", 93: "missing"}
 #: Hashing a large file takes its time.
 _HASH_SECONDS: t.Final = 600.0
 
@@ -75,8 +77,7 @@ def push(agent: GuestAgent, shell: Shell, source: t.BinaryIO, where: Where, attr
     try:
         _brought(agent, shell, source, new, (size, digest))
         kept = _kept(shell, path, backup) if backup else ""
-        words = ("move", "/y", "!VIRTOPS_FROM!", "!VIRTOPS_TO!", ">nul", "2>nul", "&&", "echo", "moved")
-        if shell.ask(*words, VIRTOPS_FROM=f'"{new}"', VIRTOPS_TO=f'"{path}"') != "moved" or content.size(agent, path) != size:
+        if not shell.put("move", new, path) or content.size(agent, path) != size:
             raise _problem(agent, "rename", path)
     except BaseException as error:
         agent.await_return(error)
@@ -117,18 +118,17 @@ def _kept(shell: Shell, path: str, backup: str) -> str:
         return ""
     # A colon would make a stream of the file.
     copy = f"{path}.{backup.replace(':', '-')}~"
-    words = ("copy", "/b", "/y", "!VIRTOPS_FROM!", "!VIRTOPS_TO!", ">nul", "2>nul", "&&", "echo", "copied")
-    if shell.ask(*words, VIRTOPS_FROM=f'"{path}"', VIRTOPS_TO=f'"{copy}"') != "copied":
+    if not shell.put("copy /b", path, copy):
         raise FileFailed(f"{untrusted.clean(path, 255)}: no backup could be made", reason="create")
     return copy
 
 
 def _kind(shell: Shell, path: str) -> str:
     """file, directory, missing, or nowhere: not even its directory is there. Of a directory cmd.exe finds what is in it."""
-    words = "if exist !VIRTOPS_IN! (echo directory) else if exist !VIRTOPS! (echo file) else"
-    words += " if exist !VIRTOPS_BY! (echo missing) else echo nowhere"
-    names = {"VIRTOPS": path, "VIRTOPS_IN": _within(path), "VIRTOPS_BY": _within(ntpath.dirname(path))}
-    return shell.ask(*words.split(), **{name: f'"{value}"' for name, value in names.items()})
+    names = {"VIRTOPS_IN": _within(path), "VIRTOPS": path, "VIRTOPS_BY": _within(ntpath.dirname(path))}
+    words = " else ".join(f"if exist !{name}! (exit {code})" for name, code in zip(names, _KINDS))
+    code = shell.ask(*words.split(), **{name: f'"{value}"' for name, value in names.items()})
+    return _KINDS.get(code, "nowhere")
 
 
 def _within(directory: str) -> str:

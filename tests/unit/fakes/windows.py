@@ -219,8 +219,8 @@ class _Cmd:
             return Program(0 if self._path(rest[1]).rstrip("\\") in self._guest.directories else 1)
         if word == "if":
             return self._if(part)
-        if word == "echo":
-            return Program(0, f"{' '.join(rest)}\r\n".encode())
+        if word == "exit":
+            return Program(int(rest[0]))
         if word in ("copy", "move"):
             return self._copy(word, [self._path(text) for text in rest if text.startswith("!")])
         if word == "del":
@@ -232,10 +232,10 @@ class _Cmd:
         return self._program(rest)
 
     def _if(self, part: str) -> Program:
-        for test, answer in re.findall(r"if exist (!\w+!) \((?:echo )(\w+)\)", part):
+        for test, code in re.findall(r"if exist (!\w+!) \(?exit (\d+)\)?", part):
             if self._exists(self._path(test)):
-                return Program(0, f"{answer}\r\n".encode())
-        return Program(0, f"{part.rsplit(' ', 1)[1]}\r\n".encode())
+                return Program(int(code))
+        return Program(0)
 
     def _exists(self, path: str) -> bool:
         if path.endswith("\\*"):

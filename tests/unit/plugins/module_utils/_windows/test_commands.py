@@ -265,6 +265,20 @@ def test_the_environment_is_asked_once(guest: FakeWindows) -> None:
     assert guest.sent.count("guest-exec") - first == 2  # it, and the removal of its files
 
 
+def test_output_that_the_agent_loses_is_asked_for_again(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = guest._exec_status
+    losses = iter([True, True])
+
+    def lose(pid: int) -> t.Any:
+        status = told(pid)
+        if next(losses, False):
+            status.pop("out-data", None)
+        return status
+
+    monkeypatch.setattr(guest, "_exec_status", lose)
+    assert run(guest, "both.exe").rc == 3
+
+
 def test_a_guest_that_does_not_say_where_windows_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENVIRONMENT, "SystemRoot", 'C:\\a" & calc')
     with pytest.raises(_errors.ProtocolError, match="where Windows is"):
