@@ -108,6 +108,7 @@ class WindowsAgent:
         self.socket = wine.place / f"agent-{version}.sock"
         self.starts = 0
         self._wine = wine
+        self._process: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
         self._joined: socket.socket | None = None
         # The agent's end stays open here, or the port would hang up with its agent.
@@ -144,9 +145,14 @@ class WindowsAgent:
                 self._joined = None
                 time.sleep(2 * _POLL_SECONDS)
 
+    def kill(self) -> None:
+        """End the agent, and not what it has started. It is started again after a second."""
+        if self._process is not None:
+            self._process.kill()
+
     def _supervise(self) -> None:
         while not self._stop.is_set():
-            process = self._wine.start(self.version)
+            process = self._process = self._wine.start(self.version)
             self.starts += 1
             while process.poll() is None and not self._stop.wait(_POLL_SECONDS):
                 pass
