@@ -29,9 +29,9 @@ from tests.lab import Lab
 EDGES = ("in-process", "delegated", "module")
 #: What differs from run to run, wherever in a result it stands.
 VOLATILE = {
-    "_ansible_delegated_vars", "ansible_facts", "at", "boot_id", "boot_id_before", "delta", "end", "host", "id", "invocation",
-    "last_probe_time", "latency_ms", "offset", "offset_after", "offset_before", "seconds", "start", "time", "transfer", "trimmed",
-    "uncertainty", "warnings", "watchdog_pid",
+    "_ansible_delegated_vars", "ansible_facts", "at", "boot_id", "boot_id_before", "bytes", "delta", "end", "host", "id",
+    "invocation", "last_probe_time", "latency_ms", "offset", "offset_after", "offset_before", "seconds", "start", "time",
+    "transfer", "trimmed", "uncertainty", "warnings", "watchdog_pid",
 }  # fmt: skip
 #: Prints all that the guest's disk has: what was written, made or changed shows in the time of that. Directories for temporary
 #: files change when one comes and goes; the logs and the ticks are the guest's own doing.
