@@ -28,7 +28,7 @@ options:
     type: raw
   dest:
     description:
-      - Absolute path in the guest, such as V(C:\Temp\app.cfg) or V(C:/Temp/app.cfg) on Windows. O(follow) says what happens to a
+      - Absolute path in the guest, such as V(C:/Temp/app.cfg) on Windows. O(follow) says what happens to a
         link. On Windows links are always followed.
       - When it is a directory or ends in C(/), the file gets the name that it has in O(src). Directories are not created.
     type: str

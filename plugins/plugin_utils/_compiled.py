@@ -20,6 +20,7 @@ import sys
 import typing as t
 
 from ansible import constants
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 _OURS: t.Final = __name__.rpartition(".plugin_utils.")[0] + "."
 _SUFFIX: t.Final = ".pyc"
@@ -71,9 +72,10 @@ def _place() -> str:
 
 
 def _keep() -> None:
+    theirs = AnsibleCollectionConfig.collection_finder
     place = _place()
-    if place and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(place))
+    if place and theirs in sys.meta_path:
+        sys.meta_path.insert(sys.meta_path.index(theirs), _Finder(place))
 
 
 _keep()

@@ -75,6 +75,7 @@ def size(path: str, chain: t.Sequence[str], deadline: Deadline) -> Size:
 
 def _run(words: list[str], deadline: Deadline) -> subprocess.CompletedProcess[str]:
     try:
+        # pylint: disable-next=ansible-bad-function
         return subprocess.run(
             [_PROGRAM, *words],
             capture_output=True,

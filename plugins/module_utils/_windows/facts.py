@@ -37,7 +37,7 @@ def system(os: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {
         "distribution": caption,
         "distribution_version": number,
-        "distribution_major_version": number.split(".")[0],
+        "distribution_major_version": number.split(".", maxsplit=1)[0],
         "os_family": "Windows",
         "os_name": caption,
         "os_product_type": _PRODUCTS.get(os["variant_id"] or "", "unknown"),

@@ -299,7 +299,8 @@ def arguments_of(line: str) -> tuple[str, ...]:
 
 def exchanges(version: str) -> list[tuple[dict[str, t.Any], dict[str, t.Any]]]:
     """What a real agent was asked, and what it answered, in this order."""
-    return [(request, reply) for request, reply in t.cast("list[list[t.Any]]", _recorded(version)["exchanges"])]
+    pairs = t.cast("list[list[t.Any]]", _recorded(version)["exchanges"])
+    return [(pair[0], pair[1]) for pair in pairs]
 
 
 def answer(guest: FakeWindows, request: dict[str, t.Any]) -> dict[str, t.Any]:
