@@ -68,7 +68,7 @@ sanity-of: # CORE=2.21
 UNIT_ALL := tests/unit
 UNIT_DOORS := $(addprefix tests/unit/,roles test_example_blocks.py \
 	$(addprefix plugins/,action connection inventory modules plugin_utils \
-	$(addprefix module_utils/,_task _module _records/test_distribution.py)))
+	$(addprefix module_utils/,_task _module _reach/test_warm.py _records/test_distribution.py)))
 
 .PHONY: unit unit-of
 unit: packages collections ## unit tests on the oldest and the newest ansible-core of the matrix, and those of the doors on each
