@@ -121,7 +121,7 @@ notes:
   - On a guest of the inventory the progress is shown at C(-v). Elsewhere it is in the system log of the host that executes the
     module, because Ansible shows nothing of a module before its end. C(virsh domjobinfo) shows it too.
   - To restore an image with all that it stands on, copy it with C(qemu-img convert).
-  - A domain with checkpoints can be undefined only with C(virsh undefine --checkpoints-metadata).
+  - A domain with checkpoints can be undefined only together with their metadata (C(--checkpoints-metadata) of libvirt's client).
   - The images belong to root and are as secret as the disks.
 seealso:
   - module: virtops.guest_agent.snapshot
