@@ -89,7 +89,7 @@ def reset(stage: Stage) -> None:
     before = boot(stage)
     stage.domain().reset()
     assert reached(lambda: boot(stage) not in ("", before), 240), "the guest does not come up"
-    stage.lab.wait_agents()
+    assert reached(lambda: stage.agent_status() == "connected", 240), "its agent does not come up"
 
 
 def boot(stage: Stage) -> str:

@@ -187,6 +187,8 @@ class _Task:
         except GuestAgentError as error:
             self._resident.drop()
             self._look_for_it()
+            if self._lost:
+                return
             if isinstance(error, CommandFailed):  # the agent has lost its handles, and can have others
                 raise HypervisorUnreachable(f"the way to the resident is lost: {error.detail}", domain=self._agent.name) from error
             raise
