@@ -192,7 +192,10 @@ class Resident:
 
     def gone(self) -> bool:
         """Whether the process that runs the command has ended."""
-        return bool(self.session) and self._is_gone(self.session)
+        if not self.session:
+            return False
+        self._agent.retry()  # it may have been silent while the guest began anew
+        return self._is_gone(self.session)
 
     def _is_gone(self, process: str) -> bool:
         number, _sign, started = process.partition(":")

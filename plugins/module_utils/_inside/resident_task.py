@@ -158,24 +158,14 @@ class _Task:
                     deadline.sleep(0.05)
 
     def _look(self, deadline: Deadline) -> None:
-        """Take what has arrived.
+        """What has happened since the last look.
 
         :raise Unavailable: it was not run.
         """
         try:
             if not self._resident.connected:
                 self._found_again()
-            if self._resident.quiet() > _QUIET and not self._pinged:
-                self._resident.send(frame(b"P"))
-                self._pinged = True
-            self._more = False
-            for kind, body in self._resident.frames(max(0.01, min(1.0, deadline.remaining()))):
-                self._more = self._more or kind in (b"A", b"O", b"X")
-                self._pinged = False
-                self._take(kind, body)
-            due = self._input.due() if self._begun and self._end is None else b""
-            if due:
-                self._resident.send(due)
+            self._exchange(deadline)
         except Ended:
             # What it answered before it began anything is still in a pipe; of a port that is not sure.
             has_all = self._resident.polls
@@ -194,6 +184,20 @@ class _Task:
             raise
         if self._resident.quiet() > _DEAD and self._resident.gone():
             self._lost = True
+
+    def _exchange(self, deadline: Deadline) -> None:
+        """Send what is due, and take what has arrived."""
+        if self._resident.quiet() > _QUIET and not self._pinged:
+            self._resident.send(frame(b"P"))
+            self._pinged = True
+        self._more = False
+        for kind, body in self._resident.frames(max(0.01, min(1.0, deadline.remaining()))):
+            self._more = self._more or kind in (b"A", b"O", b"X")
+            self._pinged = False
+            self._take(kind, body)
+        due = self._input.due() if self._begun and self._end is None else b""
+        if due:
+            self._resident.send(due)
 
     def _found_again(self) -> None:
         """Over a new link, what has arrived over the old one is said first."""

@@ -25,7 +25,12 @@ import pytest
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.client import GuestAgent
 from ansible_collections.virtops.guest_agent.plugins.module_utils._agent.transport import UnixSocketTransport
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
-from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import AgentDisappeared, CommandFailed, CommandTimeout
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import (
+    AgentDisappeared,
+    AgentTimeout,
+    CommandFailed,
+    CommandTimeout,
+)
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import (
     exec as _exec,
     resident,
@@ -416,6 +421,20 @@ def test_another_process_of_the_same_number_is_not_the_one_that_ran_the_command(
     warm.resident.session = f"{number}:{int(started) + 1}"
     assert warm.resident.gone()
     warm.resident.close()
+
+
+def test_an_agent_that_was_silent_is_asked_again_whether_the_session_is_there(guest: Watched) -> None:
+    with started(guest.agent(30)) as own:
+        own.run(sh("true"))
+        session = own.resident.session
+
+        def silent(_arguments: object, _ask: object) -> t.Any:
+            raise AgentTimeout("the agent did not answer in time", domain="guest")
+
+        guest.faults["guest-file-open"] = [silent]
+        assert not own.resident.gone()
+        own.resident.session = f"{session}1"
+        assert own.resident.gone()
 
 
 def test_the_resident_ends_when_it_is_idle(guest: Watched) -> None:
