@@ -42,9 +42,9 @@ EXAMPLES = r"""
 
 - name: Show why some snapshots cannot be merged
   ansible.builtin.debug:
-    msg: "{{ found | rejectattr('mergeable') | map(attribute='reason') }}"
+    msg: "{{ snapshots_of_all | rejectattr('mergeable') | map(attribute='reason') }}"
   vars:
-    found: "{{ result.domains | map(attribute='snapshots') | flatten }}"
+    snapshots_of_all: "{{ result.domains | map(attribute='snapshots') | flatten }}"
 
 - name: Fail when a chain of db1 has become long
   virtops.guest_agent.snapshot_info:

@@ -39,6 +39,8 @@ DEBIAN: dict[str, tuple[str, ...]] = {
 
 #: (module, task) -> why no guest of the lab can show it.
 CANNOT: dict[tuple[str, str], str] = {
+    ("run_command", "Restart a service of a Windows guest"): "no guest is a real Windows",
+    ("run_script", "Run a script of PowerShell in a Windows guest"): "no guest is a real Windows",
     ("fsfreeze", "Take a snapshot of the volume"): "the controller has no volume group",
     ("suspend", "Suspend web2 to its disk, which may take minutes"): "no guest has a swap area as large as its memory",
 }
