@@ -135,7 +135,7 @@ options:
   patience:
     description:
       - How long the agent may be unreachable while a command runs, in seconds. After that the host is unreachable, and the command
-        continues in the guest.
+        continues in the guest. A command that the resident runs is ended there when it has heard nothing for so long.
       - When the domain is off, the host is unreachable at once. When it is paused or suspended, or the guest is frozen, the task
         waits until O(command_timeout).
     type: int

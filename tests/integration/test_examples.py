@@ -38,7 +38,7 @@ def test_every_file_is_run() -> None:
 @pytest.fixture(scope="module")
 def system(lab: Lab) -> None:
     if lab.uri != SYSTEM_URI:
-        pytest.skip(f"SKIPPED OUT LOUD: the examples say {SYSTEM_URI}, and this user's guests run on {lab.uri}")
+        pytest.skip(f"SKIPPED OUT LOUD: examples/ is not run, for it says {SYSTEM_URI}, and this user's guests run on {lab.uri}")
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ class Run:
 @pytest.fixture
 def system(lab: Lab) -> None:
     if lab.uri != SYSTEM_URI:
-        pytest.skip(f"SKIPPED OUT LOUD: the examples mean {SYSTEM_URI}, and this user's guests run on {lab.uri}")
+        pytest.skip(f"SKIPPED OUT LOUD: module examples are not run: they mean {SYSTEM_URI}, and these guests run on {lab.uri}")
 
 
 @pytest.fixture

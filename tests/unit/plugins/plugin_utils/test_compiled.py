@@ -95,7 +95,9 @@ def test_a_link_is_not_followed(place: Place, tmp_path: Path) -> None:
     assert place.value() == "source"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED OUT LOUD: only root can give a directory away")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="SKIPPED OUT LOUD: what another user owns is not tried, for only root can give it away"
+)
 def test_what_is_anothers_is_not_used(place: Place) -> None:
     place.exchange()
     os.chown(place.kept, 65534, 65534)
