@@ -30,7 +30,7 @@ test: ## what CI runs: lint, unit, sanity, molecule and integration on real gues
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory sanity
 	$(MAKE) --no-print-directory images
-	printf '%s\n' "integration PART=1/2" "integration PART=2/2" molecule-short faults-short | xargs -P 2 -L 1 tests/tools/apart
+	printf '%s\n' "integration PART=1/2" "integration PART=2/2" molecule-short hypervisor-short faults-short | xargs -P 2 -L 1 tests/tools/apart
 
 ##@ Parts of the test
 
@@ -79,6 +79,10 @@ unit-of: # CORE=2.21 PART=DOORS ONLY="-k pace"
 .PHONY: integration
 integration: system venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files, ONLY="-k frozen" some)
 	INTEGRATION_PART=$(PART) $(RUN) tests/tools/pytest-again python tests/integration -q -rs --durations=30 $(ONLY)
+
+.PHONY: hypervisor-short
+hypervisor-short: system venv collections ## a few of them on the libvirt and QEMU of Debian 13 (make full HYPERVISOR=debian13 has them all)
+	HYPERVISOR=$(or $(HYPERVISOR),debian13) $(RUN) tests/tools/pytest-again python tests/integration -q -rs -m hypervisor
 
 .PHONY: full
 full: system browser windows venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
@@ -130,8 +134,9 @@ guards: venv collections ## take each guard of the core out in turn: a unit test
 ##@ Guests to play with
 
 .PHONY: images lab lab-down
-images: system venv-run collections # what guests boot from; built once
+images: system venv-run collections # what guests boot from, and the other Debian that some run on; built once
 	$(RUN) python -m tests.lab run -- true
+	[ "$$(id -u)" != 0 ] || HYPERVISOR=debian13 $(RUN) python -m tests.lab run -- true
 lab: system venv-run collections ## boot three tiny guests and leave them running
 	$(RUN) python -m tests.lab up tiny=3
 lab-down: venv-run ## stop them

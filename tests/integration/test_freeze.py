@@ -51,6 +51,7 @@ def agent_frozen(ansible: Ansible, lab: Lab, name: str) -> bool:
     return ansible.module("agent_info", domain=name, uri=lab.uri)["agent"]["status"] == "frozen"
 
 
+@pytest.mark.hypervisor
 def test_freeze_stops_writes_and_thaw_lets_them_go_on(lab: Lab, ansible: Ansible, a_tiny: str) -> None:
     guest = {"domain": a_tiny, "uri": lab.uri}
     would = ansible.module("fsfreeze", check=True, diff=True, state="frozen", **guest)

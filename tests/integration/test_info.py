@@ -97,6 +97,7 @@ def test_facts_of_a_guest_without_agent_are_a_warning(lab: Lab, ansible: Ansible
     assert "install and start qemu-guest-agent" in str(result["warnings"])
 
 
+@pytest.mark.hypervisor
 def test_guest_info_says_what_virsh_says(lab: Lab, ansible: Ansible, debian: str) -> None:
     lab.ssh(debian, "true")  # a server that is up, so that a session can be opened
     words = ["ssh", "-tt", "-i", str(lab.key(debian)), "-p", str(lab.forward(debian, 22)), "-o", "LogLevel=ERROR"]

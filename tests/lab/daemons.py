@@ -6,6 +6,9 @@
 
 A daemon of ours leaves the system's libvirt setup alone: root's runs in a mount namespace in which its configuration
 and its data are directories of the lab, a user's has a configuration directory of the lab.
+
+HYPERVISOR=debian13 asks for the libvirt and QEMU of Debian 13 instead: in the daemon's namespace /usr and /etc are those of
+that Debian, and /run is its own. All other paths mean the same files there as here.
 """
 
 from __future__ import annotations
@@ -14,12 +17,15 @@ import os
 import pwd
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import libvirt
 
+from .debian_image import SUITES
 from .errors import LabError
+from .hypervisor_root import asked_for, hypervisor_root
 from .paths import cache_dir
 from .processes import Process
 from .records import DaemonRecord, daemon_dir, daemon_records
@@ -27,6 +33,8 @@ from .shell import run
 
 SYSTEM_URI = "qemu:///system"
 SESSION_URI = "qemu:///session"
+#: The roles of daemons that several labs share; the last lab stops them.
+SHARED_ROLES = ("system", "session", *SUITES)
 _START_SECONDS = 60.0
 
 _COMMON_CONF = 'stdio_handler = "file"\n'
@@ -52,6 +60,8 @@ _IN_NAMESPACE = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 1; shif
 
 def default_hypervisor() -> str:
     """Return the URI to use, with a daemon behind it; call it under the state lock."""
+    if other := asked_for():
+        return _other_debian(other)
     uri = SYSTEM_URI if os.geteuid() == 0 else SESSION_URI
     if not _reachable(uri):
         if os.geteuid() == 0:
@@ -65,7 +75,7 @@ def default_hypervisor() -> str:
 
 def _reachable(uri: str) -> bool:
     # A client that finds no session daemon starts one, which would not be ours: look for its socket first.
-    if uri == SESSION_URI and not session_socket(_user_runtime_dir()).exists():
+    if uri == SESSION_URI and not daemon_socket(_user_runtime_dir()).exists():
         return False
     try:
         open_connection(uri).close()
@@ -74,8 +84,8 @@ def _reachable(uri: str) -> bool:
     return True
 
 
-def session_socket(runtime: Path) -> Path:
-    """Return where a session daemon with this runtime directory listens."""
+def daemon_socket(runtime: Path) -> Path:
+    """Return where a daemon with this runtime directory listens."""
     return runtime / "libvirt" / "libvirt-sock"
 
 
@@ -93,14 +103,30 @@ def open_connection(uri: str) -> Any:
 
 
 def _start_system() -> None:
-    base = daemon_dir("system")
-    mounts = {
+    remove = () if Path("/run/libvirt").exists() else ("/run/libvirt",)
+    _start_mounted("system", SYSTEM_URI, {}, remove)
+
+
+def _other_debian(name: str) -> str:
+    root, base = hypervisor_root(name), daemon_dir(name)
+    uri = f"qemu+unix:///system?socket={daemon_socket(base / 'run')}"
+    if not _reachable(uri):
+        _start_mounted(name, uri, {root / "usr": "/usr", root / "etc": "/etc", base / "run": "/run"}, ())
+    return uri
+
+
+def _start_mounted(role: str, uri: str, system: Mapping[Path, str], remove: tuple[str, ...]) -> None:
+    """Start root's daemon with directories of the lab mounted over the host's: those of ``system`` first."""
+    base = daemon_dir(role)
+    # What libvirt found out about QEMU is worth keeping, and says which QEMU by its path alone.
+    known = cache_dir() / ("libvirt" if role == "system" else f"libvirt-{role}")
+    own = {
         base / "etc": "/etc/libvirt",
         base / "lib": "/var/lib/libvirt",
         base / "log": "/var/log/libvirt",
-        # What libvirt found out about QEMU: worth keeping.
-        cache_dir() / "libvirt": "/var/cache/libvirt",
+        known: "/var/cache/libvirt",
     }
+    mounts = {**system, **own}
     for directory, target in mounts.items():
         if not Path(target).is_dir():
             raise LabError("libvirt-daemon-system is not installed: run tests/lab/install.sh")
@@ -109,9 +135,8 @@ def _start_system() -> None:
     pid_file = base / "libvirtd.pid"
     pairs = [str(word) for pair in mounts.items() for word in pair]
     namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_NAMESPACE, "sh", *pairs, "--"]
-    remove = () if Path("/run/libvirt").exists() else ("/run/libvirt",)
     run([*namespace, *_libvirtd("/etc/libvirt", pid_file)], timeout=_START_SECONDS)
-    DaemonRecord("system", SYSTEM_URI, Process.of(int(pid_file.read_text())), remove).save()
+    DaemonRecord(role, uri, Process.of(int(pid_file.read_text())), remove).save()
 
 
 def start_session(role: str, uri: str, base: Path, runtime: Path, user: str | None = None) -> None:

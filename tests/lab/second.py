@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .daemons import session_socket, start_session
+from .daemons import daemon_socket, start_session
 from .lab import Lab
 from .records import DaemonRecord, daemon_dir, daemon_records, guest_records, state_lock
 from .teardown import release, remove_guests
@@ -52,7 +52,7 @@ class SecondHypervisor:
     @property
     def socket(self) -> Path:
         """Where the daemon listens."""
-        return session_socket(self._base / "r")
+        return daemon_socket(self._base / "r")
 
     def lab(self) -> Lab:
         """Return a lab whose guests run on this hypervisor."""

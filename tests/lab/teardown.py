@@ -15,7 +15,7 @@ from typing import Any
 
 import libvirt
 
-from .daemons import SESSION_URI, SYSTEM_URI, open_connection, stop_daemons
+from .daemons import SHARED_ROLES, open_connection, stop_daemons
 from .domain_xml import NAMESPACE
 from .errors import LabError
 from .paths import state_dir
@@ -84,7 +84,7 @@ def release() -> None:
             return
         busy = {record.uri for record in guest_records()}
         for record in daemon_records():
-            if record.uri in (SYSTEM_URI, SESSION_URI) and record.uri not in busy and not _clear(record.uri):
+            if record.role in SHARED_ROLES and record.uri not in busy and not _clear(record.uri):
                 stop_daemons(record.uri)
         if not busy and not daemon_records():
             _remove_state()

@@ -1,0 +1,41 @@
+# Copyright (c) 2026, virtops contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Another Debian's hypervisor: its libvirt and QEMU in a directory that is built once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .cache import cached, key_of
+from .debian_image import SUITES
+from .errors import LabError
+from .shell import run
+
+_PACKAGES = Path(__file__).parent / "images" / "hypervisor" / "packages.txt"
+_BUILD_SECONDS = 900.0
+
+
+def asked_for() -> str:
+    """Return the Debian whose hypervisor the lab is to use, "" for this machine's own."""
+    return os.environ.get("HYPERVISOR", "")
+
+
+def hypervisor_root(name: str) -> Path:
+    """Return the directory that holds its root file system, built if need be.
+
+    LabError: it is none that the lab knows, or this user may not build or run it.
+    """
+    if name not in SUITES:
+        raise LabError(f"HYPERVISOR={name} is none of {', '.join(SUITES)}")
+    if os.geteuid() != 0:
+        raise LabError(f"only root can run HYPERVISOR={name}, which has mounts of its own")
+    suite = SUITES[name]
+    return cached(f"hypervisor-{name}-{key_of([Path(__file__), _PACKAGES], [suite])}", lambda target: _build(target, suite))
+
+
+def _build(target: Path, suite: str) -> None:
+    packages = ",".join(_PACKAGES.read_text().split())
+    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", suite, str(target)], timeout=_BUILD_SECONDS)
