@@ -56,6 +56,21 @@ class Hypervisor:
         self.lock = threading.Lock()
         self.opens = 0
 
+    def tell(self, domain: Domain, event: int, *what: int) -> None:
+        """Those who listen to all domains hear of ``event``."""
+        for handle in self.handles:
+            for number, callback in list(handle.of_all.values()):
+                if number == event:
+                    callback(handle, _OnConnection(domain, handle), *what, None)
+
+    def lose(self) -> None:
+        """The daemon ends, and with it every connection."""
+        self.alive = False
+        for handle in self.handles:
+            handle.of_all.clear()
+            if handle.on_close:
+                handle.on_close(handle, 1, None)
+
     def open(self) -> Handle:
         self.opens += 1
         self.happen(f"open {self.opens}")
@@ -85,6 +100,9 @@ class Handle:
         #: what takes each callback away again
         self.callbacks: dict[int, t.Callable[[], None]] = {}
         self.numbers = 0
+        #: number -> the event and the callback, of those for all domains
+        self.of_all: dict[int, tuple[int, t.Callable[..., None]]] = {}
+        self.on_close: t.Callable[..., None] | None = None
         #: number -> the domain and the event of each callback
         self.tracked: dict[int, tuple[str, int]] = {}
 
@@ -114,7 +132,7 @@ class Handle:
     def getAllDomainStats(self, stats: int, _flags: int) -> list[tuple[t.Any, dict[str, int]]]:
         self._hypervisor.happen("getAllDomainStats")
         assert stats == 1
-        return [(_OnConnection(d, self), {"state.state": d.current}) for d in self._domains()]
+        return [(_OnConnection(d, self), {"state.state": d.current, "state.reason": d.reason}) for d in self._domains()]
 
     def _domains(self) -> list[Domain]:
         return [domain for domain in self._hypervisor.domains if not domain.gone]
@@ -156,6 +174,11 @@ class Handle:
 
     def domainEventRegisterAny(self, domain: t.Any, event: int, callback: t.Callable[..., None], _opaque: t.Any) -> int:
         assert event in (0, 1, 18)
+        if domain is None:
+            self._hypervisor.happen("domainEventRegisterAny")
+            self.numbers += 1
+            self.of_all[self.numbers] = event, callback
+            return self.numbers
         if (domain.UUIDString(), event) in self.tracked.values():
             raise Error(8, "invalid argument: event callback already tracked")
         listener = event, callback
@@ -166,8 +189,22 @@ class Handle:
         return self.numbers
 
     def domainEventDeregisterAny(self, number: int) -> None:
+        if number not in self.callbacks:
+            self.of_all.pop(number, None)
+            return
         del self.tracked[number]
         self.callbacks.pop(number)()
+
+    def registerCloseCallback(self, callback: t.Callable[..., None], _opaque: t.Any) -> None:
+        self.on_close = callback
+
+    def unregisterCloseCallback(self) -> None:
+        self.on_close = None
+
+    def setKeepAlive(self, interval: int, count: int) -> int:
+        self._hypervisor.happen("setKeepAlive")
+        assert interval * count > 0
+        return 0
 
     def close(self) -> None:
         self.closed = True
@@ -182,7 +219,7 @@ class _OnConnection:
 
     def __getattr__(self, name: str) -> t.Any:
         method = getattr(self._domain, name)
-        if name in ("name", "UUIDString", "listeners"):
+        if name in ("name", "UUIDString", "ID", "listeners"):
             return method
 
         def call(*arguments: t.Any) -> t.Any:

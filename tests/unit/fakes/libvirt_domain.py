@@ -74,6 +74,8 @@ class Domain(Backups):
         self.current = state
         #: why it is in that state, by libvirt's number
         self.reason = 0
+        #: the number of its run
+        self.run = number
         self.text = samples.domain_xml(name, number, **xml)
         self.known: dict[int, dict[str, list[str]]] = {}
         self.memory = {"actual": 524288, "rss": 300000}
@@ -142,6 +144,9 @@ class Domain(Backups):
 
     def UUIDString(self) -> str:
         return self._uuid
+
+    def ID(self) -> int:
+        return -1 if self.current == OFF else self.run
 
     def XMLDesc(self, flags: int) -> str:
         self._do("XMLDesc")
