@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 import unicodedata
 
@@ -17,6 +18,9 @@ TEXT_MAX = 1024
 #: paragraph separators, private use, unassigned.
 _UNWANTED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
+#: The first character of Jinja's delimiters, and of the line in which a template says that it has others.
+_TEMPLATE: t.Final = re.compile(r"\{(?=[{%#])|^#(?=jinja2:)")
+
 
 def clean(value: str, limit: int = TEXT_MAX) -> str:
     """One printable line of at most ``limit`` characters; what is not printable becomes U+FFFD, tabs and newlines a space."""
@@ -25,6 +29,11 @@ def clean(value: str, limit: int = TEXT_MAX) -> str:
     line = value[: limit + 1].translate({9: " ", 10: " ", 13: " "})
     line = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in _UNWANTED else c for c in line)
     return line if len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def inert(value: str, limit: int = TEXT_MAX) -> str:
+    """``clean``, for where a text cannot be marked as no template: what Jinja or Ansible would take for one becomes U+FFFD."""
+    return _TEMPLATE.sub("\N{REPLACEMENT CHARACTER}", clean(value, limit))
 
 
 def _wrong(what: str, expected: str, value: object) -> ProtocolError:

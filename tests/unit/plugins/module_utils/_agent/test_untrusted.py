@@ -51,6 +51,30 @@ def test_clean_is_bounded_printable_and_done_once(value: str, limit: int) -> Non
     assert untrusted.clean(cleaned, limit) == cleaned
 
 
+@pytest.mark.parametrize(
+    ("value", "inert"),
+    [
+        ("/srv/a{b}c", "/srv/a{b}c"),
+        ("{{ 7 * 7 }}", f"{BAD}{{ 7 * 7 }}}}"),
+        ("{{{ x", f"{BAD}{BAD}{{ x"),
+        ("{% set x %}{# y #}", f"{BAD}% set x %}}{BAD}# y #}}"),
+        ("#jinja2: variable_start_string:'[['", f"{BAD}jinja2: variable_start_string:'[['"),
+        ("#1 of #jinja2:", "#1 of #jinja2:"),
+        ("{\x00{", f"{{{BAD}{{"),
+        ("{\t{", "{ {"),
+    ],
+)
+def test_inert(value: str, inert: str) -> None:
+    assert untrusted.inert(value) == inert
+
+
+@given(st.text(alphabet="{%#}a \n", max_size=40))
+def test_inert_text_begins_no_template(value: str) -> None:
+    inert = untrusted.inert(value)
+    assert not any(delimiter in inert for delimiter in ("{{", "{%", "{#"))
+    assert untrusted.inert(inert) == inert
+
+
 NOT_TEXT: list[t.Any] = [None, 1, 1.5, True, [], {}]
 NOT_INTEGERS: list[t.Any] = [None, 1.0, True, "1", [], {}]
 
