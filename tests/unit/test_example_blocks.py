@@ -87,6 +87,6 @@ def test_what_is_told_of_an_example_is_told_of_one_that_is_there() -> None:
 
 def test_the_readme_has_a_line_for_every_example() -> None:
     text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
-    files = sorted(path.name for path in (ROOT / "examples").glob("*.yml"))
+    files = sorted(str(path.relative_to(ROOT / "examples")) for path in (ROOT / "examples").rglob("*.yml"))
     assert sorted(re.findall(r"^\| \[(\S+)\]\(\1\) \| \S", text, re.MULTILINE)) == files
     assert len(files) >= 10
