@@ -29,10 +29,12 @@ INVENTORIES = sorted(EXAMPLES.glob("*.libvirt.yml"))
 ON_TINY = {"backup", "facts", "files", "find_broken_agents", "frozen_copy"}
 #: They need apt, systemd's network, and a hypervisor of their own.
 FULL = {"patch", "repair_network", "maintenance"}
+#: test_events.py runs them by their rulebooks.
+BY_EVENTS = {"repair_agent", "report_full_disk"}
 
 
 def test_every_file_is_run() -> None:
-    assert {path.stem for path in set(EXAMPLES.glob("*.yml")) - set(INVENTORIES)} == ON_TINY | FULL
+    assert {path.stem for path in set(EXAMPLES.glob("*.yml")) - set(INVENTORIES)} == ON_TINY | FULL | BY_EVENTS
 
 
 @pytest.fixture(scope="module")
