@@ -103,12 +103,10 @@ failure:
 import contextlib
 
 from ..module_utils._deadline import Deadline
-from ..module_utils._errors import AgentNotConfigured, DomainNotFound, GuestAgentError
-from ..module_utils._libvirt import domain_xml
+from ..module_utils._errors import GuestAgentError
 from ..module_utils._module import shutdown, start
-from ..module_utils._module.wait_for_guest import Readiness, Wanted
+from ..module_utils._module.answer import answer
 from ..module_utils._reach.guest import Guest, open_guest
-from ..module_utils._reach.preflight import preflight
 from ..module_utils._task import spec
 from ..module_utils._task.run import Outcome, Task, run
 
@@ -120,8 +118,6 @@ SPEC = spec.Spec(
         "timeout": {"type": "int", "default": 300},
     }
 )
-#: States that a domain does not leave by itself once it has run.
-_OVER = ("shutoff", "crashed")
 
 
 def ensure(task: Task) -> Outcome:
@@ -145,25 +141,12 @@ def ensure(task: Task) -> Outcome:
 
 
 def _ready(task: Task, guest: Guest, deadline: Deadline, method: start.Method, before: str) -> Outcome:
-    domain = guest.domain
     if not task.params["wait"]:
         return _outcome(deadline, method, before, "running")
-    try:
-        missing = preflight("running", domain_xml.parse(domain.xml()))
-        if isinstance(missing, AgentNotConfigured):
-            task.warn(f"Domain {domain.name}: {missing.detail}. Its agent is not waited for.")
-            return _outcome(deadline, method, before, "running", agent=False)
-        readiness = Readiness(guest, Wanted())
-        look = readiness.wait(deadline, 2, over=_OVER)
-    except DomainNotFound:
-        return _outcome(deadline, method, before, "gone", failure=start.ended(domain, "gone", deadline), agent=False)
-    failure: GuestAgentError | None = None
-    if look.state in _OVER:
-        failure = start.ended(domain, look.state, deadline)
-    elif look.missing:
-        failure = readiness.failure(look, round(deadline.elapsed(), 1))
-    boot_id = look.found.get("boot_id")
-    return _outcome(deadline, method, before, look.state, agent=not look.missing, boot_id=boot_id, failure=failure)
+    said = answer(guest, deadline)
+    if said.warning:
+        task.warn(said.warning)
+    return _outcome(deadline, method, before, said.state, agent=said.agent, boot_id=said.boot_id, failure=said.failure)
 
 
 def _outcome(

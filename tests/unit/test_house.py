@@ -48,7 +48,7 @@ LADDER = (
     {"_module"},
 )
 #: Of a room with a file for each module, what several modules share.
-SHARED = {"run", "transfer", "online", "suspend"}
+SHARED = {"run", "transfer", "online", "suspend", "answer", "wait_for_guest"}
 #: At the top of module_utils; what is more belongs into a room.
 TOP_MOST = 15
 # Between the rooms of plugins/. Modules run on hypervisors, where plugin_utils is not; the action plugins run the

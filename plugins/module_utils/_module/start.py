@@ -10,7 +10,7 @@ import contextlib
 import typing as t
 
 from .._deadline import Deadline
-from .._errors import DomainNotFound, DomainNotRunning, InvalidInput, LibvirtFailure, NotStarted
+from .._errors import DomainNotFound, DomainNotRunning, InvalidInput, LibvirtFailure
 from .._libvirt import domain_xml
 from .._libvirt.events import LifecycleWatch
 from .._libvirt.hypervisor import Domain, connect
@@ -91,7 +91,3 @@ def create(params: Params, check_mode: bool, deadline: Deadline) -> bool:
             connection.create(name, xml, max(LIBVIRT_SECONDS, deadline.remaining()))
         return True
 
-
-def ended(domain: Domain, state: str, deadline: Deadline) -> NotStarted:
-    """That the domain did not stay on while its agent was waited for."""
-    return NotStarted(f"the domain is {state} again, {deadline.elapsed():.0f} s after the task began", domain=domain.name)
