@@ -39,8 +39,11 @@ options:
       - V(absent) merges the snapshot's images into those below them, removes their files, and removes the snapshot from libvirt's
         records. The state of that moment is lost, and nothing else. Later snapshots stay. Before libvirt 6.0 the files stay, with a
         warning.
+      - V(reverted) takes the domains back to the snapshot. What the guests have written since is lost. The domains are stopped
+        without a shutdown of their guests, get back their disks and their definition of that moment, and are started. It
+        requires libvirt 9.9. Each task does it again, so it always reports a change.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, reverted]
     default: present
   quiesce:
     description:
@@ -82,11 +85,36 @@ options:
       - How long the merge may take with O(state=absent), in seconds.
     type: int
     default: 3600
+  after_revert:
+    description:
+      - What becomes of the domains with O(state=reverted), whatever they did before.
+      - V(answering) starts them and waits until the agents of all guests answer. V(running) starts them. V(stopped) leaves them
+        off.
+    type: str
+    choices: [answering, running, stopped]
+    default: answering
+  reset_nvram:
+    description:
+      - Whether the firmware's variables (NVRAM) are made anew from their template when the domains are started with
+        O(state=reverted). They are no part of a snapshot, so without this option they stay as they are now.
+    type: bool
+    default: false
+  revert_timeout:
+    description:
+      - How long to wait with O(state=reverted) until the agents answer, in seconds.
+    type: int
+    default: 300
 extends_documentation_fragment:
   - virtops.guest_agent._guest.hypervisor
   - virtops.guest_agent._attributes
   - virtops.guest_agent._attributes.diff
 notes:
+  - After O(state=reverted) the guest writes to a new image over the image that keeps the moment. libvirt names it after that image,
+    with the time in seconds instead of its suffix, such as C(db1.1796040546). The image that was written to before is removed. The
+    snapshot stays on record, so it can be reverted to again, or merged with O(state=absent).
+  - With O(state=reverted) all domains are reverted before the first is started. When one cannot be reverted, none is started.
+  - libvirt reverts all disks of a domain. Therefore a domain with a hard disk that is no part of the snapshot is not reverted.
+    Media, such as those of CD-ROM drives, stay as the domain's definition has them now. Remove later snapshots first.
   - Windows holds writes back for 10 seconds. When the snapshot of a Windows guest takes longer, the guest was not quiesced, and is
     reported so.
   - On a guest of the inventory the module takes a snapshot of that guest alone. For a consistency group, set O(domains) on the
@@ -131,6 +159,12 @@ EXAMPLES = r"""
     name: before-upgrade
     domains: [legacy1]
     quiesce: preferred
+
+- name: Go back to it, and continue when the agent answers
+  virtops.guest_agent.snapshot:
+    name: before-upgrade
+    domains: [legacy1]
+    state: reverted
 """
 
 RETURN = r"""
@@ -174,6 +208,7 @@ domains:
       description:
         - The disks of the snapshot. The guest writes to C(image) now, and C(base) keeps the moment. In check mode, as predicted.
         - When it is not a file or a block device, C(base) is POOL/VOLUME, or the name on its server.
+        - In check mode C(image) is V(a new image) with O(state=reverted), because libvirt chooses its name.
         - When an older snapshot has been merged, C(base) is the image that it was merged into. libvirt reports that for running
           domains only. For others C(base) is the image from when the snapshot was taken.
       type: list
@@ -181,6 +216,15 @@ domains:
     spared:
       description: Disks without a snapshot, with the reason.
       type: dict
+    agent:
+      description:
+        - Whether the guest's agent has answered since the revert. Null in check mode and when it was not waited for.
+      type: bool
+      returned: with state=reverted
+    boot_id:
+      description: The identifier of the boot since the revert. Null where the agent does not report it or was not asked.
+      type: str
+      returned: with state=reverted
 failure:
   description:
     - What went wrong. C(kind) is a stable word such as V(guest_frozen), V(not_quiesced), V(partial_snapshot), V(foreign_snapshot),
@@ -197,6 +241,7 @@ from ..module_utils._agent.client import GuestAgent
 from ..module_utils._errors import InvalidInput
 from ..module_utils._freeze import group as freezing, moment, watchdog as _watchdog
 from ..module_utils._libvirt.hypervisor import Domain, connect
+from ..module_utils._module.snapshot import removed, reverted
 from ..module_utils._reach.guest import LIBVIRT_SECONDS, Guest
 from ..module_utils._snapshot import group as snapshots, plan, report
 from ..module_utils._task import spec, values
@@ -208,7 +253,7 @@ SPEC = spec.Spec(
         **spec.AGENT_TIMEOUT,
         "name": {"type": "str", "required": True},
         "domains": {"type": "list", "elements": "str", "required": True, "aliases": ["domain"]},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "state": {"type": "str", "choices": ["present", "absent", "reverted"], "default": "present"},
         "quiesce": {"type": "str", "choices": ["required", "preferred", "never"], "default": "required"},
         "disks": {"type": "list", "elements": "str"},
         "directory": {"type": "str"},
@@ -216,6 +261,9 @@ SPEC = spec.Spec(
         "timeout": {"type": "int", "default": 30},
         "max_seconds": {"type": "int", "default": 60},
         "merge_timeout": {"type": "int", "default": 3600},
+        "after_revert": {"type": "str", "choices": ["answering", "running", "stopped"], "default": "answering"},
+        "reset_nvram": {"type": "bool", "default": False},
+        "revert_timeout": {"type": "int", "default": 300},
     }
 )
 
@@ -227,11 +275,15 @@ def ensure(task: Task) -> Outcome:
     # Forked while this process still has neither threads nor connections.
     watchdogs = [_watchdog.hatch() for _name in names] if freezes else []
     try:
-        with contextlib.closing(connect(params["uri"], LIBVIRT_SECONDS, ssh_persist=params["ssh_persist"])) as connection:
+        reverts = params["state"] == "reverted"
+        opened = connect(params["uri"], LIBVIRT_SECONDS, events=reverts, ssh_persist=params["ssh_persist"])
+        with contextlib.closing(opened) as connection:
             domains = list({domain.uuid: domain for domain in map(connection.domain, names)}.values())
+            if reverts:
+                return reverted(task, connection, domains)
             found = snapshots.look_at(domains, params["name"])
             if params["state"] == "absent":
-                return _remove(task, domains, found)
+                return removed(task, domains, found)
             if plan.all_there(found, params["name"], params["disks"]):
                 states = report.states(found)
                 return Outcome({"domains": report.all_as_found(domains, found)}, states, states)
@@ -274,23 +326,6 @@ def _take(task: Task, group: t.Sequence[snapshots.Subject], watchdogs: t.Sequenc
     reports = [report.taken(subject, task.check_mode) for subject in group]
     after = {subject.found.name: report.taken_state(subject, subject.taken or task.check_mode) for subject in group}
     return Outcome({"domains": reports}, report.states(subject.found for subject in group), after, failure=failure)
-
-
-def _remove(task: Task, domains: t.Sequence[Domain], found: t.Sequence[plan.Found]) -> Outcome:
-    removals = {state.name: plan.removal(state) for state in found if state.record is not None}
-    removed = snapshots.Removed()
-    if not task.check_mode:
-        removed = snapshots.remove(domains, removals, task.params["name"], task.params["merge_timeout"])
-    before = report.states(found)
-    after = dict(before)
-    for state in found:
-        if state.name in removals and state.name not in removed.failures:
-            removal = removals[state.name]
-            after[state.name] = report.state(False, plan.without(state.chains, removal))
-            for warning in report.leftovers(state, removal, removed.left.get(state.name, ())):
-                task.warn(warning)
-    result = {"domains": report.all_as_found(domains, found)}
-    return Outcome(result, before, after, failure=next(iter(removed.failures.values()), None))
 
 
 def main() -> None:

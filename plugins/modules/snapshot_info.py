@@ -87,7 +87,7 @@ domains:
     snapshots:
       description:
         - The snapshots that libvirt has on record. C(external) is whether it is one of disks only, in images of its own.
-        - C(ours) is whether its images are named as M(virtops.guest_agent.snapshot) names them.
+        - C(ours) is whether its images are named as M(virtops.guest_agent.snapshot) names them. libvirt names them after a revert.
         - C(mergeable) is whether that module can merge it now, and C(reason) why it cannot.
       type: list
       elements: dict

@@ -42,6 +42,7 @@ CANNOT: dict[tuple[str, str], str] = {
     ("run_command", "Restart a service of a Windows guest"): "no guest is a real Windows",
     ("run_script", "Run a script of PowerShell in a Windows guest"): "no guest is a real Windows",
     ("fsfreeze", "Take a snapshot of the volume"): "the controller has no volume group",
+    ("snapshot", "Go back to it, and continue when the agent answers"): "libvirt 9.0 cannot; test_revert.py does it on 11.3",
     ("suspend", "Suspend web2 to its disk, which may take minutes"): "no guest has a swap area as large as its memory",
 }
 

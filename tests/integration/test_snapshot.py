@@ -60,7 +60,6 @@ def group(lab: Lab, ansible: Ansible, pair: None) -> Iterator[Callable[..., dict
         assert (snapshots(lab, name), len(images(lab, name))) == ([], 2)
 
 
-@pytest.mark.hypervisor
 def test_taken_and_merged(lab: Lab, group: Callable[..., dict[str, Any]]) -> None:
     before = {name: images(lab, name) for name in (A, B)}
     overlay = {name: str(Path(before[name][0]).with_name(f"{name}-vda.one.qcow2")) for name in (A, B)}

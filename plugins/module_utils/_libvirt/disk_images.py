@@ -17,6 +17,7 @@ QEMU_RUNS: t.Final = ("running", "blocked", "paused", "pmsuspended")
 _PLACES: t.Final = ("file", "dev", "name", "dir", "path")
 _PCI: t.Final = ("domain", "bus", "slot", "function")
 _HARD_DISKS: t.Final = ("disk", "lun")
+_NO_HARD_DISK: t.Final = "it is not a hard disk"
 
 
 class Image(t.NamedTuple):
@@ -41,6 +42,11 @@ class Disk(t.NamedTuple):
     job: str
     #: whether that job has copied everything and waits to be ended
     job_ready: bool
+
+    @property
+    def removable(self) -> bool:
+        """Whether its image is a medium that can be taken out of a drive."""
+        return self.spared == _NO_HARD_DISK
 
     @property
     def chain(self) -> list[str]:
@@ -89,6 +95,11 @@ def root(xml: str) -> ET.Element:
 
 def devices(domain: ET.Element) -> t.Iterator[ET.Element]:
     return domain.iterfind("devices/disk")
+
+
+def media(domain: ET.Element) -> list[ET.Element]:
+    """The drives of a domain's XML that have a medium in them."""
+    return [element for element in devices(domain) if (disk := disk_of(element)).removable and disk.images]
 
 
 def disk_of(element: ET.Element) -> Disk:
@@ -153,7 +164,7 @@ def _refused(disk: ET.Element) -> str:
 
 def _spared(disk: ET.Element) -> str:
     if disk.get("device", "disk") not in _HARD_DISKS:
-        return "it is not a hard disk"
+        return _NO_HARD_DISK
     if disk.find("readonly") is not None:
         return "it is read-only"
     if disk.find("transient") is not None:

@@ -167,6 +167,10 @@ class Domain(Switches):
         """Unplug ``device`` (as its XML has it) likewise; of a running domain the guest says when (virDomainDetachDeviceFlags)."""
         self._call(lambda: self._handle.detachDeviceFlags(device, _AFFECT_CONFIG if definition else _AFFECT_LIVE))
 
+    def change_in_definition(self, device: str) -> None:
+        """Give a device of the definition what ``device`` (XML) says, such as a drive its medium (virDomainUpdateDeviceFlags)."""
+        self._call(lambda: self._handle.updateDeviceFlags(device, _AFFECT_CONFIG))
+
     def open_channel(self, name: str, force: bool = False) -> stream.ChannelStream:
         """The host's end of the virtio channel ``name`` (virDomainOpenChannel, 1.0.2); ``force`` takes it from another client.
 
@@ -293,6 +297,15 @@ class Connection:
     def require_kind(self, name: str, kind: str, arch: str | None) -> None:
         """Raise that the hypervisor runs no domains of this kind, such as ``kvm`` (virConnectGetDomainCapabilities, 1.2.7)."""
         self.call(lambda: self.handle.getDomainCapabilities(None, arch, None, kind, 0), None, name)
+
+    def version(self) -> str:
+        """Such as 9.9.0 (virConnectGetLibVersion)."""
+        number = self.call(self.handle.getLibVersion)
+        return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+    def reverts_external_snapshots(self) -> bool:
+        """Whether libvirt says it can, which it does since 9.9 (virConnectGetCapabilities)."""
+        return "<externalSnapshot/>" in self.call(self.handle.getCapabilities)
 
     def close(self) -> None:
         """Give the connection back. One with a request that has not returned yet is given back when it does."""

@@ -16,8 +16,15 @@ T = t.TypeVar("T")
 _STATS_BLOCK: t.Final = 32
 _STATS_BACKING: t.Final = 1 << 30
 #: virDomainSnapshotCreateFlags
+_REDEFINE: t.Final = 1
+_CURRENT: t.Final = 2
 _DISK_ONLY: t.Final = 16
 _ATOMIC: t.Final = 128
+#: virDomainSnapshotXMLFlags
+_WITH_PASSWORDS: t.Final = 1
+#: virDomainSnapshotRevertFlags
+_RUNNING: t.Final = 1
+_RESET_NVRAM: t.Final = 8
 #: virDomainSnapshotDeleteFlags
 _METADATA_ONLY: t.Final = 2
 #: virDomainBlockCommitFlags
@@ -65,6 +72,29 @@ class Storage:
     def take(self, xml: str, seconds: float) -> None:
         """Put new images over the disks, all of them or none (virDomainSnapshotCreateXML, 0.9.10 with these flags)."""
         self._call(lambda: self._handle.snapshotCreateXML(xml, _DISK_ONLY | _ATOMIC), seconds)
+
+    def current_snapshot(self) -> str:
+        """Name of the snapshot that the domain's images stand on, as libvirt sees it; "" for none (virDomainSnapshotCurrent)."""
+        if not self._call(lambda: self._handle.hasCurrentSnapshot(0)):
+            return ""
+        return t.cast(str, self._call(lambda: self._handle.snapshotCurrent(0).getName()))
+
+    def snapshot_record(self, name: str) -> str:
+        """The XML of one snapshot, whole: with the passwords that its domain's XML has, so that it can be given back."""
+        return t.cast(str, self._call(lambda: self._handle.snapshotLookupByName(name, 0).getXMLDesc(_WITH_PASSWORDS)))
+
+    def redefine_current(self, xml: str) -> None:
+        """Replace the record of the current snapshot of disks (virDomainSnapshotCreateXML, 0.9.5 with the flag)."""
+        self._call(lambda: self._handle.snapshotCreateXML(xml, _REDEFINE | _CURRENT | _DISK_ONLY))
+
+    def revert(self, name: str, running: bool, reset_nvram: bool, seconds: float) -> None:
+        """Stop the domain, take its definition and its disks back to a snapshot, and let it run if so wished.
+
+        Of external snapshots libvirt 9.9 and newer can (virDomainRevertToSnapshot). It puts a new image over every disk that the
+        domain had then, and removes the images that were written to since.
+        """
+        flags = (_RUNNING if running else 0) | (_RESET_NVRAM if reset_nvram else 0)
+        self._call(lambda: self._handle.revertToSnapshot(self._handle.snapshotLookupByName(name, 0), flags), seconds)
 
     def forget(self, name: str) -> None:
         """Take a snapshot off libvirt's record, and leave its images alone (virDomainSnapshotDelete)."""

@@ -12,6 +12,8 @@ import typing as t
 _SHUTDOWN_ACPI: t.Final = 1
 #: virDomainRebootFlagValues
 _REBOOT_ACPI: t.Final = 1
+#: virDomainCreateFlags
+_START_RESET_NVRAM: t.Final = 32
 #: virDomainUndefineFlagsValues: what libvirt itself keeps of a domain goes with it, and what firmware has stored stays
 _SAVED_MEMORY: t.Final = 1
 _SNAPSHOT_RECORDS: t.Final = 2
@@ -63,6 +65,10 @@ class Switches:
     def start(self, seconds: float | None = None) -> None:
         """Start a domain that is off (virDomainCreate); one that was suspended to disk is read back meanwhile."""
         self._call(self._handle.create, seconds)
+
+    def start_with_new_nvram(self, seconds: float) -> None:
+        """The same with the firmware's variables as in their template (virDomainCreateWithFlags, 8.1 with the flag)."""
+        self._call(lambda: self._handle.createWithFlags(_START_RESET_NVRAM), seconds)
 
     def resume(self) -> None:
         """Let the processors of a paused domain run again (virDomainResume)."""

@@ -90,4 +90,3 @@ def create(params: Params, check_mode: bool, deadline: Deadline) -> bool:
         else:
             connection.create(name, xml, max(LIBVIRT_SECONDS, deadline.remaining()))
         return True
-

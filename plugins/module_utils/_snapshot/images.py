@@ -27,6 +27,8 @@ class Snapshot(t.NamedTuple):
     created: int | None = None
     #: the snapshot before it, "" for none
     parent: str = ""
+    #: those of the domain's disks of that moment that had an image
+    disks: tuple[disk_images.Disk, ...] = ()
 
 
 def snapshot_xml(name: str, description: str, overlays: t.Mapping[str, str], others: t.Iterable[str]) -> str:
@@ -54,7 +56,7 @@ def parse_snapshot(xml: str) -> Snapshot:
     memory = root.find("memory")
     no_memory = memory is None or memory.get("snapshot", "no") == "no"
     domain = root.find("domain")
-    disks = [] if domain is None else map(disk_images.disk_of, disk_images.devices(domain))
+    disks = () if domain is None else tuple(map(disk_images.disk_of, disk_images.devices(domain)))
     return Snapshot(
         external=bool(modes) and no_memory and all(disk.get("snapshot") == "external" for disk in modes.values()),
         overlays={target: disk_images.path_of(disk.find("source")) for target, disk in modes.items()},
@@ -62,7 +64,23 @@ def parse_snapshot(xml: str) -> Snapshot:
         description=root.findtext("description", ""),
         created=_seconds(root.findtext("creationTime", "")),
         parent=root.findtext("parent/name", ""),
+        disks=tuple(disk for disk in disks if disk.images),
     )
+
+
+def without_media(xml: str) -> str:
+    """The XML of a snapshot whose domain had no medium in its drives."""
+    root = disk_images.root(xml)
+    for name in ("domain", "inactiveDomain"):
+        for drive in (drive for domain in root.findall(name) for drive in disk_images.media(domain)):
+            for part in drive.findall("source") + drive.findall("backingStore"):
+                drive.remove(part)
+    return ET.tostring(root, encoding="unicode")
+
+
+def media_of(definition: str) -> list[str]:
+    """The drives of a domain's XML that have a medium in them, each as XML."""
+    return [ET.tostring(drive, encoding="unicode") for drive in disk_images.media(disk_images.root(definition))]
 
 
 def _seconds(text: str) -> int | None:

@@ -94,7 +94,7 @@ def is_there(found: Found, disks: t.Sequence[str] | None) -> bool:
     record = found.record
     if record is None:
         return False
-    _check_external(found.name, record)
+    check_external(found.name, record)
     if disks is not None and set(disks) != set(record.overlays):
         detail = f"the snapshot exists, but of the disks {', '.join(sorted(record.overlays))}"
         raise SnapshotForeign(detail, domain=found.name, hint="choose another name, or remove it first (state=absent)")
@@ -113,7 +113,7 @@ def removal(found: Found) -> Removal:
     :raise DiskBusy: libvirt copies between the images of one of its disks, for another reason.
     """
     record = found.record or Snapshot(True, {}, {})
-    _check_external(found.name, record)
+    check_external(found.name, record)
     if record.overlays and found.state not in QEMU_RUNS:
         detail = f"the domain is {found.state}, and libvirt merges the images of running domains only"
         raise DomainNotRunning(detail, domain=found.name)
@@ -149,7 +149,10 @@ def _merge(found: Found, target: str, overlay: str) -> Merge:
     return Merge(target, overlay, position == 0, begun)
 
 
-def _check_external(domain: str, record: Snapshot) -> None:
+def check_external(domain: str, record: Snapshot) -> None:
+    """
+    :raise SnapshotForeign: it is no external one of disks only.
+    """
     if not record.external:
         detail = "a snapshot of this name exists, but is not an external one of disks only"
         raise SnapshotForeign(detail, domain=domain)

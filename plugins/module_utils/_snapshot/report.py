@@ -18,7 +18,7 @@ class State(t.TypedDict):
     images: Chains
 
 
-class Report(t.TypedDict):
+class _Report(t.TypedDict):
     """What the module ``snapshot`` returns of one domain; its documentation says what the words mean."""
 
     domain: str
@@ -29,6 +29,12 @@ class Report(t.TypedDict):
     unfrozen: list[str]
     disks: list[dict[str, str]]
     spared: dict[str, str]
+
+
+class Report(_Report, total=False):
+    #: after a revert: whether the guest's agent has answered; None where it was not waited for
+    agent: bool | None
+    boot_id: str | None
 
 
 def state(there: bool, chains: Chains) -> State:
@@ -85,3 +91,16 @@ def as_found(domain: Domain, found: Found) -> Report:
         "disks": [{"target": target, "image": path, "base": bases.get(target, "")} for target, path in overlays.items()],
         "spared": {},
     }
+
+
+def reverted(domain: Domain, found: Found, images: Chains, agent: bool | None, boot_id: str | None) -> Report:
+    """``images``: the chains afterwards."""
+    overlays, bases = (found.record.overlays, found.bases()) if found.record else ({}, {})
+    disks = [
+        {"target": target, "image": images[target][0], "base": bases.get(target, "")} for target in overlays if target in images
+    ]
+    return {**as_found(domain, found), "disks": disks, "agent": agent, "boot_id": boot_id}
+
+
+def reverted_state(chains: Chains) -> State:
+    return {"snapshot": "reverted", "images": chains}

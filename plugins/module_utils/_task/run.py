@@ -24,6 +24,7 @@ _SECONDS: t.Final = {
     "patience": 1,
     "merge_timeout": 1,
     "backup_timeout": 1,
+    "revert_timeout": 1,
     "max_seconds": 0,
     "force_after": 0,
     "ssh_persist": 0,

@@ -52,6 +52,7 @@ class Hypervisor:
         self.raises: dict[str, Exception] = {}
         self.hangs: set[str] = set()
         self.alive = True
+        self.version = 11_003_000
         self.gate = threading.Event()
         self.lock = threading.Lock()
         self.opens = 0
@@ -150,6 +151,13 @@ class Handle:
         self._hypervisor.happen(f"getDomainCapabilities {kind}")
         assert flags == 0
         return "<domainCapabilities/>"
+
+    def getLibVersion(self) -> int:
+        return self._hypervisor.version
+
+    def getCapabilities(self) -> str:
+        features = "<externalSnapshot/>" if self._hypervisor.version >= 9_009_000 else "<disksnapshot default='on' toggle='no'/>"
+        return f"<capabilities><guest><features>{features}</features></guest></capabilities>"
 
     def newStream(self, flags: int) -> Stream:
         assert flags == 1

@@ -95,6 +95,9 @@ class Domain(Backups):
         self.listeners: list[tuple[int, t.Callable[..., None]]] = []
         #: name -> XML
         self.snapshots: dict[str, str] = {}
+        self.newest = ""
+        #: image -> the new one that is written to in its place after a revert
+        self.reverts: dict[str, str] = {}
         self.boots = 0
         #: how many calls to wake up come too early
         self.sleepy = 0
@@ -231,6 +234,17 @@ class Domain(Backups):
         self.tell(0, 2, 0)
         return 0
 
+    def createWithFlags(self, flags: int) -> int:
+        self._do(f"createWithFlags {flags}")
+        self.boot()
+        return 0
+
+    def updateDeviceFlags(self, device: str, flags: int) -> int:
+        self._do("updateDeviceFlags")
+        assert flags == 2
+        self.attached.append(device)
+        return 0
+
     def resume(self) -> int:
         self._do_running("resume")
         self.current = 1
@@ -284,11 +298,36 @@ class Domain(Backups):
         return Snapshot(self, name)
 
     def snapshotCreateXML(self, xml: str, flags: int) -> Snapshot:
+        name = xml.split("<name>")[1].split("</name>")[0]
+        if flags == 1 | 2 | 16:
+            self._do("redefine")
+            assert name in self.snapshots
+            self.snapshots[name] = xml
+            return Snapshot(self, name)
         self._do("snapshotCreateXML")
         assert flags == 16 | 128
-        name = xml.split("<name>")[1].split("</name>")[0]
         self.snapshots[name] = xml.replace("</domainsnapshot>", f"{self.text}</domainsnapshot>")
+        self.newest = name
         return Snapshot(self, name)
+
+    def hasCurrentSnapshot(self, _flags: int) -> int:
+        return int(bool(self.newest))
+
+    def snapshotCurrent(self, _flags: int) -> Snapshot:
+        return Snapshot(self, self.newest)
+
+    def revertToSnapshot(self, snapshot: Snapshot, flags: int) -> int:
+        self._do(f"revertToSnapshot {flags}")
+        self.current = OFF
+        self.tell(0, 5, 6)
+        if "revert" in self.raises:
+            raise self.raises["revert"]
+        for old, new in self.reverts.items():
+            self.text = self.text.replace(old, new)
+            self.snapshots[snapshot.name] = self.snapshots[snapshot.name].replace(old, new)
+        if flags & 1:
+            self.boot()
+        return 0
 
     def agent_command(self, text: str, seconds: int) -> str:
         self._do("agent")
