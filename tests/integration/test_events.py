@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ HERE, THERE = ([f"ev-{side}{number}" for number in range(GUESTS)] for side in "a
 ALL = [*HERE, *THERE]
 #: To these something happens while their hypervisor's daemon is away.
 CRASHED, AWAY = THERE[:2]
+HOUR = 6000
+SOURCE = ROOT / ".collections/ansible_collections/virtops/guest_agent/extensions/eda/plugins/event_source/events.py"
 #: From what happened to the rule that fires, as issue and guide promise it.
 LATENCY = 2.0
 MEASURED = ROOT / "tests" / "output" / "events.txt"
@@ -69,6 +72,12 @@ class Witness:
     def _hear(self, _connection: object, domain: Any, what: int, detail: int, words: dict[int, str]) -> None:
         if what in words and (words[what], detail) != ("agent_disconnected", 1):  # a domain starts without its agent
             self.times[domain.name(), words[what]].append(time.time())
+
+
+def note(measured: str) -> None:
+    MEASURED.parent.mkdir(exist_ok=True)
+    with MEASURED.open("a", encoding="utf-8") as file:
+        file.write(f"{measured}\n")
 
 
 def is_watched(rules: Rulebook, lab: Lab, name: str) -> None:
@@ -170,9 +179,8 @@ def test_twenty_guests_on_two_hypervisors_one_of_which_restarts_twice(stage: Sta
     assert of_hypervisors == ["hypervisor_lost", "hypervisor_connected"] * 2
     assert all(seen.event["replaced"] == 0 for seen in rules.seen)
     seconds = sorted(latencies(rules, stage.witness))
-    MEASURED.parent.mkdir(exist_ok=True)
     about = f"median {seconds[len(seconds) // 2]:.3f} s, worst {seconds[-1]:.3f} s"
-    MEASURED.write_text(f"{len(ALL)} guests, {len(seconds)} events, from libvirt to the rule: {about}\n")
+    note(f"{len(ALL)} guests, {len(seconds)} events, from libvirt to the rule: {about}")
     assert seconds[-1] < LATENCY
 
 
@@ -194,6 +202,33 @@ def changes_while_the_daemon_is_away(stage: Stage) -> None:
     stage.labs[CRASHED].domain(CRASHED).create()
     stage.wait([AWAY], "agent_connected")
     stage.wait([CRASHED], "domain_started", "agent_connected")
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.2"], ids=["rules in time", "slow rules"])
+def test_an_hour_of_events_takes_no_memory(lab: Lab, start: Callable[..., str], seconds: str) -> None:
+    """More than twenty guests make in an hour where each changes five times a minute."""
+    name = start("ev-busy", kernel=QUIET)
+    domain = lab.domain(name)
+    command = [sys.executable, str(Path(__file__).with_name("event_taker.py")), str(SOURCE), lab.uri, seconds]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": ""}) as taker:
+        try:
+            assert taker.stdout
+            resident, told = [], 0
+            for line in taker.stdout:
+                taken, replaced, kib = map(int, line.split())
+                told = taken + replaced
+                resident.append((told, kib))
+                if told > HOUR:
+                    break
+                for _time in range(HOUR // 40):
+                    domain.suspend()
+                    domain.resume()
+        finally:
+            taker.terminate()
+    assert told > HOUR
+    after_some = next(kib for count, kib in resident if count > HOUR // 10)
+    note(f"{told} events, taken each {seconds} s: {after_some} KiB after some, {resident[-1][1]} KiB after all")
+    assert resident[-1][1] - after_some < 2048, resident
 
 
 @pytest.fixture
