@@ -40,6 +40,7 @@ options:
   query:
     description:
       - A JMESPath expression that is applied to the list of records. Its result is returned as RV(query_result).
+      - C(match(text, regex)) is true when a text begins with what the regular expression describes.
     type: str
   timeout:
     description:

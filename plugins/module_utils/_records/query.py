@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import sys
 import typing as t
 
@@ -23,6 +25,21 @@ _FIRST_CHILD_ONLY: t.Final = frozenset(
         "pipe",
     }
 )
+
+
+@functools.cache
+def _with_match() -> t.Any:
+    """JMESPath's functions, and ours: ``match(text, regex)`` says whether the text begins with what the expression describes, as
+    Ansible's test of that name does. A text that a guest did not give matches nothing.
+    """
+    import jmespath.functions
+
+    class Functions(jmespath.functions.Functions):  # type: ignore[misc]
+        @jmespath.functions.signature({"types": ["string", "null"]}, {"types": ["string"]})  # type: ignore[untyped-decorator]
+        def _func_match(self, text: str | None, pattern: str) -> bool:
+            return text is not None and re.match(pattern, text) is not None
+
+    return jmespath.Options(custom_functions=Functions())
 
 
 class Expression:
@@ -46,14 +63,19 @@ class Expression:
             self._compiled = jmespath.compile(text)
         except self._failure as error:
             raise InvalidInput(f"{option}: {text!r} is not a JMESPath expression: {_one_line(error)}") from error
+        for pattern in _patterns(self._compiled.parsed):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InvalidInput(f"{option}: {pattern!r} is not a regular expression: {_one_line(error)}") from error
 
     def search(self, data: t.Any) -> t.Any:
         """
         :raise InvalidInput: the expression cannot be applied to this data.
         """
         try:
-            return self._compiled.search(data)
-        except self._failure as error:
+            return self._compiled.search(data, _with_match())
+        except (self._failure, re.error) as error:
             raise InvalidInput(f"{self._option}: {self._text!r} cannot be applied: {_one_line(error)}") from error
 
     def matches(self, data: t.Any) -> bool:
@@ -80,6 +102,16 @@ def _roots(node: dict[str, t.Any]) -> set[str]:
         if isinstance(child, dict):
             found |= _roots(child)
     return found
+
+
+def _patterns(node: dict[str, t.Any]) -> t.Iterator[str]:
+    """The regular expressions that stand in it as they are."""
+    children = [child for child in node["children"] if isinstance(child, dict)]
+    is_match = node["type"] == "function_expression" and node["value"] == "match" and len(children) == 2
+    if is_match and isinstance(pattern := children[1].get("value"), str) and children[1]["type"] == "literal":
+        yield pattern
+    for child in children:
+        yield from _patterns(child)
 
 
 def _one_line(error: Exception) -> str:

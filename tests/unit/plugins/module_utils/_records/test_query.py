@@ -36,6 +36,8 @@ ROOTS = [
     ("contains(libvirt.name, 'a') || contains(keys(@), 'os')", {"libvirt", "@"}),
     ("`true`", set()),
     ("'text'", set()),
+    ("match(libvirt.name, '^web')", {"libvirt"}),
+    ("match(os.id || libvirt.name, '^web')", {"libvirt", "os"}),
 ]
 
 
@@ -72,10 +74,36 @@ def test_it_looks_at_nothing_else(text: str, roots: set[str]) -> None:
         ("`false`", False),
         ("libvirt.vcpus > `1`", True),
         ("users[0]", False),
+        ("match(libvirt.name, 'w.b$')", True),
+        ("match(libvirt.name, 'we')", True),
+        ("match(libvirt.name, 'eb')", False),
+        ("match(libvirt.name, '.*b$')", True),
+        ("match(libvirt.name, '(?i)WEB$')", True),
+        ("match(os.pretty_name, '.*')", False),
+        ("match(hostname, libvirt.name)", False),
+        ("match('web1', libvirt.name)", True),
+        ("!match(libvirt.name, 'db')", True),
     ],
 )
 def test_truth_is_jmespaths(text: str, matches: bool) -> None:
     assert Expression(text, "include").matches(RECORD) is matches
+
+
+@pytest.mark.parametrize("text", ["match(libvirt.name, '(')", "hostname && !match(libvirt.name, '[')"])
+def test_a_bad_pattern_is_found_before_anything_is_asked(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"include: '[(\[]' is not a regular expression: "):
+        Expression(text, "include")
+
+
+def test_a_pattern_of_the_record_may_be_none() -> None:
+    with pytest.raises(InvalidInput, match="cannot be applied"):
+        Expression("match(hostname, libvirt.name)", "include").matches({"libvirt": {"name": "("}, "hostname": "h"})
+
+
+@pytest.mark.parametrize("text", ["match(libvirt.vcpus, 'a')", "match(hostname)", "match(hostname, `1`)"])
+def test_match_takes_texts(text: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be applied"):
+        Expression(text, "include").matches(RECORD)
 
 
 @pytest.mark.parametrize("text", ["", "a b", "foo(", "[", "a ==", "unknown(a", "'"])
