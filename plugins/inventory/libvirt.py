@@ -16,6 +16,9 @@ description:
     another guest. C(guest_agent) in the host's variables has the agent's state and the remedy.
   - The answers of guests are never trusted. They are bounded and never templated. A guest cannot take another host's name. It
     cannot take an address that another guest claims or that its domain has no interface for.
+  - Options may be templates, over lookups and the variables of the command line (C(--extra-vars)), and vault values. Those that are
+    expressions by themselves are not templated. These are O(compose), O(groups), O(keyed_groups), O(hostnames), O(include),
+    O(exclude) and O(probes).
   - The name of the file must end in C(libvirt.yml), C(libvirt.yaml), C(guest_agent.yml) or C(guest_agent.yaml).
 options:
   plugin:
@@ -71,6 +74,8 @@ options:
       - JMESPath predicates over the record that M(virtops.guest_agent.guest_info) returns. A domain is included if one of them
         matches, or if there are none.
       - When all of them use only C(libvirt), the agents of the other domains are not asked.
+      - C(match(text, regex)) is true when a text begins with what the regular expression describes, as with the test
+        P(ansible.builtin.match#test). A text that a guest did not report matches nothing.
     type: list
     elements: str
     default: []
@@ -253,6 +258,7 @@ on_unreachable: warn
 hostnames: [guest_hostname, name]
 exclude:
   - starts_with(libvirt.name, 'template-')
+  - match(libvirt.name, '.*-(old|test[0-9]+)$')
 address_cidrs: [10.20.0.0/16]
 compose:
   ansible_user: "'debian' if guest_os.id == 'debian' else 'root'"
@@ -314,6 +320,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._populate(self._records(path, cache, selection, policy), selection, policy)
         except GuestAgentError as error:
             raise AnsibleParserError(str(error)) from error
+
+    def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
+        """What the file says may be a template, over the variables of the command line, and a vault value."""
+        if direct is not None:
+            self.templar.available_variables = self._vars
+            direct = _options.rendered(direct, self.templar.template)
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
 
     def _records(self, path: str, cache: bool, selection: Selection, policy: AddressPolicy) -> list[Record]:
         """From the cache where that is wanted and has them, else from the hypervisors. Raw records are cached, nothing else."""

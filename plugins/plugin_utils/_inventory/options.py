@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ...module_utils._records.addresses import AddressPolicy
@@ -33,6 +34,25 @@ CACHED_OPTIONS: t.Final = (
     "address_exclude_cidrs",
     "address_networks",
 )
+#: In languages of their own, in which braces may mean something else.
+_EXPRESSIONS: t.Final = ("compose", "groups", "keyed_groups", "hostnames", "include", "exclude", "probes")
+_NO_TEXT: t.Final = (bool, int, float, datetime.date, type(None))
+
+
+def rendered(given: t.Mapping[str, t.Any], template: t.Callable[[str], t.Any]) -> dict[str, t.Any]:
+    """The options of a file, with what their templates and vault values stand for."""
+    return {name: value if name in _EXPRESSIONS else _rendered(value, template) for name, value in given.items()}
+
+
+def _rendered(value: t.Any, template: t.Callable[[str], t.Any]) -> t.Any:
+    if isinstance(value, str):
+        return template(value)
+    if isinstance(value, (list, tuple)):
+        return [_rendered(member, template) for member in value]
+    if isinstance(value, t.Mapping):
+        return {name: _rendered(member, template) for name, member in value.items()}
+    # What else YAML gives is a vault's, which is decrypted when its text is asked for.
+    return value if isinstance(value, _NO_TEXT) else str(value)
 
 
 def plan(get_option: GetOption, selection: Selection, policy: AddressPolicy) -> Plan:
