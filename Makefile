@@ -168,9 +168,9 @@ $(HERE):
 	mkdir -p $(@D)
 	ln -sfn ../../.. $@
 
-.PHONY: docs build changelog
-docs: venv collections ## render the documentation of every plugin
-	$(RUN) tests/tools/docs
+.PHONY: site build changelog
+site: venv collections ## the documentation site, in .cache/site/html: guides, plugins and roles, warnings as errors
+	$(RUN) tests/tools/site
 build: venv ## dist/virtops-guest_agent-VERSION.tar.gz
 	$(RUN) ansible-galaxy collection build --force --output-path dist
 changelog: venv collections ## release: CHANGELOG.md from changelogs/fragments, for the version in galaxy.yml
