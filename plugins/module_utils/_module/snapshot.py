@@ -56,14 +56,12 @@ def reverted(task: Task, connection: Connection, domains: t.Sequence[Domain]) ->
         return _outcome(subjects, {subject.found.name: revert.foreseen(subject.found) for subject in subjects})
     failures = revert.revert(subjects, wish)
     done = [subject for subject in subjects if subject.found.name not in failures]
+    _tell_of_the_others(failures, done)
     answers: dict[str, Answer] = {}
-    if failures:
-        _tell_of_the_others(failures, done)
-    elif running:
-        failures = revert.start(subjects, wish)
-        if not failures and params["after_revert"] == "answering":
-            answers = _answers(task, subjects, deadline)
-            failures = {name: said.failure for name, said in answers.items() if said.failure}
+    failures.update(revert.finish(done, wish._replace(running=running and not failures)))
+    if not failures and params["after_revert"] == "answering":
+        answers = _answers(task, subjects, deadline)
+        failures.update({name: said.failure for name, said in answers.items() if said.failure})
     chains = {subject.found.name: revert.seen(subject) for subject in done}
     return _outcome(subjects, chains, answers, next(iter(failures.values()), None))
 
@@ -71,7 +69,7 @@ def reverted(task: Task, connection: Connection, domains: t.Sequence[Domain]) ->
 def _tell_of_the_others(failures: t.Mapping[str, GuestAgentError], done: t.Sequence[revert.Subject]) -> None:
     """None of a group runs while another one's disks show another moment."""
     off = ", ".join(subject.found.name for subject in done if subject.persistent)
-    if off:
+    if failures and off:
         next(iter(failures.values())).detail += f"; reverted and not started are {off}"
 
 

@@ -46,9 +46,12 @@ class Subject(t.NamedTuple):
     current: str
     #: snapshot -> the one before it
     parents: t.Mapping[str, str]
+    #: the drives that its definition has a medium for, each as XML; they are to have them afterwards
+    media: t.Sequence[str] = ()
 
     @property
-    def has_media(self) -> bool:
+    def had_media(self) -> bool:
+        """Whether there was a medium in a drive at the moment of the snapshot."""
         return self.found.record is not None and any(disk.removable for disk in self.found.record.disks)
 
 
@@ -63,11 +66,12 @@ def require_revert(connection: Connection) -> None:
 
 
 def look(domain: Domain, name: str) -> Subject:
-    """Five requests, and one for each snapshot of the domain."""
+    """Up to eight requests, and one for each snapshot of the domain."""
     records = {each: images.parse_snapshot(xml) for each, xml in domain.storage.snapshots().items()}
     found = Found(domain.name, domain.state(), disk_images.disks(domain.xml()), records.get(name))
     parents = {each: record.parent for each, record in records.items()}
-    return Subject(domain, found, domain.persistent(), domain.storage.current_snapshot(), parents)
+    subject = Subject(domain, found, domain.persistent(), domain.storage.current_snapshot(), parents)
+    return subject._replace(media=images.media_of(domain.definition())) if subject.had_media and subject.persistent else subject
 
 
 def check(subject: Subject, wish: Wish) -> None:
@@ -90,8 +94,8 @@ def check(subject: Subject, wish: Wish) -> None:
             hint="remove later snapshots first (state=absent)",
         )
     _check_disks(found)
-    if not subject.persistent and (subject.has_media or not wish.running):
-        what = "with a medium in a drive" if subject.has_media else "that is to be stopped"
+    if not subject.persistent and (subject.had_media or not wish.running):
+        what = "with a medium in a drive" if subject.had_media else "that is to be stopped"
         raise InvalidInput(f"a transient domain {what} cannot be reverted", domain=found.name, hint="define the domain first")
 
 
@@ -121,13 +125,13 @@ def _check_disks(found: Found) -> None:
 
 
 def revert(subjects: t.Sequence[Subject], wish: Wish) -> dict[str, GuestAgentError]:
-    """Stop and revert all of them. By name of the domain, what could not be reverted."""
+    """Stop and revert all of them. By name of the domain, what could not be done."""
     return _failures(subjects, each(lambda subject: _revert(subject, wish), subjects))
 
 
-def start(subjects: t.Sequence[Subject], wish: Wish) -> dict[str, GuestAgentError]:
-    """Start all that are off since then. By name of the domain, what could not be started."""
-    return _failures(subjects, each(lambda subject: _start(subject, wish), subjects))
+def finish(subjects: t.Sequence[Subject], wish: Wish) -> dict[str, GuestAgentError]:
+    """Put the media into the drives of those that were reverted, and start them if so wished. By name, what could not be done."""
+    return _failures(subjects, each(lambda subject: _finish(subject, wish), subjects))
 
 
 def _failures(subjects: t.Sequence[Subject], errors: t.Sequence[GuestAgentError | None]) -> dict[str, GuestAgentError]:
@@ -135,10 +139,8 @@ def _failures(subjects: t.Sequence[Subject], errors: t.Sequence[GuestAgentError 
 
 
 def _revert(subject: Subject, wish: Wish) -> None:
-    domain, storage = subject.domain, subject.domain.storage
-    media = []
-    if subject.has_media:
-        media = images.media_of(domain.definition())
+    storage = subject.domain.storage
+    if subject.had_media:
         storage.redefine_current(images.without_media(storage.snapshot_record(wish.name)))
     try:
         # A transient domain cannot be off.
@@ -146,8 +148,6 @@ def _revert(subject: Subject, wish: Wish) -> None:
     except LibvirtFailure as error:
         error.hint = error.hint or _advice(subject, error)
         raise
-    for medium in media:
-        domain.change_in_definition(medium)
 
 
 def _advice(subject: Subject, error: LibvirtFailure) -> str:
@@ -159,8 +159,10 @@ def _advice(subject: Subject, error: LibvirtFailure) -> str:
     return ""
 
 
-def _start(subject: Subject, wish: Wish) -> None:
-    if not subject.persistent:
+def _finish(subject: Subject, wish: Wish) -> None:
+    for medium in subject.media:
+        subject.domain.change_in_definition(medium)
+    if not wish.running or not subject.persistent:
         return
     if wish.reset_nvram:
         subject.domain.start_with_new_nvram(wish.seconds)

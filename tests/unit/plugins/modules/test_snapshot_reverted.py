@@ -147,6 +147,15 @@ def test_media_stay_as_they_are_now_and_get_no_image_over_them(domain: Domain, r
     assert "other.iso" in domain.attached[-1]
 
 
+def test_a_medium_that_cannot_be_put_back_is_told_of_a_domain_that_was_reverted(domain: Domain, run: Run) -> None:
+    give(domain, MEDIUM)
+    domain.raises["updateDeviceFlags"] = Error(1, "no such drive")
+    result = run(domains=["web"])
+    assert (result["failed"], result["changed"]) == (True, True)
+    assert "no such drive" in result["msg"]
+    assert result["diff"]["after"]["web"]["snapshot"] == "reverted"
+
+
 def test_a_domain_without_an_agent_is_not_waited_for(host: Hypervisor, run: Run) -> None:
     # A name of its own: Ansible warns of the same once a process.
     host.domains[0] = Domain("mute", channel=None)
@@ -185,12 +194,12 @@ def test_one_that_refuses_snapshots_of_disks_only(domain: Domain, run: Run) -> N
 
 
 def test_none_is_started_when_one_cannot_be_reverted(host: Hypervisor, run: Run) -> None:
-    for domain in host.domains:
-        give(domain)
     web, db = host.domains
+    give(web, MEDIUM)
+    give(db)
     db.raises["revert"] = Error(38, "unable to create /srv/db.1796040546: No space left on device")
     result = run()
-    assert (done(web), done(db)) == (["revertToSnapshot 0"], ["revertToSnapshot 0"])
+    assert (done(web), done(db)) == (["redefine", "revertToSnapshot 0", "updateDeviceFlags"], ["revertToSnapshot 0"])
     assert result["failure"]["domain"] == "db"
     assert "reverted and not started are web" in result["failure"]["detail"]
     assert "the domain is off now, and its images are as they were" in result["failure"]["hint"]
