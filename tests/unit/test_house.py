@@ -35,7 +35,7 @@ HEADER = (
 
 # Inside module_utils, from the ground up: a room may import itself and those on lower steps.
 LADDER = (
-    {"_errors", "_deadline", "_public_keys"},
+    {"_errors", "_deadline"},
     {"_agent"},
     {"_task"},
     {"_libvirt"},
@@ -50,7 +50,7 @@ LADDER = (
 #: Of a room with a file for each module, what several modules share.
 SHARED = {"run", "transfer", "online", "suspend", "answer", "wait_for_guest"}
 #: At the top of module_utils; what is more belongs into a room.
-TOP_MOST = 15
+TOP_MOST = 14
 # Between the rooms of plugins/. Modules run on hypervisors, where plugin_utils is not; the action plugins run the
 # modules' own code in the controller. A room that is not named here is a door like the inventory.
 MAY_IMPORT = {

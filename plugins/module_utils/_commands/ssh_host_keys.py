@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _public_keys
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._errors import CommandFailed, ProtocolError
 from .._inside import small_files
+from . import public_keys
 
 USUAL: t.Final = tuple(f"/etc/ssh/ssh_host_{kind}_key.pub" for kind in ("ed25519", "ecdsa", "rsa"))
 
@@ -65,13 +65,13 @@ def _host_key(agent: GuestAgent, path: str, text: str) -> HostKey:
     }
 
 
-def _line(text: str) -> _public_keys.Line:
+def _line(text: str) -> public_keys.Line:
     """
     :raise ValueError: it is anything but one line with one host key.
     """
     text = text.rstrip("\r\n")
-    _public_keys.check_text(text)
-    line = _public_keys.parse_line(text)
-    if line.options or line.key.kind not in _public_keys.PLAIN_KINDS:
+    public_keys.check_text(text)
+    line = public_keys.parse_line(text)
+    if line.options or line.key.kind not in public_keys.PLAIN_KINDS:
         raise ValueError("it is not the key of a host")
     return line

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .. import _public_keys
+from .._commands import public_keys
 from .._errors import InvalidInput
 
 
@@ -23,7 +23,7 @@ class Plan(t.NamedTuple):
         return bool(self.add or self.remove)
 
 
-def wanted(keys: t.Iterable[str]) -> list[_public_keys.Line]:
+def wanted(keys: t.Iterable[str]) -> list[public_keys.Line]:
     """The lines in ``keys``, each of which may hold several, as files of public keys do; empty ones and comments are left out.
 
     :raise InvalidInput: one is none that sshd would take.
@@ -36,8 +36,8 @@ def wanted(keys: t.Iterable[str]) -> list[_public_keys.Line]:
             if "PRIVATE KEY" in text:
                 raise InvalidInput(f"keys: entry {number} is a private key", hint="use the public key, from the file .pub")
             try:
-                _public_keys.check_text(text)
-                lines.append(_public_keys.parse_line(text))
+                public_keys.check_text(text)
+                lines.append(public_keys.parse_line(text))
             except ValueError as error:
                 raise InvalidInput(f"keys: entry {number} is not a line for authorized_keys: {error}") from None
     return lines
@@ -46,7 +46,7 @@ def wanted(keys: t.Iterable[str]) -> list[_public_keys.Line]:
 class Wish(t.NamedTuple):
     """What the user's keys are to be. With ``exclusive`` these, and no others."""
 
-    lines: t.Sequence[_public_keys.Line]
+    lines: t.Sequence[public_keys.Line]
     present: bool
     exclusive: bool
 
@@ -55,7 +55,7 @@ class Wish(t.NamedTuple):
         keys = {line.key for line in self.lines}
         allowed = {_access(line) for line in self.lines} if self.present else set()
 
-        def stays(line: _public_keys.Line | None) -> bool:
+        def stays(line: public_keys.Line | None) -> bool:
             if line is None or line.key not in keys:
                 return not self.exclusive
             return _access(line) in allowed
@@ -68,13 +68,13 @@ class Wish(t.NamedTuple):
         return Plan(add, [text for text, line in parsed if not stays(line)], kept + add)
 
 
-def _access(line: _public_keys.Line) -> tuple[str, _public_keys.PublicKey]:
+def _access(line: public_keys.Line) -> tuple[str, public_keys.PublicKey]:
     return line.options, line.key
 
 
-def _parsed(text: str) -> _public_keys.Line | None:
+def _parsed(text: str) -> public_keys.Line | None:
     """None for a line that sshd would not accept either; it stays, because it has an owner."""
     try:
-        return _public_keys.parse_line(text)
+        return public_keys.parse_line(text)
     except ValueError:
         return None

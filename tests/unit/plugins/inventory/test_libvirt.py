@@ -620,4 +620,4 @@ def test_an_inventory_loads_only_what_asks_for_its_default_subsets() -> None:
     names = _loaded(gather.__name__)
     assert {name for name in names if name.startswith("_commands.")} == {"_commands.network", "_commands.system"}
     assert not {name for name in names if name.startswith("_inside.")}
-    assert not names & {"_records.probes", "_records.verdict", "_reach.diagnosis", "_public_keys"}
+    assert not names & {"_records.probes", "_records.verdict", "_reach.diagnosis"}

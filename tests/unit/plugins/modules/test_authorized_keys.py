@@ -16,7 +16,7 @@ from ansible_collections.virtops.guest_agent.plugins.modules import authorized_k
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
-from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils.test_public_keys import ed25519
+from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils._commands.test_public_keys import ed25519
 
 GET, ADD, REMOVE = (f"guest-ssh-{what}-authorized-keys" for what in ("get", "add", "remove"))
 A, B, C = (ed25519(number, f"{name}@example") for number, name in enumerate("abc"))

@@ -19,7 +19,12 @@ from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import VERSIONS, FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
-from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils.test_public_keys import HARDWARE, KEY, ed25519, packed
+from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils._commands.test_public_keys import (
+    HARDWARE,
+    KEY,
+    ed25519,
+    packed,
+)
 
 ED25519, RSA = "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/ssh_host_rsa_key.pub"
 OPEN, READ, CLOSE = (f"guest-file-{what}" for what in ("open", "read", "close"))

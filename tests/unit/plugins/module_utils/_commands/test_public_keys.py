@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hypothesis import given, strategies as st
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils import _public_keys
+from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import public_keys
 from ansible_collections.virtops.guest_agent.plugins.modules import authorized_keys
 
 #: made by ssh-keygen: its arguments for the kind, and what it says of the strength
@@ -41,14 +41,14 @@ def test_as_ssh_keygen_sees_it(kind: list[str], bits: int, tmp_path: Path) -> No
     path = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", *kind, "-N", "", "-C", "a comment", "-f", str(path)], check=True)
     text = path.with_suffix(".pub").read_text()
-    line = _public_keys.parse_line(text)
+    line = public_keys.parse_line(text)
     told = subprocess.run(["ssh-keygen", "-l", "-f", str(path)], capture_output=True, text=True, check=True).stdout
     assert told.split()[:2] == [str(bits), line.key.fingerprint]
     assert (line.key.bits, line.comment, line.options) == (bits, "a comment", "")
     assert f"{line.key.kind} {line.key.base64} a comment\n" == text
     for cut in range(1, 20):
         with pytest.raises(ValueError, match="its key"):
-            _public_keys.parse_key(line.key.kind, base64.b64encode(line.key.blob[:-cut]).decode())
+            public_keys.parse_key(line.key.kind, base64.b64encode(line.key.blob[:-cut]).decode())
 
 
 HARDWARE = {
@@ -59,7 +59,7 @@ HARDWARE = {
 
 @pytest.mark.parametrize("kind", HARDWARE)
 def test_keys_in_hardware(kind: str) -> None:
-    key = _public_keys.parse_line(f"{kind} {packed(kind.encode(), *HARDWARE[kind])}").key
+    key = public_keys.parse_line(f"{kind} {packed(kind.encode(), *HARDWARE[kind])}").key
     assert (key.kind, key.bits) == (kind, 256)
 
 
@@ -77,8 +77,8 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_options(options: str) -> None:
-    line = _public_keys.parse_line(f"  {options} \t{KEY}  \t a  b ")
-    assert (line.options, line.comment, line.key) == (options, "a  b", _public_keys.parse_line(KEY).key)
+    line = public_keys.parse_line(f"  {options} \t{KEY}  \t a  b ")
+    assert (line.options, line.comment, line.key) == (options, "a  b", public_keys.parse_line(KEY).key)
 
 
 RSA = b"ssh-rsa"
@@ -125,38 +125,38 @@ WRONG = [
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_key(text: str) -> None:
     with pytest.raises(ValueError, match=r"it has|it begins|its key"):
-        _public_keys.parse_line(text)
+        public_keys.parse_line(text)
 
 
 @pytest.mark.parametrize("text", ["restrict ssh-ed25519", f"restrict {KEY.replace('ssh-ed25519', 'ssh-foo')}", f"re strict {KEY}"])
 def test_what_stands_after_options_is_no_key_of_a_known_type(text: str) -> None:
     with pytest.raises(ValueError, match=r"no type of key that is known \(ssh-ed25519,"):
-        _public_keys.parse_line(text)
+        public_keys.parse_line(text)
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\x00b", "a\x1bb", "a\x7fb", "a\x85b", "a\u2028b", "a\u202eb", "a\ud800b", "x" * 16385])
 def test_what_is_no_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"it has|it is longer"):
-        _public_keys.check_text(text)
+        public_keys.check_text(text)
 
 
 def test_what_is_a_line() -> None:
-    _public_keys.check_text("caf\u00e9\t\u65e5\u672c")
+    public_keys.check_text("caf\u00e9\t\u65e5\u672c")
 
 
 @given(st.text(), st.binary(max_size=200))
 def test_any_text_is_a_key_or_a_value_error(text: str, blob: bytes) -> None:
-    for line in (text, f"{text} {KEY}", *(f"{kind} {base64.b64encode(blob).decode()}" for kind in _public_keys.KINDS)):
+    for line in (text, f"{text} {KEY}", *(f"{kind} {base64.b64encode(blob).decode()}" for kind in public_keys.KINDS)):
         try:
-            assert _public_keys.parse_line(line).key.kind in _public_keys.KINDS
+            assert public_keys.parse_line(line).key.kind in public_keys.KINDS
         except ValueError:
             continue
 
 
-@given(st.sampled_from(_public_keys.KINDS), st.lists(st.binary(max_size=70), max_size=4))
+@given(st.sampled_from(public_keys.KINDS), st.lists(st.binary(max_size=70), max_size=4))
 def test_any_fields_are_a_key_or_a_value_error(kind: str, fields: t.Sequence[bytes]) -> None:
     with contextlib.suppress(ValueError):
-        assert _public_keys.parse_key(kind, packed(kind.encode(), *fields)).bits
+        assert public_keys.parse_key(kind, packed(kind.encode(), *fields)).bits
 
 
 def test_the_examples_are_keys() -> None:
@@ -166,4 +166,4 @@ def test_the_examples_are_keys() -> None:
     ]
     assert len(lines) == 3
     for line in lines:
-        _public_keys.parse_line(line)
+        public_keys.parse_line(line)
