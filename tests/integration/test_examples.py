@@ -94,7 +94,10 @@ def test_playbooks(pair: list[str], run: Callable[..., str], tmp_path: Path) -> 
     assert len(list((tmp_path / "files").iterdir())) == len(pair)
     run("frozen_copy", pair, guest="db1", copy=["true"])
     run("backup", pair, guests=pair, directory=str(tmp_path / "backup"))
-    assert len(list((tmp_path / "backup").iterdir())) == len(pair)
+    taken = {path.name.split(".")[1] for path in (tmp_path / "backup").glob("*.qcow2")}
+    assert len(taken) == 1
+    run("backup", pair, guests=pair, directory=str(tmp_path / "backup"), restore=taken.pop())
+    assert len(list((tmp_path / "backup" / "restored").glob("*.qcow2"))) == len(pair)
 
 
 @pytest.mark.full

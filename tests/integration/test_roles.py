@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.integration.ansible_cli import CALLBACKS, Ansible
-from tests.integration.guests_by_agent import variables
+from tests.integration.guests_by_agent import ok, variables
 from tests.lab import Guest, Lab
 from tests.lab.guest import QUIET
 from tests.lab.images import image_files
@@ -32,7 +32,7 @@ class Role:
 
     def __init__(self, ansible: Ansible, place: Path, name: str, hosts: dict[str, Any]) -> None:
         self._ansible = ansible
-        self._name = f"virtops.guest_agent.{name}"
+        self._name = name if name.endswith(".yml") else f"virtops.guest_agent.{name}"
         self._place = place
         (place / "hosts.json").write_text(json.dumps({"all": {"hosts": {**hosts, "localhost": LOCAL}}}))
         self._target = ",".join(hosts) or "localhost"
@@ -234,6 +234,60 @@ def test_quiesced_snapshots_are_kept_and_merged(lab: Lab, ansible: Ansible, star
     role.run(**options)
     assert [len(taken(name)) for name in names] == [1, 1]
     assert taken(names[0])[0].startswith("t-20")
+
+
+@pytest.mark.full
+def test_quiesced_backups_are_kept_and_restored(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
+    """As a user would go back: restore, put the image in the disk's place, start. Its later backups go on."""
+    names = [start("it-backup-a", persistent=True), start("it-backup-b", persistent=True)]
+    place, there = tmp_path / "backups", tmp_path / "restored"
+    tmp_path.chmod(0o755)
+    role = Role(ansible, tmp_path, "quiesced_backup", {})
+    options = {
+        "quiesced_backup_uri": lab.uri, "quiesced_backup_domains": names, "quiesced_backup_directory": str(place),
+        "quiesced_backup_keep": 2,
+        "quiesced_backup_before": [{"domain": names[0], "shell": "echo before >>/run/hooks"}],
+        "quiesced_backup_after": [{"domain": names[0], "shell": "echo after >>/run/hooks"}],
+    }  # fmt: skip
+
+    def noted(name: str, backup: str) -> dict[str, Any]:
+        return dict(json.loads((place / f"{name}.{backup}.backup.json").read_text()))
+
+    role.run("--check", **options)
+    assert not place.exists()
+    role.run(**options, quiesced_backup_name="b-1")
+    lab.run(names[0], "echo later >/data/later && sync")
+    role.run(**options, quiesced_backup_name="b-2")
+    role.run(**options, quiesced_backup_name="b-2")
+    assert role.changed == 0
+    assert lab.run(names[0], "sort /run/hooks | uniq -c").output.split() == ["2", "after", "2", "before"]
+    assert [(noted(name, "b-2")["parent"], noted(name, "b-2")["quiesced"]) for name in names] == [("b-1", True)] * 2
+
+    (tmp_path / "restore.yml").write_text(json.dumps([{
+        "hosts": "localhost", "gather_facts": False, "tasks": [
+            {"import_role": {"name": "virtops.guest_agent.quiesced_backup", "tasks_from": "restore"}},
+            {"debug": {"var": "quiesced_backup_restored"}},
+        ],
+    }]))  # fmt: skip
+    restore = Role(ansible, tmp_path, str(tmp_path / "restore.yml"), {})
+    options["quiesced_backup_restore_directory"] = str(there)
+    missed = restore.run(check=False, **options, quiesced_backup_restore_name="b-9").stdout
+    assert f"{names[0]} has no whole backup b-9 in {place}, so nothing was restored" in missed
+    assert not there.exists()
+    restore.run(**options, quiesced_backup_restore_name="b-1")
+    restore.run(**options, quiesced_backup_restore_name="b-2")
+    images = sorted(there.iterdir())
+    assert [image.name for image in images] == sorted(f"{name}-vda.{backup}.qcow2" for name in names for backup in ("b-1", "b-2"))
+    assert {image.stat().st_mode & 0o777 for image in images} == {0o600}
+    restore.run(**options, quiesced_backup_restore_name="b-2")
+    assert restore.changed == 0
+
+    ok(ansible.module("shutdown", domain=names[0], uri=lab.uri))
+    shutil.copyfile(there / f"{names[0]}-vda.b-1.qcow2", lab.console(names[0]).with_name("disk.qcow2"))
+    ok(ansible.module("start", domain=names[0], uri=lab.uri))
+    assert lab.run(names[0], "ls /data").output.split().count("later") == 0
+    role.run(**options, quiesced_backup_name="b-3")
+    assert [noted(name, "b-3")["parent"] for name in names] == ["", "b-2"]
 
 
 def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path) -> None:
