@@ -15,8 +15,9 @@ description:
     Python.
   - Facts that the agent (qemu-ga) cannot report are absent. A few facts are read from files of the guest or by programs, when the
     agent allows that.
-  - These are the details of the distribution in C(/etc/os-release) and other files, such as Debian's point release. Before qemu-ga
-    9.1 they are also the default route, and the size of filesystems with the part reserved for root.
+  - These are the details of the distribution in C(/etc/os-release) and other files, such as Debian's point release, and the
+    managers of packages and services. Before qemu-ga 9.1 they are also the default route, and the size of filesystems with the
+    part reserved for root.
   - A guest without an agent, or with one that does not answer, is not an error. It gets only C(ansible_facts.guest_agent), and a
     warning.
 extends_documentation_fragment:
@@ -45,6 +46,25 @@ EXAMPLES = r"""
       ansible.builtin.debug:
         msg: "{{ ansible_facts.hostname }} runs {{ ansible_facts.distribution }}"
       when: ansible_facts.guest_agent.status == 'connected'
+
+# Ansible runs the modules in ansible_facts_modules by the connection itself, so that is the controller here. A play with
+# another connection may follow, which has the facts.
+- name: Use this module for a play's own gathering of facts
+  hosts: agent_connected
+  gather_facts: true
+  vars:
+    ansible_connection: local
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+    ansible_facts_modules: [virtops.guest_agent.guest_facts]
+  module_defaults:
+    virtops.guest_agent.guest_facts:
+      domain: "{{ libvirt_name }}"
+      uri: "{{ libvirt_uri }}"
+  tasks:
+    - name: Show how packages are installed there
+      ansible.builtin.debug:
+        msg: "{{ ansible_facts.hostname }} has {{ ansible_facts.pkg_mgr | default('no package manager that is known') }}"
+      when: ansible_facts.guest_agent.status == 'connected'
 """
 
 RETURN = r"""
@@ -62,6 +82,23 @@ ansible_facts:
           family is that of the ansible-core which runs the module.
       type: str
       sample: Debian
+    ansible_pkg_mgr:
+      description: The manager of packages, where the family of the distribution tells which one it can be.
+      type: str
+      sample: apt
+    ansible_service_mgr:
+      description: The manager of services of a Linux or a BSD.
+      type: str
+      sample: systemd
+    ansible_product_uuid:
+      description: The UUID of the domain, which is that of its virtual hardware.
+      type: str
+      sample: 0dd2ab2a-5b92-4b5b-9d16-7ad6ae0ac5ff
+    ansible_virtualization_type:
+      description:
+        - Always V(kvm), as M(ansible.builtin.setup) calls all guests of QEMU. Also C(ansible_virtualization_role).
+      type: str
+      sample: kvm
     ansible_kernel:
       description: The release of the kernel. Also C(ansible_kernel_version), C(ansible_architecture) and C(ansible_machine).
       type: str
@@ -143,6 +180,7 @@ from ..module_utils._module.guest_facts import (
     hostname_facts,
     interface_facts,
     load_facts,
+    machine_facts,
     memory_facts,
     mount_facts,
     os_facts,
@@ -150,7 +188,7 @@ from ..module_utils._module.guest_facts import (
 )
 from ..module_utils._reach import preflight
 from ..module_utils._reach.guest import Guest, open_guest
-from ..module_utils._records import ask, distribution, record
+from ..module_utils._records import ask, distribution, managers, record
 from ..module_utils._records.probes import probes
 from ..module_utils._records.subsets import DEFAULTS, SUBSETS
 from ..module_utils._task import spec
@@ -173,8 +211,9 @@ TRANSLATIONS: dict = {"memory": memory_facts, "load": load_facts, "vcpus": vcpu_
 def gather(task: Task) -> Outcome:
     wanted = probes(task.params["probes"])
     with open_guest(task.params) as guest:
-        agent, parts = _ask(guest, task.params["gather_subset"], wanted)
-        facts = {f"ansible_{name}": value for name, value in _setup_facts(guest.agent, parts).items()}
+        domain = domain_xml.parse(guest.domain.xml())
+        agent, parts = _ask(guest, domain, task.params["gather_subset"], wanted)
+        facts = {f"ansible_{name}": value for name, value in _setup_facts(guest.agent, domain, parts).items()}
     unanswered = {*task.params["gather_subset"], *(["probes"] if wanted else [])} - {*parts}
     # An agent may be restricted in what was not asked for.
     if agent["reason"] and (agent["status"] != "restricted" or unanswered or guest.agent.left_out()):
@@ -183,8 +222,7 @@ def gather(task: Task) -> Outcome:
     return Outcome({"ansible_facts": {**facts, **own, "guest_agent": agent}})
 
 
-def _ask(guest: Guest, subsets: list, wanted: dict) -> tuple:
-    domain = domain_xml.parse(guest.domain.xml())
+def _ask(guest: Guest, domain: domain_xml.DomainXml, subsets: list, wanted: dict) -> tuple:
     problem = preflight.preflight(guest.domain.state(), domain)
     if problem is not None:
         return record.agent_part(problem), {}
@@ -198,7 +236,7 @@ def _ask(guest: Guest, subsets: list, wanted: dict) -> tuple:
     return agent, own
 
 
-def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
+def _setup_facts(agent: GuestAgent, domain: domain_xml.DomainXml, parts: dict) -> dict:
     facts: dict = {}
     if "interfaces" in parts:
         facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
@@ -206,6 +244,8 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
             facts["interfaces"] = agent.windows.interface_facts(parts["interfaces"])
     if "os" in parts:
         facts.update(os_facts(parts["os"], files.readable_texts(agent, distribution.wanted(parts["os"]))))
+        facts.update(machine_facts(domain))
+        facts.update(_managers(agent, facts))
     if "hostname" in parts:
         facts.update(hostname_facts(parts["hostname"]))
     if "filesystems" in parts:
@@ -214,6 +254,13 @@ def _setup_facts(agent: GuestAgent, parts: dict) -> dict:
         if name in parts:
             facts.update(translate(parts[name]))
     return facts
+
+
+def _managers(agent: GuestAgent, facts: dict) -> dict:
+    try:
+        return managers.facts(agent, facts)
+    except GuestAgentError:
+        return {}
 
 
 def _default_route(agent: GuestAgent) -> routes.Route | None:

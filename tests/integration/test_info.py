@@ -32,6 +32,11 @@ SAME_FACTS = (
     "ansible_kernel_version",
     "ansible_architecture",
     "ansible_machine",
+    "ansible_pkg_mgr",
+    "ansible_service_mgr",
+    "ansible_virtualization_type",
+    "ansible_virtualization_role",
+    "ansible_product_uuid",
 )
 
 

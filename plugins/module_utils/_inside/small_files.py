@@ -26,6 +26,7 @@ from .lanes import decoded
 from .spool import BOOT
 
 READING: t.Final = ("guest-file-open", "guest-file-read", "guest-file-close")
+_OPENING: t.Final = ("guest-file-open", "guest-file-close")
 _EXECUTING: t.Final = ("guest-exec", "guest-exec-status")
 _MAX: t.Final = 64 * 1024
 #: What ``boot_id`` gives.
@@ -64,6 +65,25 @@ def read_if_there(agent: GuestAgent, path: str) -> str | None:
         if _MISSING.search(error.detail) or (agent.windows is not None and agent.windows.not_opened in error.detail):
             return None
         raise
+
+
+def exists(agent: GuestAgent, path: str) -> bool:
+    """Whether there is a file or directory that can be opened. Not for a path that may be a pipe or a device.
+
+    :raise CommandFailed: it is there, or not, but cannot be looked at.
+    :raise CommandRefused: the agent neither opens files nor executes programs.
+    """
+    agent.require_posix(path)
+    if not all(map(agent.can, _OPENING)) and all(map(agent.can, _EXECUTING)):
+        return _exec.run_limited(agent, ("test", "-e", path), agent.timeout, _MAX)[0] == 0
+    try:
+        handle = untrusted.integer(agent.call("guest-file-open", {"path": path, "mode": "r"}), "a file handle")
+    except CommandFailed as error:
+        if _MISSING.search(error.detail):
+            return False
+        raise
+    agent.call("guest-file-close", {"handle": handle})
+    return True
 
 
 def told(agent: GuestAgent, path: str) -> str | None:

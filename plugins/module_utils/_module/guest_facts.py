@@ -17,6 +17,7 @@ from .._commands.ssh_host_keys import HostKey
 from .._commands.statistics import Load, Memory
 from .._commands.system import OsInfo
 from .._commands.units import Unit
+from .._libvirt.domain_xml import DomainXml
 from .._records import distribution
 
 _MIB: t.Final = 1024 * 1024
@@ -35,6 +36,11 @@ def os_facts(os: OsInfo, texts: t.Mapping[str, str]) -> dict[str, t.Any]:
         "architecture": "i386" if re.fullmatch(r"i[3456]86", machine) else machine,
         **distribution.facts(os, texts),
     }
+
+
+def machine_facts(domain: DomainXml) -> dict[str, t.Any]:
+    """What the guest's virtual hardware says of itself. setup calls every guest of QEMU kvm, accelerated or not."""
+    return {"virtualization_type": "kvm", "virtualization_role": "guest", "product_uuid": domain.uuid}
 
 
 def hostname_facts(hostname: str) -> dict[str, t.Any]:
