@@ -108,7 +108,7 @@ molecule-short: system venv collections
 
 .PHONY: bench
 bench: system venv-run collections ## side by side: connection, modules on a fleet, freeze window, inventory (half an hour, 16 GB)
-	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0"
+	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0" jmespath
 	$(RUN) python -m tests.bench $(BENCH)
 	$(RUN) python -m tests.bench.fleet $(FLEET)
 	$(RUN) python -m tests.bench.freeze_window $(FREEZE)
@@ -120,7 +120,7 @@ fleet-simulation: venv-run collections ## 10,000 domains on 50 simulated hypervi
 
 .PHONY: bench-inventory
 bench-inventory: system venv-run collections ## the inventory beside community.libvirt's and the least that libvirt-python needs
-	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0"
+	@tests/tools/venv .venv-bench "$(PYTHONS)" "ansible>=12,<13" "libvirt-python>=9.0" jmespath
 	$(RUN) python -m tests.bench.inventory $(INVENTORY)
 
 .PHONY: coverage

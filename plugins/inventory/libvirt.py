@@ -285,6 +285,7 @@ import typing as t
 from ansible import context
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable, get_cache_plugin
+from ansible.plugins.loader import connection_loader
 
 from ..plugin_utils import _compiled  # pylint: disable=unused-import  # noqa: F401
 
@@ -295,7 +296,7 @@ from ..module_utils._records.own_addresses import host_of
 from ..module_utils._records.plan import Gathered
 from ..module_utils._records.query import Selection
 from ..module_utils._records.record import Record, key
-from ..plugin_utils._guest_variables import AGENT_CONNECTION
+from ..plugin_utils._guest_variables import AGENT_CONNECTION, OVER_AGENT
 from ..plugin_utils._inventory import names as _names, options as _options, reachable, stale, variables as _variables
 from ..plugin_utils._inventory.unsafe import untrusted
 
@@ -390,10 +391,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         variables = [untrusted(self._variables(record, addresses[key(record)].own)) for record in records]
         for name, record, host_vars in zip(self._host_names(records, variables), records, variables):
             self._add_host(name, record, host_vars)
-        if _runs_tasks() and any(
-            host.get_vars().get("ansible_connection") == AGENT_CONNECTION for host in self.inventory.hosts.values()
-        ):
-            _load_connection()
+        if _runs_tasks():
+            _load_connections({host.get_vars().get("ansible_connection") for host in self.inventory.hosts.values()})
 
     def _found(self, record: Record, addresses: Assigned) -> reachable.Found:
         way = self._way(record, addresses.own)
@@ -466,6 +465,9 @@ def _runs_tasks() -> bool:
     return "graph" not in context.CLIARGS
 
 
-def _load_connection() -> None:
-    """Tasks run in forks of this process: what each of them would compile, 50 ms a task and host, is compiled here once."""
-    importlib.import_module("..connection.agent", __package__)
+def _load_connections(names: set[object]) -> None:
+    """Tasks run in forks of this process: what each of them would load, 50 ms a task and host, is loaded here once."""
+    for name in names & {*OVER_AGENT}:
+        connection_loader.get(name, class_only=True)
+    if names & {*OVER_AGENT}:
+        importlib.import_module("..module_utils._reach.warm", __package__)

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kind", choices=("debian12", "debian13"), default="debian12", help="the guest's system")
     parser.add_argument("--guest", help="a running Debian guest of the lab instead of a fresh one")
     parser.add_argument("--warm", choices=("pipes", "port"), default="pipes", help="the way to the resident")
+    parser.add_argument("--rows", default="", help="only these, as raw,command,stat,file,setup; the default is all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was measured as JSON")
     return parser
 
@@ -91,25 +92,25 @@ class _Run:
     """One guest, its contestants, and rounds until the time is over."""
 
     def __init__(self, lab: Lab, by_ssh: str, name: str, work: Path, options: argparse.Namespace, about: dict[str, Any]) -> None:
-        self._quick = quick = options.quick
+        self._rows = _rows(options)
         if lab.ssh(name, "true").returncode:
             raise BenchError(f"domain {name}: no SSH to it")
         _say("preparing")
         python = VENV / "bin/python"
         self._everybody = contestants(lab, by_ssh, name, work, python, options.warm)
-        inventory = write_inventory(work / "inventory.json", self._everybody)
+        inventory = write_inventory(work / "inventory", self._everybody, lab.uri, name)
         identity = lab.domain(name).UUIDString()
         vcpus = list(_vcpu_clocks(identity))
         self._playbooks = Playbooks(work, python.parent, inventory, vcpus)
         self._contents = Contents(lab, name, work, self._everybody)
-        self._alone = module_alone(lab, name, self._playbooks, work, python) if not quick else None
+        self._alone = module_alone(lab, name, self._playbooks, work, python) if not options.quick else None
         kind = next(record.kind for record in guest_records() if record.name == name and record.uri == lab.uri)
         self._about = {**about, "guest": name, "kind": kind, "accelerator": _accelerator(vcpus)}
         self._costs: dict[Row, float] = {}
 
     def results(self, deadline: float) -> Results:
         samples: list[Sample] = []
-        rounds = dict.fromkeys(_QUICK_ROWS if self._quick else ROWS, 0)
+        rounds = dict.fromkeys(self._rows, 0)
         left_out = [] if OUR_PLUGIN.exists() else ["plugins/connection/agent.py is not there: without ours"]
         while row := self._next(rounds, deadline - _RESERVE - time.monotonic()):
             _say(f"{row.title}, round {rounds[row] + 1}")
@@ -140,6 +141,16 @@ class _Run:
         wanted = self._contents.prepare(row)
         samples = self._playbooks.round(row, order, max(1.0, deadline - time.monotonic()))
         return self._contents.check(row, samples, wanted)
+
+
+def _rows(options: argparse.Namespace) -> list[Row]:
+    """
+    :raise BenchError: there is no such row.
+    """
+    known = {row.key: row for row in ROWS}
+    if unknown := {*filter(None, options.rows.split(","))} - {*known}:
+        raise BenchError(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return [known[key] for key in filter(None, options.rows.split(","))] or [*(_QUICK_ROWS if options.quick else ROWS)]
 
 
 def _vcpu_clocks(identity: str) -> Iterator[Path]:

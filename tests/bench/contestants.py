@@ -79,10 +79,16 @@ def contestants(lab: Lab, by_ssh: str, name: str, work: Path, python: Path, warm
     ]
 
 
-def write_inventory(path: Path, everybody: list[Contestant]) -> Path:
+def write_inventory(directory: Path, everybody: list[Contestant], uri: str, name: str) -> Path:
+    """WARM comes from the collection's own inventory, as users have it: that loads once what each task needs otherwise."""
+    directory.mkdir()
     hosts = {each.key: {"ansible_python_interpreter": "/usr/bin/python3", **each.variables} for each in everybody}
-    path.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
-    return path
+    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    if WARM in hosts:
+        source = {"uri": uri, "include": [f"libvirt.name == '{name}'"], "hostnames": [f"'{WARM}'"], "connection": "agent"}
+        text = json.dumps({"plugin": "virtops.guest_agent.libvirt", **source})
+        (directory / "guests.libvirt.yml").write_text(text, encoding="utf-8")
+    return directory
 
 
 def _ours(uri: str, name: str, data_lane: str) -> dict[str, Any]:

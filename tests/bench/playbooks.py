@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from .contestants import OVER_AGENT, ROOT, Contestant
+from .contestants import OVER_AGENT, ROOT, WARM, Contestant
 from .endings import BenchError
 from .rows import Row
 
@@ -138,7 +138,12 @@ def _run(words: list[str], env: dict[str, str], out: IO[bytes], timeout: float) 
 def _play(contestant: Contestant, task: dict[str, Any], tasks: int, writes: bool) -> dict[str, Any]:
     # What was written is flushed before the next one's turn. The last task's start is the end of the one before it.
     after = {"name": _AFTER, "raw": "sync" if writes else "true"}
-    steps = [{"name": _WARM, "raw": "true"}, *({"name": _MEASURED, **task} for _number in range(tasks)), after]
+    # It opens what is kept open. A resident begins beside the task that starts it.
+    steps = [
+        {"name": _WARM, "raw": "sleep 5" if contestant.key == WARM else "true"},
+        *({"name": _MEASURED, **task} for _number in range(tasks)),
+        after,
+    ]
     return {
         "name": contestant.key,
         "hosts": contestant.key,

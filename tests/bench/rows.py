@@ -46,8 +46,10 @@ def _transfer(direction: Literal["copy", "fetch"], mib: int, content: Literal["r
 
 
 RAW = Row("raw", "raw: true", "raw", 5, 8, 0.3)
-COMMAND = Row("command", "command: id", "command", 1, 8, 4)
-STAT = Row("stat", "stat: /etc/passwd", "stat", 1, 8, 4)
+COMMAND = Row("command", "command: id", "command", 3, 8, 4)
+STAT = Row("stat", "stat: /etc/passwd", "stat", 3, 8, 4)
+FILE = Row("file", "file: a directory", "file", 3, 8, 4)
+SETUP = Row("setup", "setup", "setup", 3, 4, 8)
 COPY_20 = _transfer("copy", 20, "random", 12)
 COPY_1 = _transfer("copy", 1, "random", 8)
 FETCH_20 = _transfer("fetch", 20, "random", 7)
@@ -56,7 +58,7 @@ COPY_1_TEXT = _transfer("copy", 1, "text", 8)
 FETCH_20_TEXT = _transfer("fetch", 20, "text", 7)
 
 #: In the order in which they are measured: where the time is short, what comes last is left out.
-ROWS = (RAW, COMMAND, STAT, COPY_20, FETCH_20, COPY_1, COPY_20_TEXT, COPY_1_TEXT, FETCH_20_TEXT)
+ROWS = (RAW, COMMAND, STAT, FILE, COPY_1, COPY_20, FETCH_20, SETUP, COPY_20_TEXT, COPY_1_TEXT, FETCH_20_TEXT)
 
 
 def source(work: Path) -> Path:
@@ -68,8 +70,17 @@ def fetched(work: Path, contestant: Contestant) -> Path:
     return work / "fetched" / contestant.key
 
 
+_PLAIN: dict[str, Any] = {
+    "raw": "true",
+    "command": "id",
+    "stat": {"path": "/etc/passwd"},
+    "file": {"path": "/etc", "state": "directory"},
+    "setup": {},
+}
+
+
 def _plain(row: Row, contestant: Contestant, work: Path) -> dict[str, Any]:
-    return {row.module: {"raw": "true", "command": "id", "stat": {"path": "/etc/passwd"}}[row.module]}
+    return {row.module: _PLAIN[row.module]}
 
 
 def _copy(row: Row, contestant: Contestant, work: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.inventory.manager import InventoryManager as CoreInventory
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import inventory_loader
+from ansible.plugins.loader import connection_loader, inventory_loader
 from ansible.template import Templar
 from ansible.utils.display import Display
 
@@ -194,22 +194,39 @@ def test_connections(world: World, connection: str, address: bool, can_exec: boo
     assert ("ansible_guest_agent_domain" in found) is (connection != "none")
 
 
-@pytest.mark.parametrize(("connection", "loaded"), [("agent", True), ("ssh", False)])
-def test_what_every_task_needs_is_loaded_once(world: World, monkeypatch: pytest.MonkeyPatch, connection: str, loaded: bool) -> None:
-    """Tasks are forks of the process that read the inventory."""
-    name = PLUGIN.replace("inventory.libvirt", "connection.agent")
-    monkeypatch.delitem(sys.modules, name, raising=False)
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[], set[str]]:
+    """What an inventory has loaded for the tasks: they are forks of the process that reads it."""
+    warm = f"{gather.__name__.rpartition('._records')[0]}._reach.warm"
+    names: set[str] = set()
+    monkeypatch.delitem(sys.modules, warm, raising=False)
+    monkeypatch.setattr(connection_loader, "get", lambda name, class_only: names.add(name))
+    return lambda: names | ({"warm"} if warm in sys.modules else set())
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ("agent", {"virtops.guest_agent.agent", "warm"}),
+        ("ssh_or_agent", {"virtops.guest_agent.ssh_or_agent", "warm"}),
+        ("ssh", set()),
+    ],
+)
+def test_what_every_task_needs_is_loaded_once(
+    world: World, loaded: t.Callable[[], set[str]], connection: str, expected: set[str]
+) -> None:
+    world.records = [samples.record("web", 1, "10.0.0.5")]
     world.parse(connection=connection)
-    assert (name in sys.modules) is loaded
+    assert loaded() == expected
 
 
-def test_nothing_is_loaded_for_tasks_by_what_runs_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_loaded_for_tasks_by_what_runs_none(
+    world: World, loaded: t.Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """--graph is an option of ansible-inventory."""
-    name = PLUGIN.replace("inventory.libvirt", "connection.agent")
-    monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(context, "CLIARGS", {"graph": False})
     world.parse(connection="agent")
-    assert name not in sys.modules
+    assert loaded() == set()
 
 
 def test_domains_of_one_name_in_two_sources_are_two_hosts(world: World) -> None:
