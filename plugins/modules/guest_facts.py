@@ -175,17 +175,7 @@ from ..module_utils._commands import filesystems, routes
 from ..module_utils._errors import GuestAgentError
 from ..module_utils._inside import files
 from ..module_utils._libvirt import domain_xml
-from ..module_utils._module.guest_facts import (
-    host_key_facts,
-    hostname_facts,
-    interface_facts,
-    load_facts,
-    machine_facts,
-    memory_facts,
-    mount_facts,
-    os_facts,
-    vcpu_facts,
-)
+from ..module_utils._module import guest_facts as setup
 from ..module_utils._reach import preflight
 from ..module_utils._reach.guest import Guest, open_guest
 from ..module_utils._records import ask, distribution, managers, record
@@ -205,7 +195,12 @@ SPEC = spec.Spec(
 #: Subsets that are facts by setup's names, and by no others.
 STANDARD = ("os", "hostname", "interfaces", "filesystems")
 #: Those that have facts of setup's names beside their own.
-TRANSLATIONS: dict = {"memory": memory_facts, "load": load_facts, "vcpus": vcpu_facts, "ssh_host_keys": host_key_facts}
+TRANSLATIONS: dict = {
+    "memory": setup.memory_facts,
+    "load": setup.load_facts,
+    "vcpus": setup.vcpu_facts,
+    "ssh_host_keys": setup.host_key_facts,
+}
 
 
 def gather(task: Task) -> Outcome:
@@ -239,28 +234,21 @@ def _ask(guest: Guest, domain: domain_xml.DomainXml, subsets: list, wanted: dict
 def _setup_facts(agent: GuestAgent, domain: domain_xml.DomainXml, parts: dict) -> dict:
     facts: dict = {}
     if "interfaces" in parts:
-        facts.update(interface_facts(parts["interfaces"], _default_route(agent)))
+        facts.update(setup.interface_facts(parts["interfaces"], _default_route(agent)))
         if agent.windows is not None:
             facts["interfaces"] = agent.windows.interface_facts(parts["interfaces"])
     if "os" in parts:
-        facts.update(os_facts(parts["os"], files.readable_texts(agent, distribution.wanted(parts["os"]))))
-        facts.update(machine_facts(domain))
-        facts.update(_managers(agent, facts))
+        facts.update(setup.os_facts(parts["os"], files.readable_texts(agent, distribution.wanted(parts["os"]))))
+        facts.update(setup.machine_facts(domain))
+        facts.update(managers.facts(agent, facts))
     if "hostname" in parts:
-        facts.update(hostname_facts(parts["hostname"]))
+        facts.update(setup.hostname_facts(parts["hostname"]))
     if "filesystems" in parts:
-        facts.update(mount_facts(parts["filesystems"], _totals(agent, parts["filesystems"])))
+        facts.update(setup.mount_facts(parts["filesystems"], _totals(agent, parts["filesystems"])))
     for name, translate in TRANSLATIONS.items():
         if name in parts:
             facts.update(translate(parts[name]))
     return facts
-
-
-def _managers(agent: GuestAgent, facts: dict) -> dict:
-    try:
-        return managers.facts(agent, facts)
-    except GuestAgentError:
-        return {}
 
 
 def _default_route(agent: GuestAgent) -> routes.Route | None:

@@ -236,58 +236,79 @@ def test_quiesced_snapshots_are_kept_and_merged(lab: Lab, ansible: Ansible, star
     assert taken(names[0])[0].startswith("t-20")
 
 
+class Backups:
+    """The role quiesced_backup on two guests, whose later backups stand on their first ones."""
+
+    def __init__(self, lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
+        self.names = [start("it-backup-a", persistent=True), start("it-backup-b", persistent=True)]
+        self.place, self.there = tmp_path / "backups", tmp_path / "restored"
+        self._options = {
+            "quiesced_backup_uri": lab.uri, "quiesced_backup_domains": self.names, "quiesced_backup_directory": str(self.place),
+            "quiesced_backup_keep": 2, "quiesced_backup_restore_directory": str(self.there),
+            "quiesced_backup_before": [{"domain": self.names[0], "shell": "echo before >>/run/hooks"}],
+            "quiesced_backup_after": [{"domain": self.names[0], "shell": "echo after >>/run/hooks"}],
+        }  # fmt: skip
+        play = tmp_path / "restore.yml"
+        role = {"name": "virtops.guest_agent.quiesced_backup", "tasks_from": "restore"}
+        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [{"import_role": role}]}]))
+        self._take = Role(ansible, tmp_path, "quiesced_backup", {})
+        self._restore = Role(ansible, tmp_path, str(play), {})
+        tmp_path.chmod(0o755)
+
+    def take(self, name: str, *words: str) -> int:
+        """How many tasks changed something."""
+        self._take.run(*words, **self._options, quiesced_backup_name=name)
+        return self._take.changed
+
+    def restore(self, name: str, check: bool = True) -> tuple[int, str]:
+        said = self._restore.run(check=check, **self._options, quiesced_backup_restore_name=name).stdout
+        return self._restore.changed, said
+
+    def parents(self, backup: str) -> list[str]:
+        """What the backups stand on; all guests were frozen for them."""
+        notes = [json.loads((self.place / f"{name}.{backup}.backup.json").read_text()) for name in self.names]
+        assert all(note["quiesced"] for note in notes)
+        return [note["parent"] for note in notes]
+
+
+@pytest.fixture
+def backups(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> Backups:
+    return Backups(lab, ansible, start, tmp_path)
+
+
 @pytest.mark.full
-def test_quiesced_backups_are_kept_and_restored(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
-    """As a user would go back: restore, put the image in the disk's place, start. Its later backups go on."""
-    names = [start("it-backup-a", persistent=True), start("it-backup-b", persistent=True)]
-    place, there = tmp_path / "backups", tmp_path / "restored"
-    tmp_path.chmod(0o755)
-    role = Role(ansible, tmp_path, "quiesced_backup", {})
-    options = {
-        "quiesced_backup_uri": lab.uri, "quiesced_backup_domains": names, "quiesced_backup_directory": str(place),
-        "quiesced_backup_keep": 2,
-        "quiesced_backup_before": [{"domain": names[0], "shell": "echo before >>/run/hooks"}],
-        "quiesced_backup_after": [{"domain": names[0], "shell": "echo after >>/run/hooks"}],
-    }  # fmt: skip
+def test_quiesced_backups_between_hooks(lab: Lab, backups: Backups) -> None:
+    backups.take("b-0", "--check")
+    assert not backups.place.exists()
+    backups.take("b-1")
+    assert backups.take("b-2")
+    assert backups.take("b-2") == 0
+    assert backups.parents("b-2") == ["b-1", "b-1"]
+    assert lab.run(backups.names[0], "sort /run/hooks | uniq -c").output.split() == ["2", "after", "2", "before"]
 
-    def noted(name: str, backup: str) -> dict[str, Any]:
-        return dict(json.loads((place / f"{name}.{backup}.backup.json").read_text()))
 
-    role.run("--check", **options)
-    assert not place.exists()
-    role.run(**options, quiesced_backup_name="b-1")
-    lab.run(names[0], "echo later >/data/later && sync")
-    role.run(**options, quiesced_backup_name="b-2")
-    role.run(**options, quiesced_backup_name="b-2")
-    assert role.changed == 0
-    assert lab.run(names[0], "sort /run/hooks | uniq -c").output.split() == ["2", "after", "2", "before"]
-    assert [(noted(name, "b-2")["parent"], noted(name, "b-2")["quiesced"]) for name in names] == [("b-1", True)] * 2
+@pytest.mark.full
+def test_a_guest_goes_back_to_a_backup(lab: Lab, ansible: Ansible, backups: Backups) -> None:
+    """As a user would: restore, put the image in the disk's place, start. Its later backups go on."""
+    name = backups.names[0]
+    backups.take("b-1")
+    lab.run(name, "echo later >/data/later && sync")
+    backups.take("b-2")
+    said = backups.restore("b-9", check=False)[1]
+    assert f"{name} has no whole backup b-9 in {backups.place}, so nothing was restored" in said
+    assert not backups.there.exists()
+    backups.restore("b-1")
+    assert backups.restore("b-2")[0]
+    assert backups.restore("b-2")[0] == 0
+    images = {image.name: image.stat().st_mode & 0o777 for image in backups.there.iterdir()}
+    assert images == {f"{each}-vda.{backup}.qcow2": 0o600 for each in backups.names for backup in ("b-1", "b-2")}
 
-    (tmp_path / "restore.yml").write_text(json.dumps([{
-        "hosts": "localhost", "gather_facts": False, "tasks": [
-            {"import_role": {"name": "virtops.guest_agent.quiesced_backup", "tasks_from": "restore"}},
-            {"debug": {"var": "quiesced_backup_restored"}},
-        ],
-    }]))  # fmt: skip
-    restore = Role(ansible, tmp_path, str(tmp_path / "restore.yml"), {})
-    options["quiesced_backup_restore_directory"] = str(there)
-    missed = restore.run(check=False, **options, quiesced_backup_restore_name="b-9").stdout
-    assert f"{names[0]} has no whole backup b-9 in {place}, so nothing was restored" in missed
-    assert not there.exists()
-    restore.run(**options, quiesced_backup_restore_name="b-1")
-    restore.run(**options, quiesced_backup_restore_name="b-2")
-    images = sorted(there.iterdir())
-    assert [image.name for image in images] == sorted(f"{name}-vda.{backup}.qcow2" for name in names for backup in ("b-1", "b-2"))
-    assert {image.stat().st_mode & 0o777 for image in images} == {0o600}
-    restore.run(**options, quiesced_backup_restore_name="b-2")
-    assert restore.changed == 0
-
-    ok(ansible.module("shutdown", domain=names[0], uri=lab.uri))
-    shutil.copyfile(there / f"{names[0]}-vda.b-1.qcow2", lab.console(names[0]).with_name("disk.qcow2"))
-    ok(ansible.module("start", domain=names[0], uri=lab.uri))
-    assert lab.run(names[0], "ls /data").output.split().count("later") == 0
-    role.run(**options, quiesced_backup_name="b-3")
-    assert [noted(name, "b-3")["parent"] for name in names] == ["", "b-2"]
+    ok(ansible.module("shutdown", domain=name, uri=lab.uri))
+    shutil.copyfile(backups.there / f"{name}-vda.b-1.qcow2", lab.console(name).with_name("disk.qcow2"))
+    ok(ansible.module("start", domain=name, uri=lab.uri))
+    assert "later" not in lab.run(name, "ls /data").output.split()
+    backups.take("b-3")
+    assert backups.parents("b-3") == ["", "b-2"]
 
 
 def test_ssh_without_a_prompt(lab: Lab, ansible: Ansible, debians: Mapping[str, str], tmp_path: Path) -> None:

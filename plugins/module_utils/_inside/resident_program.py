@@ -96,15 +96,16 @@ class Port:
         return True
 
     def ready(self):
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return any(event & select.POLLIN and not event & select.POLLHUP for _fd, event in poll.poll(0))
+        return self.state(select.POLLIN) & (select.POLLIN | select.POLLHUP) == select.POLLIN
 
     def there(self):
         """Whether a controller has the other end."""
+        return not self.state(0) & select.POLLHUP
+
+    def state(self, wanted):
         poll = select.poll()
-        poll.register(self.fd, 0)
-        return not any(event & select.POLLHUP for _fd, event in poll.poll(0))
+        poll.register(self.fd, wanted)
+        return dict(poll.poll(0)).get(self.fd, 0)
 
     def read(self):
         return _read(self.fd)
@@ -175,9 +176,7 @@ class Pipes:
 def tidy_up(directory):
     """Remove the pipes beside it that nothing reads any more: those of residents that were killed."""
     place = os.path.dirname(directory)
-    for name in os.listdir(place):
-        if not re.match("virtops-[0-9a-f]{32}$", name):
-            continue
+    for name in filter(re.compile("virtops-[0-9a-f]{32}$").match, os.listdir(place)):
         try:
             os.close(os.open(os.path.join(place, name, "in"), os.O_WRONLY | os.O_NONBLOCK))
         except OSError as error:
@@ -188,19 +187,15 @@ def tidy_up(directory):
 def _read(fd):
     try:
         return os.read(fd, 65536)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EINTR):
-            return b""
-        raise
+    except BlockingIOError:
+        return b""
 
 
 def _write(fd, data):
     try:
         return os.write(fd, data)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EINTR):
-            return 0
-        raise
+    except BlockingIOError:
+        return 0
 
 
 class Keeper:
@@ -221,36 +216,49 @@ class Keeper:
         self.behind = []
 
     def run(self):
+        told = self.session()
         while self.current() and self.link.wait(self.idle, self.behind):
-            self.catch_up()
+            if self.catch_up():
+                told.dismiss()
+                told = self.session()
             if not self.link.ready():
                 continue
-            reading, writing = os.pipe()
-            child = os.fork()
-            if not child:
-                os.close(reading)
-                _ends_with(Session(self, writing).serve)
-            os.close(writing)
-            told = Told(reading, child)
-            while not told.over and told.read():
-                for record in told.records():
-                    self.learn(record, told)
+            told.begin()
+            self.hear(told)
             if not told.over and told.running:
                 end(*told.running).wait()
-            os.set_blocking(reading, False)
             self.behind.append(told)
+            told = self.session()
+        told.dismiss()
+
+    def session(self):
+        """One that has what is known by now, forked before a controller waits for it. It begins when it is told to."""
+        reading, writing = os.pipe()
+        begins, begin = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            os.close(begin)
+            _ends_with(lambda: os.read(begins, 1) and Session(self, writing).serve())
+        os.close(writing)
+        os.close(begins)
+        return Told(reading, child, begin)
 
     def catch_up(self):
-        """What sessions tell after they have let go of the link."""
-        for told in list(self.behind):
-            while told.read():
-                pass
+        """What sessions tell after they have let go of the link; whether one has ended that had compiled something."""
+        for told in self.behind:
+            self.hear(told)
+        ended = [told for told in self.behind if told.closed]
+        self.behind = [told for told in self.behind if not told.closed]
+        for told in ended:
+            told.dismiss()
+        return any(told.compiled for told in ended)
+
+    def hear(self, told):
+        """What a session tells until it lets go of the link, and then what has come of it by now."""
+        while told.read():
             for record in told.records():
                 self.learn(record, told)
-            if told.closed:
-                os.close(told.fd)
-                os.waitpid(told.child, 0)
-                self.behind.remove(told)
 
     @staticmethod
     def installed():
@@ -269,9 +277,11 @@ class Keeper:
             told.running = None
         elif kind == "over":
             told.over = True
+            os.set_blocking(told.fd, False)
         elif kind == "login":
             self.logins[record[1]] = record[2]
         elif kind == "seen":
+            told.compiled = True
             self.code[record[1]] = None
         elif kind == "code" and self.size + record[3] <= STORE_MAX:
             self.size += record[3]
@@ -285,16 +295,29 @@ class Told:
     HEAD = struct.Struct(">I??H")
     PIECE = select.PIPE_BUF - HEAD.size
 
-    def __init__(self, fd, child):
+    def __init__(self, fd, child, begin):
         self.fd = fd
         self.child = child
+        self.begins = begin
         self.data = bytearray()
         #: process -> the pieces of a record that has not ended
         self.pieces = {}
-        #: the link is free for the next connection; the session has ended
-        self.over = self.closed = False
+        #: the link is free for the next connection; the session has ended; it was the first to see some code
+        self.over = self.closed = self.compiled = False
         #: a command that has begun, and has not ended yet: its process, and the script that ends it
         self.running = None
+
+    def begin(self):
+        try:
+            os.write(self.begins, b"b")
+        except OSError:
+            pass  # It was killed, as reading will show.
+
+    def dismiss(self):
+        """One that has not begun ends, and is waited for as one that has ended."""
+        os.close(self.fd)
+        os.close(self.begins)
+        os.waitpid(self.child, 0)
 
     def read(self):
         """Whether something came."""
@@ -362,10 +385,8 @@ class Session:
             os.write(self.told, Told.HEAD.pack(os.getpid(), not start, start + len(piece) == len(data), len(piece)) + piece)
 
     def serve(self):
-        while not self.over and (self.run or time.monotonic() - self.heard < self.grace):
+        while not self.over and time.monotonic() - self.heard < self.grace:
             self.turn()
-            if self.run and time.monotonic() - self.heard > self.grace:
-                break
         if self.run:
             self.run.kill()
             ends = time.monotonic() + 10
@@ -607,8 +628,7 @@ class Run:
         library = "lib/python%d.%d/site-packages" % sys.version_info[:2]
         if any(name.startswith("PYTHON") for name in env) or os.path.isdir(os.path.join(env["HOME"], ".local", library)):
             return False
-        names = [env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")]
-        name = next((name for name in names if name), "")
+        name = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG")
         return not name or (name not in ("C", "POSIX") and name.rpartition(".")[2].lower().replace("-", "") == "utf8")
 
     def start(self, module=None):
@@ -643,12 +663,7 @@ class Run:
             os.dup2(fd, number)
         keep = os.dup2(fails, 255)
         os.closerange(3, keep)
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > keep:
-                try:
-                    os.close(int(name))
-                except OSError:
-                    pass
+        os.closerange(keep + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
         os.set_inheritable(keep, False)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGIO, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
@@ -693,15 +708,13 @@ class Run:
 
     def module(self):
         """What ``python3`` does with a script on its standard input."""
-        text = bytes(self.input)
-        interpreter, store = self.request["python"], self.session.keeper.code
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        _as_started_anew(interpreter)
-        _use_compiled(store)
+        _as_started_anew(self.request["python"])
+        _use_compiled(self.session.keeper.code)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _run_as_main(text)
+        _run_as_main(bytes(self.input))
 
     def feed(self, data):
         self.open = bool(data)
@@ -935,7 +948,10 @@ def _run_as_main(text):
     try:
         exec(compile(text, "<stdin>", "exec", dont_inherit=True), main.__dict__)
     except SystemExit as error:
-        status = _status(error.code)
+        status = 0 if error.code is None else error.code
+        if not isinstance(status, int):
+            sys.stderr.write("%s\n" % (status,))
+            status = 1
     except BaseException:
         kind, error, trace = sys.exc_info()
         traceback.print_exception(kind, error, trace and trace.tb_next)
@@ -948,15 +964,6 @@ def _run_as_main(text):
         except (OSError, ValueError, AttributeError):
             status = status or 120
     os._exit(status & 0xFF)
-
-
-def _status(code):
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code
-    sys.stderr.write("%s\n" % (code,))
-    return 1
 
 
 def _ends_with(work):

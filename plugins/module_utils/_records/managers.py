@@ -9,9 +9,11 @@ setup looks for many files. Here the family of the distribution says which few o
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .._agent.client import GuestAgent
+from .._errors import GuestAgentError
 from .._inside import small_files
 
 Facts = t.Mapping[str, t.Any]
@@ -46,11 +48,11 @@ _BY_FILES: t.Final = {
 
 
 def facts(agent: GuestAgent, os: Facts) -> dict[str, str]:
-    """``os``: the facts of the operating system, ``_module/guest_facts.os_facts``. What the guest does not tell is left out.
-
-    :raise GuestAgentError: the agent does not answer any more.
-    """
-    found = {"pkg_mgr": _packages(agent, os), "service_mgr": _services(agent, os)}
+    """``os``: the facts of the operating system, ``_module/guest_facts.os_facts``. What the guest does not tell is left out."""
+    found: dict[str, str | None] = {}
+    with contextlib.suppress(GuestAgentError):  # the other facts are none the worse
+        found["pkg_mgr"] = _packages(agent, os)
+        found["service_mgr"] = _services(agent, os)
     return {name: manager for name, manager in found.items() if manager is not None}
 
 

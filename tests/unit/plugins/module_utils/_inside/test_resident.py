@@ -118,6 +118,16 @@ def py(script: str, **more: t.Any) -> Command:
     return Command(argv, stdin=script.encode(), tells_signals=False, script_of=(PYTHON, {}), **more)
 
 
+def archive(files: t.Mapping[str, str]) -> str:
+    """What a module of ansible-core has in its text: in base64, longer than other literals."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as written:
+        for name, source in files.items():
+            written.writestr(name, source)
+        written.writestr("long", secrets.token_hex(2000))
+    return base64.b64encode(packed.getvalue()).decode()
+
+
 #: What is random or a process's own differs between any two runs, and is left out of what is printed.
 CASES = {
     "nothing": sh(""),
@@ -296,17 +306,59 @@ def test_a_module_leaves_no_trace_for_the_next(warm: Warm, trace: str) -> None:
 
 def test_the_resident_is_used_by_the_next_connection(warm: Warm) -> None:
     warm.resident.close()
-    before = keeper(warm)
+    before, _waiting = at_rest(warm)
     assert warm.run(sh("echo again")).stdout == b"again\n"
     warm.resident.close()
-    assert keeper(warm) == before
+    assert at_rest(warm)[0] == before
 
 
-def keeper(warm: Warm) -> int:
-    """The one process that is left when its sessions have ended."""
-    wait_until(lambda: len(keepers(warm.directory)) == 1, PATIENCE, lambda: keepers(warm.directory))
-    (found,) = keepers(warm.directory)
-    return found
+def at_rest(warm: Warm) -> tuple[int, int]:
+    """The processes that are left when all sessions have ended: the keeper, and the session that waits for the next task."""
+
+    def found() -> list[tuple[int, int]]:
+        there = keepers(warm.directory)
+        return [(parent, child) for child in there for parent in there if _parent(child) == parent]
+
+    wait_until(lambda: len(keepers(warm.directory)) == 2 and len(found()) == 1, PATIENCE, lambda: keepers(warm.directory))
+    return found()[0]
+
+
+def _parent(process: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def test_the_next_session_is_there_before_it_is_needed(warm: Warm) -> None:
+    _keeper, waiting = at_rest(warm)
+    warm.run(sh("true"))
+    assert warm.resident.session.partition(":")[0] == str(waiting)
+    warm.resident.close()
+    assert at_rest(warm)[1] != waiting
+
+
+def test_a_session_that_was_killed_while_it_waited_has_another_for_it(warm: Warm) -> None:
+    warm.resident.close()
+    before, waiting = at_rest(warm)
+    os.kill(waiting, signal.SIGKILL)
+    assert warm.run(sh("echo again")).stdout == b"again\n"
+    warm.resident.close()
+    assert at_rest(warm)[0] == before
+
+
+def test_what_is_compiled_is_known_by_the_session_that_waits(warm: Warm) -> None:
+    """Compiling ends when the next session is there already: then that is another one."""
+    name = f"virtops_{secrets.token_hex(8)}"
+    warm.run(py(f"zip_data = '{archive({'common.py': f'def {name}(): return 1'})}'"))
+    warm.resident.close()
+    wait_until(lambda: in_memory(at_rest(warm)[1], name.encode()), PATIENCE, lambda: "the session that waits does not know it")
+
+
+def test_the_session_that_waits_ends_with_its_keeper(guest: Watched) -> None:
+    with started(guest.agent(30)) as own:
+        keeper, waiting = at_rest(own)
+        os.kill(keeper, signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{waiting}").exists(), PATIENCE, lambda: waiting)
 
 
 def test_no_secret_stays_in_the_keepers_memory(warm: Warm) -> None:
@@ -319,9 +371,9 @@ def test_no_secret_stays_in_the_keepers_memory(warm: Warm) -> None:
     ):
         warm.run(command)
     warm.resident.close()
-    process = keeper(warm)
-    assert not in_memory(process, secret.encode()), "the keeper has the secret"
-    assert in_memory(process, b"Waits for controllers"), "the test sees no memory"
+    for process in at_rest(warm):
+        assert not in_memory(process, secret.encode()), "the keeper has the secret"
+        assert in_memory(process, b"Waits for controllers"), "the test sees no memory"
 
 
 def in_memory(process: int, words: bytes) -> bool:
@@ -506,11 +558,8 @@ def test_sixty_modules_in_a_row_take_no_more_memory_than_ten(guest: Watched) -> 
     """Each has 200 KiB of source of its own beside what all have: what is kept of it is a few times that, and has a limit."""
 
     def module(number: int) -> Command:
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("common.py", "\n".join(f"def f{line}(): return {line}" for line in range(4000)))
-            archive.writestr(f"own{number % 10}.py", "VALUE = 1\n")
-        literal = base64.b64encode(packed.getvalue()).decode()
+        common = "\n".join(f"def f{line}(): return {line}" for line in range(4000))
+        literal = archive({"common.py": common, f"own{number % 10}.py": "VALUE = 1\n"})
         return py(f"zip_data = '{literal}'\nx = ['{secrets.token_hex(100_000)}'] * 3\nprint({number})")
 
     with started(guest.agent(30)) as own:
