@@ -314,13 +314,15 @@ def test_the_resident_is_used_by_the_next_connection(warm: Warm) -> None:
 
 def at_rest(warm: Warm) -> tuple[int, int]:
     """The processes that are left when all sessions have ended: the keeper, and the session that waits for the next task."""
+    found: list[tuple[int, int]] = []
 
-    def found() -> list[tuple[int, int]]:
+    def are_found() -> bool:
         there = keepers(warm.directory)
-        return [(parent, child) for child in there for parent in there if _parent(child) == parent]
+        found[:] = [(parent, child) for child in there for parent in there if _parent(child) == parent]
+        return len(there) == 2 and len(found) == 1
 
-    wait_until(lambda: len(keepers(warm.directory)) == 2 and len(found()) == 1, PATIENCE, lambda: keepers(warm.directory))
-    return found()[0]
+    wait_until(are_found, PATIENCE, lambda: keepers(warm.directory))
+    return found[0]
 
 
 def _parent(process: int) -> int:
@@ -329,21 +331,22 @@ def _parent(process: int) -> int:
     return 0
 
 
-def test_the_next_session_is_there_before_it_is_needed(warm: Warm) -> None:
-    _keeper, waiting = at_rest(warm)
-    warm.run(sh("true"))
-    assert warm.resident.session.partition(":")[0] == str(waiting)
-    warm.resident.close()
-    assert at_rest(warm)[1] != waiting
+def test_the_next_session_is_there_before_it_is_needed(guest: Watched) -> None:
+    with started(guest.agent(30)) as own:
+        _keeper, waiting = at_rest(own)
+        own.run(sh("true"))
+        assert own.resident.session.partition(":")[0] == str(waiting)
+        own.resident.close()
+        assert at_rest(own)[1] != waiting
 
 
-def test_a_session_that_was_killed_while_it_waited_has_another_for_it(warm: Warm) -> None:
-    warm.resident.close()
-    before, waiting = at_rest(warm)
-    os.kill(waiting, signal.SIGKILL)
-    assert warm.run(sh("echo again")).stdout == b"again\n"
-    warm.resident.close()
-    assert at_rest(warm)[0] == before
+def test_a_session_that_was_killed_while_it_waited_has_another_for_it(guest: Watched) -> None:
+    with started(guest.agent(30)) as own:
+        before, waiting = at_rest(own)
+        os.kill(waiting, signal.SIGKILL)
+        assert own.run(sh("echo again")).stdout == b"again\n"
+        own.resident.close()
+        assert at_rest(own)[0] == before
 
 
 def test_what_is_compiled_is_known_by_the_session_that_waits(warm: Warm) -> None:
