@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import system
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_facts
 from ansible_collections.virtops.guest_agent.tests.unit.core_fixtures import distributions
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
@@ -115,7 +116,8 @@ def _facts(fixture: dict[str, t.Any], reads: bool) -> dict[str, t.Any]:
     if not reads:
         guest.blocked.add("guest-file-open")
     agent = guest.agent()
-    return guest_facts._setup_facts(agent, {"os": system.os_info(agent)})
+    domain = domain_xml.parse("<domain type='kvm'><name>web</name></domain>")
+    return guest_facts._setup_facts(agent, domain, {"os": system.os_info(agent)})
 
 
 def _differences(reads: bool) -> dict[str, dict[str, tuple[t.Any, t.Any]]]:
