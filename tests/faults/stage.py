@@ -27,6 +27,10 @@ from tests.lab.second import SecondHypervisor
 from tests.lab.wire import Wire
 
 FILES, HANDLES, PROCESSES = "temporary files", "open files of the agent", "processes of the guest"
+BACKUP_PARTS = "parts of a backup"
+NOTE = ".backup.json"
+#: Where nothing listens.
+NO_SSH = {"ansible_host": "127.0.0.1", "ansible_port": 1}
 #: No other process has these words: what a command left is found by them.
 SLEEP = "sleep 31313"
 #: A file of the guest that takes a while to read.
@@ -40,7 +44,7 @@ _PROCESSES = f"ps | grep '{SLEEP[:-1]}[{SLEEP[-1]}]'"
 
 class Work(NamedTuple):
     """A task. begun: what holds, in the guest's shell, as soon as it is in the middle of its work; "" when it is over by then. A
-    module of Ansible's own runs in the guest, over the connection; the others on localhost.
+    module of Ansible's own runs in the guest, over the ``connection``; the others on localhost.
     """
 
     module: str
@@ -48,6 +52,9 @@ class Work(NamedTuple):
     begun: str = ""
     #: seconds that all data takes on the wire, each way: what is over in a moment has a middle then, in which the guest is frozen
     slow: float = 0.0
+    connection: str = "agent"
+    #: the domain is off before, and the task has begun when it is on
+    off: bool = False
 
 
 class Running:
@@ -89,12 +96,13 @@ class Running:
 
 
 class Stage:
-    def __init__(self, hypervisor: SecondHypervisor, lab: Lab, wire: Wire, uri: str, ansible: Ansible) -> None:
+    def __init__(self, hypervisor: SecondHypervisor, lab: Lab, wire: Wire, uri: str, ansible: Ansible, backups: Path) -> None:
         self.hypervisor = hypervisor
         self.lab = lab
         self.wire = wire
         self.uri = uri
         self.ansible = ansible
+        self.backups = backups
         self.guest = ""
         self.running: Running | None = None
 
@@ -105,15 +113,19 @@ class Stage:
     def begin(self, work: Work) -> None:
         guest = {"domain": self.guest, "uri": self.uri, "agent_timeout": 5}
         self.wire.delay = work.slow or self.wire.delay
+        if work.off:
+            self.domain().destroy()
         words = self.ansible.of_module(work.module, **work.args, **guest)
         if work.module.startswith("ansible."):
             options = {"domain": self.guest, "uri": self.uri, "timeout": 5, "command_timeout": 20}
             variables = {f"ansible_guest_agent_{key}": value for key, value in options.items()}
-            connection = {"ansible_connection": "virtops.guest_agent.agent", **variables}
+            connection = {"ansible_connection": f"virtops.guest_agent.{work.connection}", **variables, **NO_SSH}
             words = ["ansible", "all", "-i", f"{self.guest},", "-m", work.module, "-a", work.args["cmd"]]
             words += ["-e", json.dumps(connection)]
         self.running = Running(self.ansible, words)
-        if work.slow:
+        if work.off:
+            until(lambda: bool(self.domain().isActive()), 60, "the domain is on")
+        elif work.slow:
             until(lambda: self.freeze_status() == "frozen", 60, "the guest is frozen")
         if work.begun:
             until(lambda: self.lab.run(self.guest, work.begun).returncode == 0, 150, "the work has begun")
@@ -133,6 +145,7 @@ class Stage:
             "processes of the controller": " ".join(map(str, running.processes())) if running else "",
             "no tick, so frozen": "" if self._ticks() else "yes",
             "half a snapshot": self._half_a_snapshot(),
+            BACKUP_PARTS: self._parts_of_backups(),
         }
         return {name: text.strip() for name, text in found.items() if text.strip()}
 
@@ -141,6 +154,16 @@ class Stage:
         domain = self.domain()
         images = domain.XMLDesc(0).split("<disk ")[1].split("</disk>")[0].count("<source file=") - 2
         return "" if images == domain.snapshotNum() else f"{images} images, {domain.snapshotNum()} snapshots"
+
+    def _parts_of_backups(self) -> str:
+        """A job, a checkpoint without its backup, and files that are part of no whole one."""
+        domain = self.domain()
+        whole = {path.name.removesuffix(NOTE) for path in self.backups.glob(f"*{NOTE}")}
+        parts = {path.name for path in self.backups.iterdir() if not path.name.endswith(NOTE)}
+        parts -= {f"{name.replace('.', '-vda.')}.qcow2" for name in whole}
+        checkpoints = {each.getName() for each in domain.listAllCheckpoints(0)} - {name.partition(".")[2] for name in whole}
+        job = domain.jobStats(0)["type"] != libvirt.VIR_DOMAIN_JOB_NONE if domain.isActive() else False
+        return " ".join([*sorted(parts), *sorted(checkpoints), *(["a job"] if job else [])])
 
     def freeze_status(self) -> str:
         """Asked directly, not over the wire."""
