@@ -278,6 +278,10 @@ class Connection(ConnectionBase):
             raise AnsibleFileNotFound(str(error)) from None
         except _TASK_FAILED as error:
             raise AnsibleError(str(error)) from None
+        except (KeyboardInterrupt, SystemExit):
+            # Ansible's worker ends without closing it. What runs in the guest and what was put there would stay.
+            self.close()
+            raise
         except GuestAgentError as error:
             if self._reached is not None:
                 from ..module_utils._reach import diagnosis

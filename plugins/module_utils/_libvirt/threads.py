@@ -54,7 +54,10 @@ class Workers:
         """The value of ``function()``, or what it raises.
 
         :raise CallTimeout: it did not return within ``seconds``; it may still be running.
+        :raise NoFreeWorker: all were occupied for as long, or Python is ending: then no daemon thread runs any more.
         """
+        if sys.is_finalizing():
+            raise NoFreeWorker
         deadline = Deadline(seconds)
         try:
             worker = self._free.get(timeout=deadline.remaining())
@@ -71,8 +74,10 @@ class Workers:
     def close(self, last: t.Callable[[], object] = lambda: None, seconds: float = 0) -> bool:
         """End the threads, of occupied workers when they return; the last of them calls ``last``.
 
-        False when some are occupied. When none is, ``last()`` is waited for, up to ``seconds``.
+        False when some are occupied, or Python is ending. Otherwise ``last()`` is waited for, up to ``seconds``.
         """
+        if sys.is_finalizing():  # a thread that is started now would be waited for without end
+            return False
         self._last = last
         if (ending := self._stop_free()) is None:
             return False

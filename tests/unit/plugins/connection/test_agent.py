@@ -16,7 +16,7 @@ from ansible.plugins.loader import become_loader, connection_loader
 from ansible.utils.display import Display
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import spool
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import shell, spool
 from ansible_collections.virtops.guest_agent.plugins.module_utils._reach.guest import open_guest
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
@@ -171,6 +171,22 @@ def test_reset_opens_afresh(reached: t.Any) -> None:
     reached.reset()
     assert not reached.connected
     assert reached.exec_command("echo again")[1] == b"again\n"
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_task_that_is_told_to_end_closes_the_connection(
+    reached: t.Any, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    """Ansible's worker does not do it, and what was put into the guest would stay."""
+    reached.exec_command("true")
+
+    def told_to_end(*_args: object, **_options: object) -> t.NoReturn:
+        raise end
+
+    monkeypatch.setattr(shell, "execute", told_to_end)
+    with pytest.raises(end):
+        reached.exec_command("true")
+    assert not reached.connected
 
 
 @pytest.fixture

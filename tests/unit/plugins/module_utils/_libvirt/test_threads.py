@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import subprocess
 import sys
 import threading
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +167,34 @@ def test_closed_workers_leave_no_thread() -> None:
     for thread in set(threading.enumerate()) - before:
         thread.join(60)
     assert set(threading.enumerate()) <= before
+
+
+#: What a generator holds that nothing has closed is given back when Python ends, and no thread runs any more then.
+AT_THE_END = f"""
+from {Workers.__module__} import NoFreeWorker, Workers
+
+def held(workers):
+    try:
+        yield workers.call(lambda: "called", 30)
+    finally:
+        print("closing")
+        try:
+            workers.call(lambda: print("not to be called"), 30)
+        except NoFreeWorker:
+            print("not called")
+        print(workers.close(lambda: None, 30))
+
+opened = held(Workers())
+print(next(opened))
+raise SystemExit(7)
+"""
+
+
+def test_nothing_is_waited_for_when_python_ends() -> None:
+    path = {"PYTHONPATH": str(Path(_threads.__file__).parents[6])}
+    words = [sys.executable, "-c", AT_THE_END]
+    done = subprocess.run(words, env={**os.environ, **path}, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.splitlines()) == (7, ["called", "closing", "not called", "False"]), done.stderr
 
 
 def test_each_gives_what_there_is_and_what_went_wrong() -> None:
