@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,3 +151,12 @@ def test_a_crowd(persist: int, reached: Way, start: Start) -> None:
             assert (there.server.logins(), there.server.sessions(), there.server.turned_away()) == (1, 0, 0)
         else:
             assert there.server.logins() == 50
+
+
+@pytest.mark.full
+def test_a_crowd_at_one_warm_guest(reached: Way, debians: Mapping[str, str]) -> None:
+    """One of them has the resident, and the others do without."""
+    with reached("MaxStartups 10:30:100", "MaxSessions 10") as there:
+        results = there.play(there.hosts(debians["debian12"], *[60] * 50), "all", ECHO, ECHO, ECHO, forks=50)
+        assert [result["stdout"].strip() for result in results] == ["hi"] * 150
+        assert (there.server.logins(), there.server.turned_away()) == (1, 0)
