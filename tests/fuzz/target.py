@@ -92,7 +92,7 @@ def of_domain_xml(data: bytes) -> None:
         except GuestAgentError as error:
             _is_a_sentence(error)
             continue
-        if len(json.dumps(found, allow_nan=False)) > MOST:
+        if len(json.dumps(found, allow_nan=False, default=sorted)) > MOST:
             raise AssertionError("a domain without measure")
 
 
