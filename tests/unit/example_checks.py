@@ -164,10 +164,11 @@ def _variables(document: t.Any) -> t.Iterator[tuple[str, t.Any]]:
 
 @functools.cache
 def _roles() -> dict[str, dict[str, t.Any]]:
-    """Role -> its options."""
+    """Role -> the options of all its entries."""
     found = {}
     for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
-        found[path.parts[-3]] = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
+        found[path.parts[-3]] = {name: about for entry in entries.values() for name, about in entry["options"].items()}
     return found
 
 
