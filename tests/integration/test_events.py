@@ -25,6 +25,7 @@ from tests.integration.rulebook import Rulebook, Seen, printing, running
 from tests.lab import Guest, Lab
 from tests.lab.daemons import SYSTEM_URI, open_connection
 from tests.lab.guest import QUIET
+from tests.lab.lab import free_port
 from tests.lab.second import SecondHypervisor, second_hypervisor
 
 #: On each of the two hypervisors.
@@ -202,6 +203,43 @@ def changes_while_the_daemon_is_away(stage: Stage) -> None:
     stage.labs[CRASHED].domain(CRASHED).create()
     stage.wait([AWAY], "agent_connected")
     stage.wait([CRASHED], "domain_started", "agent_connected")
+
+
+NBD_DISK = """<disk type='network' device='disk'>
+  <driver name='qemu' type='raw' error_policy='stop' rerror_policy='stop'/>
+  <source protocol='nbd'><host name='127.0.0.1' port='{port}'/></source>
+  <target dev='vdb' bus='virtio'/>
+</disk>"""
+
+
+@contextlib.contextmanager
+def nbd_server(image: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    image.write_bytes(bytes(1 << 20))
+    with subprocess.Popen(["qemu-nbd", "--format=raw", "--bind=127.0.0.1", f"--port={port}", "--shared=2", str(image)]) as server:
+        try:
+            yield server
+        finally:
+            server.terminate()
+
+
+def test_what_else_happens_to_a_domain(lab: Lab, ansible: Ansible, start: Callable[..., str], tmp_path: Path) -> None:
+    """A reset, a disk that fails, a way out of that, and a QEMU that dies. That a kernel panics was never seen."""
+    port = free_port()
+    with nbd_server(tmp_path / "disk.raw", port) as server, running(ansible, printing(tmp_path / "rules.yml", [lab.uri])) as rules:
+        name = start("ev-fails", kernel=QUIET, devices=NBD_DISK.format(port=port))
+        rules.wait(lambda: rules.types(name)[-1:] == ["agent_connected"])
+        assert rules.types(name) == ["domain_started", "agent_connected"]
+        lab.domain(name).reset(0)
+        rules.wait(lambda: rules.types(name)[-1] == "agent_connected" and "guest_rebooted" in rules.types(name))
+        assert sorted(rules.types(name)[2:]) == ["agent_connected", "agent_disconnected", "guest_rebooted"]
+        server.kill()
+        server.wait()
+        lab.run(name, "dd if=/dev/zero of=/dev/vdb bs=4k count=1 oflag=direct >/dev/null 2>&1 &")
+        rules.wait(lambda: rules.types(name)[-1] == "domain_paused")
+        last = rules.of(name)[-1].event
+        assert (last["reason"], last["state"]) == ("io_error", "paused")
+        kill_qemu(lab.domain(name).UUIDString())
+        rules.wait(lambda: rules.types(name)[-1] == "domain_crashed")
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.2"], ids=["rules in time", "slow rules"])

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 
-from .reports import Report, Sight
+from .reports import Report, Sight, end_of
 
 #: type of event -> the domain's state after it; the others do not change it
 _STATES: t.Final = {
@@ -41,6 +42,8 @@ _INTO: t.Final = {
     "pmsuspended": "domain_suspended",
     "crashed": "guest_panicked",
 }
+#: One restart may be reported several times: the firmware resets the machine again.
+_SAME_REBOOT_SECONDS: t.Final = 2.0
 
 
 class Change(t.NamedTuple):
@@ -62,6 +65,8 @@ class _Known(t.NamedTuple):
     run: int
     state: str
     agent: bool
+    #: when a reboot was told last
+    rebooted: float = -math.inf
 
 
 _OFF: t.Final = _Known("", -1, "shutoff", False)
@@ -81,7 +86,7 @@ class Ledger:
         if report.kind == "domain_started" and _is_another_run(known, report.run):
             changes = self.hear(Report(report.uuid, report.name, -1, "domain_stopped"), missed=True)
             known = _OFF
-        if known.state in _OLD[report.kind] or _AGENT.get(report.kind) == known.agent:
+        if known.state in _OLD[report.kind] or _AGENT.get(report.kind) == known.agent or _is_same_reboot(known, report):
             return changes
         state = _STATES.get(report.kind, known.state)
         agent = _AGENT.get(report.kind, known.agent and report.kind != "domain_started")
@@ -89,7 +94,9 @@ class Ledger:
             agent = False
             del self._known[report.uuid]
         else:
-            self._known[report.uuid] = _Known(report.name, report.run if report.run > 0 else known.run, state, agent)
+            run = report.run if report.run > 0 else known.run
+            rebooted = report.at if report.kind == "guest_rebooted" else known.rebooted
+            self._known[report.uuid] = _Known(report.name, run, state, agent, rebooted)
         return [*changes, Change(report.kind, report.reason, report.uuid, report.name, state, agent, missed)]
 
     def compare(self, sights: t.Sequence[Sight], reported: t.Container[str] = (), is_all: bool = True) -> list[Change]:
@@ -115,7 +122,7 @@ def _between(known: _Known, sight: Sight) -> t.Iterator[Report]:
         return Report(sight.uuid, sight.name, sight.run, kind, reason)
 
     if sight.state == "shutoff":
-        yield report("domain_crashed" if sight.reason == "crashed" else "domain_stopped", sight.reason)
+        yield report(end_of(sight.reason), sight.reason)
         return
     was_off = known.state == "shutoff" or _is_another_run(known, sight.run)
     if was_off:
@@ -124,6 +131,10 @@ def _between(known: _Known, sight: Sight) -> t.Iterator[Report]:
         yield report(_INTO[sight.state], sight.reason)
     if sight.agent is not None:
         yield report("agent_connected" if sight.agent else "agent_disconnected")
+
+
+def _is_same_reboot(known: _Known, report: Report) -> bool:
+    return report.kind == "guest_rebooted" and report.at - known.rebooted < _SAME_REBOOT_SECONDS
 
 
 def _is_another_run(known: _Known, run: int) -> bool:

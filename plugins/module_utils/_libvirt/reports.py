@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from .events import AGENT, LIFECYCLE, REBOOT
@@ -44,6 +45,8 @@ class Report(t.NamedTuple):
     run: int
     kind: str
     reason: str = "unknown"
+    #: when (time.monotonic)
+    at: float = 0.0
 
 
 class Sight(t.NamedTuple):
@@ -67,8 +70,8 @@ def callbacks(receive: Receive) -> dict[int, t.Callable[..., None]]:
     def lifecycle(_connection: object, domain: t.Any, event: int, detail: int, _opaque: object) -> None:
         kind, reasons = _LIFECYCLE_WORDS.get(event, ("", ()))
         reason = _word(reasons, detail)
-        if (kind, reason) == ("domain_stopped", "crashed"):
-            kind = "domain_crashed"
+        if kind == "domain_stopped":
+            kind = end_of(reason)
         elif (kind, reason) == ("domain_started", "wakeup"):
             kind = "domain_resumed"
         if kind:
@@ -84,6 +87,11 @@ def callbacks(receive: Receive) -> dict[int, t.Callable[..., None]]:
     return {LIFECYCLE: lifecycle, REBOOT: reboot, AGENT: agent}
 
 
+def end_of(reason: str) -> str:
+    """The type of event by which a domain ended. Of a QEMU that died libvirt's event says "failed", and its state "crashed"."""
+    return "domain_crashed" if reason in ("crashed", "failed") else "domain_stopped"
+
+
 def in_words(state: str, reason: int) -> tuple[str, str]:
     """State and reason of a listing, in the words of events."""
     state = "running" if state in _RUNNING else state
@@ -95,4 +103,4 @@ def _word(words: tuple[str, ...], number: int) -> str:
 
 
 def _report(domain: t.Any, kind: str, reason: str) -> Report:
-    return Report(domain.UUIDString(), domain.name(), domain.ID(), kind, reason)
+    return Report(domain.UUIDString(), domain.name(), domain.ID(), kind, reason, time.monotonic())
