@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from .._deadline import Deadline
-from .._errors import BackupFailed, GuestAgentError, HypervisorUnreachable, LibvirtFailure, WaitTimeout
+from .._errors import BackupFailed, DomainBusy, GuestAgentError, HypervisorUnreachable, LibvirtFailure, WaitTimeout
 from .._freeze import group as _group, moment
 from .._freeze.watchdog import Watchdog
 from .._libvirt import disk_images
@@ -205,6 +205,8 @@ def _is_copied(subject: Subject) -> bool:
         end = backups.end()
     except HypervisorUnreachable:
         _renew(subject)  # the job goes on without us
+        return False
+    except DomainBusy:  # and while another client's request keeps ours from being answered
         return False
     if end:
         raise BackupFailed(f"libvirt did not copy all of the disks: {end}", domain=subject.domain.name)

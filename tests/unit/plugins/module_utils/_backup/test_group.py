@@ -217,6 +217,22 @@ def test_a_connection_that_is_lost_while_libvirt_copies(scene: Scene, host: Hype
     assert (lost, scene.group[0].whole) == ([True], True)
 
 
+def test_a_domain_that_another_client_occupies_while_libvirt_copies(scene: Scene) -> None:
+    web = scene.domains[0]
+    web.looks = 1
+    stats, held = web.jobStats, []
+
+    def once(flags: int) -> dict[str, t.Any]:
+        if web.backup and not held:
+            held.append(True)
+            raise Error(68, "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatch)")
+        return stats(flags)
+
+    web.jobStats = once  # type: ignore[method-assign]
+    assert scene.take() is None
+    assert (held, scene.group[0].whole) == ([True], True)
+
+
 def test_a_domain_that_goes_off_while_it_is_copied(scene: Scene) -> None:
     web = scene.domains[0]
     web.looks = None
