@@ -11,6 +11,7 @@
     ├─ HypervisorUnreachable    libvirt cannot be reached, or did not answer in time
     ├─ PermissionDenied         libvirt refused it to this user (read-only connection or polkit)
     ├─ LibvirtFailure           libvirt failed in a way that has no class of its own
+    │  ├─ LibvirtLacks          this libvirt, or its driver for such domains, cannot do it
     │  ├─ DomainBusy            another job holds the domain, or its QEMU does not answer its monitor
     │  └─ BackupFailed          a backup ended before all was copied, or its images are damaged
     ├─ DomainNotFound           libvirt has no such domain
@@ -122,6 +123,10 @@ class PermissionDenied(GuestAgentError):
 class LibvirtFailure(GuestAgentError):
     kind = "libvirt_error"
     status = "unknown"
+
+
+class LibvirtLacks(LibvirtFailure):
+    kind = "libvirt_lacks"
 
 
 class DomainBusy(LibvirtFailure):

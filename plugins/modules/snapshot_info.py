@@ -108,6 +108,14 @@ domains:
       type: list
       elements: dict
       sample: [{name: nightly-2, disks: [vda], directory: /var/backups/guests}]
+failures:
+  description:
+    - Those of all domains that libvirt could not tell this of, such as one whose QEMU hangs, with the reason. Each is warned of.
+    - Of domains that are named in O(domains), and where it is true of all, this is a failure of the task.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: domain_busy, domain: db2, command: "", detail: libvirt is busy with another operation on this domain, hint: ""}]
 failure:
   description:
     - What went wrong. Its C(kind) is a stable word such as V(domain_not_found) or V(hypervisor_unreachable).
@@ -143,13 +151,16 @@ def gather(task: Task) -> Outcome:
             domains = sorted(connection.domains().values(), key=lambda domain: domain.name)
         else:
             domains = list({domain.uuid: domain for domain in map(connection.domain, names)}.values())
-        found = []
-        for said in each(snapshot_info.of_domain, domains):
-            if not isinstance(said, GuestAgentError):
-                found.append(said)
-            elif names is not None or not isinstance(said, DomainNotFound):  # one that has gone meanwhile is none of all
-                raise said
-    return Outcome({"domains": found})
+        found = each(snapshot_info.of_domain, domains)
+    failures = [said for said in found if isinstance(said, GuestAgentError)]
+    if failures and (names is not None or len(failures) == len(found)):
+        raise failures[0]
+    # One that has gone meanwhile is none of all.
+    failures = [failure for failure in failures if not isinstance(failure, DomainNotFound)]
+    for failure in failures:
+        task.warn(str(failure))
+    known = [said for said in found if not isinstance(said, GuestAgentError)]
+    return Outcome({"domains": known, "failures": [failure.failure() for failure in failures]})
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from .. import _errors
 from .._agent import protocol, untrusted
 
 INTERNAL_ERROR = 1
+NO_SUPPORT = 3
 OPERATION_DENIED = 29
 SYSTEM_ERROR = 38
 NO_DOMAIN = 42
@@ -49,6 +50,9 @@ _BY_CODE: dict[int, tuple[type[_errors.GuestAgentError], str]] = {
     OPERATION_TIMEOUT: (_errors.AgentBusy, "another command occupies the domain"),
     ARGUMENT_UNSUPPORTED: (_errors.AgentNotConfigured, "the domain has no guest agent channel"),
 }
+
+#: Codes whose text is told.
+_SAYING_SO: dict[int, type[_errors.GuestAgentError]] = {NO_SUPPORT: _errors.LibvirtLacks, BLOCK_COPY_ACTIVE: _errors.DiskBusy}
 
 #: Texts of code 86, the only way to tell its cases apart before libvirt 11.2.
 _UNRESPONSIVE: tuple[tuple[str, type[_errors.GuestAgentError], str], ...] = (
@@ -86,8 +90,7 @@ def _classify(code: int | None, text: str, command: str) -> _errors.GuestAgentEr
     if code == INTERNAL_ERROR and command:
         said = untrusted.clean(text, 200)
         return _errors.ProtocolError(f"libvirt could not read the agent's reply, and dropped the agent ({said})", hint=_GIVEN_UP)
-    said_of = _errors.DiskBusy if code == BLOCK_COPY_ACTIVE else _errors.LibvirtFailure
-    return said_of(f"libvirt says: {untrusted.clean(text, 300)}")
+    return _SAYING_SO.get(code or 0, _errors.LibvirtFailure)(f"libvirt says: {untrusted.clean(text, 300)}")
 
 
 def _held(text: str, command: str) -> _errors.GuestAgentError:

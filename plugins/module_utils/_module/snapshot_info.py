@@ -11,11 +11,13 @@ import posixpath
 import typing as t
 
 from .._backup import documents
-from .._errors import GuestAgentError
+from .._errors import GuestAgentError, LibvirtLacks
 from .._libvirt import disk_images
 from .._libvirt.hypervisor import Domain
 from .._libvirt.storage import Size
 from .._snapshot import images, plan
+
+T = t.TypeVar("T")
 
 _UNKNOWN: t.Final = Size(None, None)
 
@@ -23,9 +25,10 @@ _UNKNOWN: t.Final = Size(None, None)
 def of_domain(domain: Domain) -> dict[str, t.Any]:
     """Four requests, and one for each snapshot and checkpoint."""
     state, disks = domain.state(), disk_images.disks(domain.xml())
-    sizes = domain.storage.images()
-    snapshots = {name: images.parse_snapshot(xml) for name, xml in domain.storage.snapshots().items()}
-    checkpoints = {name: documents.parse_checkpoint(xml) for name, xml in domain.storage.backups.checkpoints().items()}
+    sizes = _if_possible(domain.storage.images)
+    snapshots = {name: images.parse_snapshot(xml) for name, xml in _if_possible(domain.storage.snapshots).items()}
+    of_backups = _if_possible(domain.storage.backups.checkpoints)
+    checkpoints = {name: documents.parse_checkpoint(xml) for name, xml in of_backups.items()}
     found = plan.Found(domain.name, state, disks, None)
     return {
         "domain": domain.name,
@@ -37,6 +40,14 @@ def of_domain(domain: Domain) -> dict[str, t.Any]:
             {"name": name, "disks": list(each.disks), "directory": each.directory} for name, each in checkpoints.items()
         ],
     }
+
+
+def _if_possible(known: t.Callable[[], dict[str, T]]) -> dict[str, T]:
+    """Nothing where libvirt has no such thing: an older one, or one for other domains than those of QEMU."""
+    try:
+        return known()
+    except LibvirtLacks:
+        return {}
 
 
 def _disk(disk: disk_images.Disk, sizes: t.Mapping[str, Size]) -> dict[str, t.Any]:

@@ -92,6 +92,28 @@ def test_all_domains_without_one_that_has_just_gone(host: Hypervisor, run: Run) 
     assert run(snapshot_info, domain="db")["failure"]["kind"] == "domain_not_found"
 
 
+@pytest.mark.parametrize("what", ["state", "XMLDesc"])
+def test_one_of_all_that_cannot_be_looked_at_costs_only_itself(host: Hypervisor, run: Run, what: str) -> None:
+    host.domains[1].raises[what] = Error(68, f"Timed out: cannot acquire state change lock (held by monitor={what})")
+    found = run(snapshot_info, domain=None)
+    assert [each["domain"] for each in found["domains"]] == ["web"]
+    assert [(each["domain"], each["kind"]) for each in found["failures"]] == [("db", "domain_busy")]
+    assert f"held by monitor={what}" in found["warned"]
+    assert run(snapshot_info, domain=None, domains=["web", "db"])["failure"]["kind"] == "domain_busy"
+    host.domains[0].raises[what] = host.domains[1].raises[what]
+    assert run(snapshot_info, domain=None)["failure"]["kind"] == "domain_busy"
+
+
+@pytest.mark.parametrize(("what", "key"), [("listAllSnapshots", "snapshots"), ("listAllCheckpoints", "checkpoints")])
+def test_a_libvirt_that_has_no_such_thing(host: Hypervisor, run: Run, monkeypatch: pytest.MonkeyPatch, what: str, key: str) -> None:
+    def lacks(_flags: int) -> t.NoReturn:
+        raise Error(3, f"this function is not supported by the connection driver: virDomain{what}")
+
+    monkeypatch.setattr(host.domains[0], what, lacks)
+    (found,) = run(snapshot_info)["domains"]
+    assert (found[key], len(found["disks"])) == ([], 1)
+
+
 @pytest.mark.parametrize("time", ["soon", "9" * 18, "9" * 40, ""])
 def test_a_moment_that_is_none(host: Hypervisor, run: Run, time: str) -> None:
     host.domains[0].snapshots = {"nightly": _record("nightly", OVER, f"<creationTime>{time}</creationTime>")}

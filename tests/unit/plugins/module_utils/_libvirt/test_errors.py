@@ -60,6 +60,7 @@ def test_every_number_has_its_class(code: int, text: str, kind: type) -> None:
     [
         (55, "Requested operation is not valid: domain is not running", _errors.DomainNotRunning),
         (55, "Requested operation is not valid: disk 'vda' has a blockjob active", _errors.LibvirtFailure),
+        (3, "this function is not supported by the connection driver: virDomainGetJobStats", _errors.LibvirtLacks),
         (83, "block copy still active: block job 'commit-vda-libvirt-3-format' not ready for pivot yet", _errors.DiskBusy),
         (74, "argument unsupported: unsupported flags (0x2)", _errors.LibvirtFailure),
         (68, "Timed out during operation: cannot acquire state change lock (held by monitor=x)", _errors.DomainBusy),
