@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import typing as t
 from pathlib import Path
 
+import ansible
 import yaml
 from docutils import nodes
 
@@ -20,7 +20,7 @@ highlight_language = "YAML+Jinja"
 default_role = "any"
 # It comes with Sphinx, and its pages load nothing from elsewhere.
 html_theme = "alabaster"
-html_theme_options = {"page_width": "75rem", "sidebar_width": "15rem", "fixed_sidebar": "true"}
+html_theme_options = {"page_width": "75rem", "sidebar_width": "15rem", "sidebar_includehidden": False}
 html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 html_show_copyright = html_show_sphinx = html_show_sourcelink = html_copy_source = False
 html_use_index = False
@@ -32,8 +32,7 @@ LABELS = {
     "ansible_configuration_settings": "reference_appendices/config.html",
     "common_return_values": "reference_appendices/common_return_values.html",
 }
-_PLUGIN = re.compile(r"ansible_collections\.ansible\.(builtin|posix)\.(\w+)_(module|connection)")
-_FOLDERS = {"module": "modules", "connection": "plugins.connection"}
+_PLUGIN = re.compile(r"ansible_collections\.ansible\.(builtin|posix)\.(\w+)_([a-z]+)")
 
 
 def of_ansible(_app: t.Any, _env: t.Any, node: t.Any, shown: t.Any) -> nodes.reference | None:
@@ -47,17 +46,20 @@ def _page(label: str) -> str | None:
     if plugin is None:
         return LABELS.get(label)
     collection, name, kind = plugin.groups()
-    if collection == "builtin" and importlib.util.find_spec(f"ansible.{_FOLDERS[kind]}.{name}") is None:
-        return None
-    return f"collections/ansible/{collection}/{name}_{kind}.html"
+    folder = _core("modules" if kind == "module" else f"plugins/{kind}")
+    known = collection != "builtin" or any((folder / f"{name}.{ending}").is_file() for ending in ("py", "yml"))
+    return f"collections/ansible/{collection}/{name}_{kind}.html" if known else None
 
 
 def _environment(name: str) -> str | None:
-    found = importlib.util.find_spec("ansible")
-    settings = Path(found.origin).parent / "config/base.yml" if found and found.origin else Path()
-    defined = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    defined = yaml.safe_load(_core("config/base.yml").read_text(encoding="utf-8"))
     known = {variable["name"] for setting in defined.values() for variable in setting.get("env", ())}
     return f"reference_appendices/config.html#envvar-{name}" if name in known else None
+
+
+def _core(path: str) -> Path:
+    """A file or folder of the ansible-core that is installed."""
+    return Path(ansible.__file__).parent / path
 
 
 def setup(app: t.Any) -> None:
