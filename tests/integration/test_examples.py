@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The files of examples/ and the inventories of the plugins' EXAMPLES on guests, as they stand.
+"""The files of examples/, the guides, and the inventories of the plugins' EXAMPLES on guests, as they stand.
 
-test_module_examples.py has the modules'; tests/unit/test_example_blocks.py reads all of them.
+test_module_examples.py has the modules'; tests/unit/test_example_blocks.py and test_guides.py read all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 from tests.integration.ansible_cli import ROOT, Ansible
+from tests.integration.guide_reader import Reader
+from tests.integration.guide_table import FIRST, WALKED
 from tests.lab import Guest, Lab
 from tests.lab.daemons import SYSTEM_URI
 from tests.lab.guest import QUIET
@@ -45,7 +47,7 @@ def system(lab: Lab) -> None:
 
 @pytest.fixture(scope="module")
 def pair(lab: Lab, system: None) -> Iterator[list[str]]:
-    names = lab.start_all([Guest(name="db1", kernel=QUIET), Guest(name="app1", kernel=QUIET)])
+    names = lab.start_all([Guest(name=name, kernel=QUIET, persistent=True) for name in ("db1", "app1")])
     yield names
     for name in names:
         lab.destroy(name)
@@ -98,6 +100,14 @@ def test_playbooks(pair: list[str], run: Callable[..., str], tmp_path: Path) -> 
     assert len(taken) == 1
     run("backup", pair, guests=pair, directory=str(tmp_path / "backup"), restore=taken.pop())
     assert len(list((tmp_path / "backup" / "restored").glob("*.qcow2"))) == len(pair)
+
+
+@pytest.mark.parametrize("page", [FIRST, *(pytest.param(page, marks=pytest.mark.full) for page in WALKED if page != FIRST)])
+def test_a_guide_is_walked(pair: list[str], tmp_path: Path, page: str) -> None:
+    (tmp_path / "place").mkdir()
+    tmp_path.chmod(0o711)
+    told = Reader(tmp_path / "home", tmp_path / "place", pair).follow(page)
+    assert [word for word in WALKED[page] if word not in told] == [], told
 
 
 @pytest.mark.full
