@@ -18,11 +18,12 @@ import typing as t
 
 from .._agent import untrusted
 from .._agent.client import GuestAgent
-from .._errors import CommandFailed, FileFailed, FileMissing, InvalidInput
-from .._inside import exec as _exec
+from .._deadline import Deadline
+from .._errors import CommandFailed, FileFailed, FileMissing, InvalidInput, WaitTimeout
+from .._inside import exec as _exec, passing
 from .._inside.file_scripts import PROBLEMS, Attributes, Where
 from .._inside.files import FileState, Installed
-from .._inside.lanes import READ_MAX, Sink, ignore
+from .._inside.lanes import PATIENCE, READ_MAX, Sink, ignore
 from . import content
 from .cmd import Shell, check_user, native
 
@@ -139,13 +140,26 @@ def _told_sum(agent: GuestAgent, shell: Shell, path: str) -> str:
     """What certutil says of the file; "" where it is not there, or is another program."""
     shell.environment()
     words = (rf"{shell.root}\System32\certutil.exe", "-hashfile", path, "SHA256")
+    deadline = Deadline(_HASH_SECONDS)
     try:
-        printed = _exec.run(agent, words, _HASH_SECONDS).stdout.decode("ascii", "replace")
+        pid = _exec.start(agent, words)
+        printed = passing.through(agent, lambda: _printed(agent, pid, deadline), deadline, PATIENCE)
     except CommandFailed:
         return ""
     # Before Windows 10 it puts a blank between two bytes.
     lines = (line.replace(" ", "").strip().lower() for line in printed.splitlines())
     return next(filter(_SHA256.fullmatch, lines), "")
+
+
+def _printed(agent: GuestAgent, pid: int, deadline: Deadline) -> str:
+    """What the program printed; "" where the agent does not know it any more."""
+    try:
+        ended = _exec.wait(agent, pid, deadline)
+    except _exec.ProcessForgotten:
+        return ""
+    if ended is None:
+        raise WaitTimeout(f"certutil did not end within {deadline.seconds:g} s", domain=agent.name, command="guest-exec")
+    return ended.stdout.decode("ascii", "replace")
 
 
 def _read_sum(agent: GuestAgent, shell: Shell, path: str) -> str:

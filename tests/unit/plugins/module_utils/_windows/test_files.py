@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files, lanes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._windows import files as files_of_windows
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import VERSIONS, FakeWindows
 from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils._windows.test_commands import opened
 
@@ -157,3 +158,39 @@ def test_a_lost_request_in_the_middle(guest: FakeWindows, monkeypatch: pytest.Mo
     guest.after["guest-file-write"] = lose
     push(guest, PLACE)
     assert pull(guest, PLACE) == CONTENT
+
+
+@pytest.mark.parametrize("trouble", [_errors.GuestFrozen("frozen"), _errors.AgentDisappeared("gone"), "forgotten"])
+def test_a_trouble_that_passes_while_the_sum_is_computed(
+    guest: FakeWindows, monkeypatch: pytest.MonkeyPatch, trouble: _errors.GuestAgentError | str
+) -> None:
+    monkeypatch.setattr(lanes.passing, "_FIRST", 0.01)
+    agent = opened(guest)
+    call, programs, done = agent.call, [], []
+
+    def once(name: str, arguments: t.Any = None, *more: t.Any, **others: t.Any) -> t.Any:
+        if name == "guest-exec":
+            programs.append(arguments["path"])
+        elif name == "guest-exec-status" and programs[-1].endswith("certutil.exe") and not done:
+            done.append(True)
+            if isinstance(trouble, _errors.GuestAgentError):
+                raise trouble
+            guest._pids.clear()
+        return call(name, arguments, *more, **others)
+
+    monkeypatch.setattr(agent, "call", once)
+    found = files.stat(agent, files.Where(r"C:\Data\old.txt"))
+    digest = hashlib.sha256(b"old").hexdigest()
+    assert found
+    assert found.sha256 == ("" if trouble == "forgotten" or not guest.certutil else digest)
+    assert done == [True]
+    assert sum(path.endswith("certutil.exe") for path in programs) == 1
+
+
+def test_a_sum_that_takes_too_long(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = opened(guest)
+    agent.windows._shell.environment()
+    monkeypatch.setattr(lanes.passing, "through", lambda _agent, question, *_more: question())
+    monkeypatch.setattr(files_of_windows._exec, "wait", lambda *_more: None)
+    with pytest.raises(_errors.WaitTimeout, match="certutil did not end within 600 s"):
+        files_of_windows._told_sum(agent, agent.windows._shell, r"C:\Data\old.txt")
