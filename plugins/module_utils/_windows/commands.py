@@ -22,11 +22,12 @@ from .._errors import (
     CommandFailed,
     CommandTimeout,
     GuestAgentError,
+    OutputCut,
     OutputTooLong,
     ProtocolError,
 )
 from .._inside import exec as _exec, passing
-from .._inside.lanes import Sink, ignore, opened
+from .._inside.lanes import Reopened, Sink, ignore, opened
 from .._inside.login_shell import REFUSALS, Command
 from .._inside.shell import Result
 from . import command_line, content
@@ -41,6 +42,9 @@ _NO_PROGRAM: t.Final = 9009
 _CODES: t.Final = 2**32
 _CODE: t.Final = re.compile("-?[0-9]{1,10}")
 _MISSED: t.Final = 2
+#: More than NTFS keeps beside a file's name: it takes a cluster of the disk.
+_CLUSTER: t.Final = b" " * 4096
+_PROBED: t.Final = ("guest-file-write", "guest-file-flush")
 
 
 class Run:
@@ -141,11 +145,30 @@ class Run:
         if rc < 0:
             detail = "the agent was restarted while the command ran, and how it ended is unknown"
             raise AgentDisappeared(detail, domain=agent.name, command="guest-exec-status")
+        self._check_room(rc)
         stdout, stderr = self._output("o", sink), self._output("e", None)
         if rc == _NO_PROGRAM and not self._line.by_cmd:
             hint = "what cmd.exe itself does, such as dir, is for shell"
             raise CommandFailed(REFUSALS["program"], domain=agent.name, command="guest-exec", hint=hint)
         return Result(rc, None, stdout, stderr)
+
+    def _check_room(self, rc: int) -> None:
+        """On a full disk a command may well end with 0, and what it printed is cut or empty.
+
+        :raise OutputCut: nothing can be kept where its output is.
+        """
+        if not all(map(self._agent.can, _PROBED)):
+            return
+        try:
+            with contextlib.suppress(Reopened), opened(self._agent, f"{self._stem}.p", "w", self._patience) as file:
+                file.write(0, _CLUSTER)
+                file.flush(len(_CLUSTER))
+        except CommandFailed as error:
+            place = ntpath.dirname(self._stem)
+            detail = (
+                f"the command ended with exit code {rc}, but its output may be incomplete: {place} takes no file ({error.detail})"
+            )
+            raise OutputCut(detail, rc=rc, domain=self._agent.name, command="guest-exec") from error
 
     def _output(self, which: str, sink: Sink | None) -> bytes:
         parts: list[bytes] = []
@@ -179,6 +202,6 @@ class Run:
         with contextlib.suppress(GuestAgentError):
             # What was killed may hold them for a moment yet.
             for _turn in Deadline(_GONE_SECONDS).pauses(0.2, 1.0):
-                self._shell.remove(*(f"{self._stem}.{which}" for which in "oeir"))
+                self._shell.remove(*(f"{self._stem}.{which}" for which in "oeirp"))
                 if self._pid is None or not self._shell.exists(f"{self._stem}.*"):
                     break

@@ -193,6 +193,44 @@ def test_an_end_that_nothing_tells(output: str) -> None:
     assert not guest.killed
 
 
+@pytest.mark.parametrize("command", ["guest-file-open", "guest-file-write", "guest-file-flush"])
+def test_a_full_disk_cuts_no_output_in_silence(guest: FakeWindows, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = opened(guest)
+    call, said = agent.call, "the agent says: failed to write to file: There is not enough space on the disk."
+
+    def full(name: str, arguments: t.Any = None, *more: t.Any, **others: t.Any) -> t.Any:
+        if name == command and guest.started and (arguments or {}).get("mode", "w") == "w":
+            raise _errors.CommandFailed(said)
+        return call(name, arguments, *more, **others)
+
+    monkeypatch.setattr(agent, "call", full)
+    with pytest.raises(
+        _errors.OutputCut, match=r"exit code 3, but its output may be incomplete.*windows.Temp takes no file"
+    ) as cut:
+        shell.execute(agent, shell.Command(("both.exe",)), 30)
+    assert (cut.value.rc, len(guest.started)) == (3, 1)
+
+
+@pytest.mark.parametrize("command", ["guest-file-write", "guest-file-flush"])
+def test_a_guest_that_takes_no_files_is_not_asked_for_room(command: str) -> None:
+    guest = FakeWindows(programs={("both.exe",): BOTH}, block=(command,))
+    assert run(guest, "both").stdout == BOTH.out
+
+
+def test_an_agent_that_is_restarted_while_room_is_looked_for(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passing, "_FIRST", 0.01)
+    lost = []
+
+    def restart() -> None:
+        if not lost:
+            lost.append(True)
+            guest._handles.clear()
+            raise _errors.AgentDisappeared("gone")
+
+    guest.after["guest-file-write"] = restart
+    assert (run(guest, "both").rc, lost) == (3, [True])
+
+
 def test_a_word_of_the_end_that_got_lost(guest: FakeWindows) -> None:
     """The agent tells it once."""
     turns = iter([_errors.AgentTimeout("no reply")])
