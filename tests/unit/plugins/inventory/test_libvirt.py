@@ -26,6 +26,7 @@ from ansible.template import Templar
 from ansible.utils.display import Display
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
+from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import domain_xml
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import gather
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Gathered, Plan
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.record import Record
@@ -110,6 +111,19 @@ def _vars(data: InventoryData, name: str = "web") -> dict[str, t.Any]:
     host = data.get_host(name)
     assert host is not None
     return t.cast("dict[str, t.Any]", host.get_vars())
+
+
+def test_groups_by_metadata(world: World) -> None:
+    """The example, over what ``virsh metadata`` makes of its command."""
+    example = Path(__file__).parents[4] / "examples" / "metadata.libvirt.yml"
+    given = yaml.safe_load(example.read_text(encoding="utf-8"))
+    metadata = domain_xml.parse(
+        "<domain><metadata><site:info xmlns:site='https://example.com/site' role='web' stage='test'/></metadata></domain>"
+    ).metadata
+    world.records = [samples.record("web", 1, libvirt={"metadata": metadata}), samples.record("other", 2)]
+    data = world.parse(**{name: value for name, value in given.items() if name != "plugin"})
+    groups = {name: {host.name for host in group.hosts} for name, group in data.groups.items()}
+    assert groups["role_web"] == groups["stage_test"] == {"web"}
 
 
 def _groups(data: InventoryData, name: str = "web") -> set[str]:
