@@ -146,6 +146,7 @@ def ensure(task: Task) -> Outcome:
 
 def _present(task: Task, agent: GuestAgent, meant: guest_session.Meant, deadline: Deadline) -> Outcome:
     found = sessions(agent)
+    meant = guest_session.by_logind(agent, meant, found)
     selected = guest_session.select(found, meant)
     before = guest_session.lines(selected)
     if selected:
@@ -159,7 +160,9 @@ def _present(task: Task, agent: GuestAgent, meant: guest_session.Meant, deadline
 
 def _converge(task: Task, agent: GuestAgent, meant: guest_session.Meant, deadline: Deadline) -> Outcome:
     state = task.params["state"]
-    selected = guest_session.select(sessions(agent), meant)
+    found = sessions(agent)
+    meant = guest_session.by_logind(agent, meant, found)
+    selected = guest_session.select(found, meant)
     if not selected and state != "absent":
         raise guest_session.SessionMissing("the guest has no such session", domain=agent.name)
     ids = [session["id"] for session in guest_session.todo(selected, state)]

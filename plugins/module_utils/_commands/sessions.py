@@ -62,6 +62,10 @@ _REASONS: t.Final = {
     _MISSING: "the guest has no loginctl to list its login sessions",
     _DOWN: "the guest was not started by systemd, so it has no record of login sessions",
 }
+#: $1 by the name that logind has, which is the first in what getent finds by another one. A number is no name.
+_CALLED: t.Final = """case $1 in -*) exit ;; *[!0-9]*) ;; *) exit ;; esac
+account=$(getent passwd "$1" 2>/dev/null) && printf %s "${account%%:*}"
+"""
 #: What can be done to sessions: loginctl's words.
 _VERBS: t.Final = ("lock-session", "unlock-session", "terminate-session")
 #: $1 the user, $2 the terminal, $3 the unit. A getty on the terminal makes room, and comes back after the session.
@@ -109,6 +113,12 @@ def sessions(agent: GuestAgent) -> list[Session]:
         raise _unreadable(agent)
     entries = [{"text": block} for block in blocks if block]
     return agent.each(entries, "the sessions", lambda entry: _session(agent, entry["text"]), SESSIONS_MAX)
+
+
+def called(agent: GuestAgent, user: str) -> str:
+    """What logind calls ``user``, whom SSSD or winbind may know by several names; as it is where nothing in the guest tells."""
+    found = shell.execute(agent, _script(_CALLED, user), _SECONDS).stdout.decode("utf-8", "replace")
+    return untrusted.clean(found, 255) or user
 
 
 def act(agent: GuestAgent, verb: str, ids: t.Sequence[str]) -> str:

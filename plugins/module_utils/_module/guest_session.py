@@ -61,6 +61,13 @@ def check(meant: Meant, state: str) -> Meant:
     return meant._replace(tty=tty)
 
 
+def by_logind(agent: GuestAgent, meant: Meant, found: t.Sequence[Session]) -> Meant:
+    """With the user's name as logind has it. Who is among the ``found`` ones has it already."""
+    if meant.user is None or any(session["user_name"] == meant.user for session in found):
+        return meant
+    return meant._replace(user=_sessions.called(agent, meant.user))
+
+
 def select(found: t.Sequence[Session], meant: Meant) -> list[Session]:
     """Those of ``found`` that are meant: logins of users, or whatever has the id that is given. Pure.
 

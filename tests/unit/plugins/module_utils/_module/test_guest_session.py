@@ -76,6 +76,8 @@ class Logind:
                     session["state"] = self.starts_as.pop(0)
             self.sessions = [session for session in self.sessions if session["state"] != "over"]
             return self._said(self.printed if self.printed is not None else self._text().encode())
+        if len(words) == 5:
+            return self._said({"CORP\\bob": b"bob", "CORP\\carol": b"carol"}.get(words[4], b""))
         self.done.append(("start", *words[4:]))
         if not self.rc and self.starts_as:
             self.sessions.append(_session("77", user_name=words[4], tty=words[5], seat="seat0", state=self.starts_as.pop(0)))
@@ -300,6 +302,17 @@ def test_the_script_that_starts(tmp_path: Path, name: str, user: str, tty: str, 
         assert back == [f"ExecStopPost=+{tmp_path}/systemctl --no-block start {unit}" for unit in found]
 
 
+@pytest.mark.parametrize("name", SHELLS)
+@pytest.mark.parametrize(("user", "found"), [("CORP\\me", "nobody"), ("nobody", "nobody"), ("65534", ""), ("-s", ""), ("none", "")])
+def test_the_name_that_logind_has(tmp_path: Path, name: str, user: str, found: str) -> None:
+    sh, getent = shell_named_sh(name, tmp_path), tmp_path / "getent"
+    getent.write_text('#!/bin/sh\n[ "$2" != none ] || exit 2\necho nobody:x:65534:65534::/:/bin/sh\n')
+    getent.chmod(0o755)
+    words = {"PATH": str(tmp_path)}
+    ended = subprocess.run([sh, "-c", sessions_._CALLED, "sh", user], env=words, capture_output=True, timeout=30, check=False)
+    assert ended.stdout.decode() == found
+
+
 CASES = [
     # arguments, changed, what was asked of logind, ids of the sessions in the result (None: it fails)
     ({"state": "locked", "user": "ann"}, True, [("lock-session", "3")], ["3"]),
@@ -320,6 +333,9 @@ CASES = [
     ({"state": "present", "user": "bob", "tty": "tty4"}, True, [("start", "bob", "tty4")], ["77"]),
     ({"state": "present", "user": "carol", "tty": "/dev/ttyS1"}, True, [("start", "carol", "ttyS1")], ["77"]),
     ({"state": "present", "user": "carol", "seat": "seat0"}, True, [("start", "carol", "tty4")], ["77"]),
+    ({"state": "present", "user": "CORP\\carol", "tty": "ttyS1"}, True, [("start", "carol", "ttyS1")], ["77"]),
+    ({"state": "absent", "user": "CORP\\bob"}, True, [("terminate-session", "4", "5")], []),
+    ({"state": "locked", "user": "CORP\\bob", "tty": "tty3"}, False, [], ["4"]),
     ({"state": "present", "user": "carol", "tty": "tty2"}, False, [], None),
     ({"state": "present", "user": "carol", "tty": "tty1"}, False, [], None),
     ({"state": "present", "user": "carol"}, False, [], None),
