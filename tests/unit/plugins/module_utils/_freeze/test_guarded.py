@@ -633,12 +633,13 @@ def test_a_watchdog_that_cannot_reach_the_agent_says_why(
 
 
 def test_a_failed_freeze_is_told(
-    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch, clock: FakeClock, handlers: list
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch, clock: FakeClock, handlers: list, dismissals: list
 ) -> None:
     scene = Scene(FakeGuest(), clock)
     scene.guest.raises["guest-fsfreeze-freeze"] = _errors.CommandFailed("EIO")
     answer = _live(pair, monkeypatch, scene, [FREEZE])[-1]
     assert answer["error"]["detail"] == "EIO; the guest is thawed"
+    assert dismissals == []  # nobody else would watch over what another one has frozen
 
 
 def test_told_to_end_it_thaws(
