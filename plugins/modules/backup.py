@@ -17,6 +17,7 @@ description:
     QEMU note what is written.
   - Several domains are a consistency group. All are checked first. Then all guests are frozen in parallel, all jobs are begun, and
     all guests are thawed. In the end either each domain has the backup, or none has it.
+  - Up to ten guests are frozen at the same time. A larger group is frozen and thawed in rounds of ten.
   - The freeze is the one of M(virtops.guest_agent.snapshot), with a watchdog for each guest. It thaws the guest after
     O(max_seconds), and at once when the task is killed.
   - Each image is checked with C(qemu-img check), and so is the chain of images that it stands on. Only then it gets its name.
