@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .._agent.client import GuestAgent
@@ -22,6 +23,9 @@ from .._errors import (
     ProtocolError,
     UnknownOutcome,
 )
+
+if t.TYPE_CHECKING:
+    from .._libvirt.hypervisor import Domain
 
 T = t.TypeVar("T")
 
@@ -61,6 +65,23 @@ def through(
                 raise
         deadline.sleep(pause)
         again, pause = True, min(_LONGEST, pause * _GROWTH)
+
+
+def state(domain: Domain, deadline: Deadline) -> str:
+    """The state of a domain that is waited for, over new connections where libvirtd restarts or the link is cut.
+
+    :raise HypervisorUnreachable: there is still none at the deadline.
+    :raise DomainNotFound: the domain went with it.
+    """
+    while True:
+        try:
+            return domain.state()
+        except HypervisorUnreachable:
+            if deadline.expired():
+                raise
+        deadline.sleep(_FIRST)
+        with contextlib.suppress(HypervisorUnreachable, DomainOff):
+            domain.renew(min(_RECONNECT_MIN, max(1.0, deadline.remaining())))
 
 
 class _Trouble:

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import typing as t
+
+from .._errors import HypervisorUnreachable
 
 #: virDomainEventID
 LIFECYCLE: t.Final = 0
@@ -53,8 +56,10 @@ class LifecycleWatch:
             return None
 
     def close(self) -> None:
+        """Those of a connection that was lost went with it."""
         for number in self._ids:
-            self._deregister(number)
+            with contextlib.suppress(HypervisorUnreachable):
+                self._deregister(number)
 
     def _lifecycle(self, _connection: object, _domain: object, event: int, _detail: int, _opaque: object) -> None:
         self._events.put(_LIFECYCLE_WORDS.get(event, "unknown"))

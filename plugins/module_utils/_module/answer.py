@@ -10,6 +10,7 @@ import typing as t
 
 from .._deadline import Deadline
 from .._errors import AgentNotConfigured, DomainNotFound, GuestAgentError, NotStarted
+from .._inside import passing
 from .._libvirt import domain_xml
 from .._reach.guest import Guest
 from .._reach.preflight import preflight
@@ -36,6 +37,7 @@ def answer(guest: Guest, deadline: Deadline) -> Answer:
     """Wait until the agent answers, until the domain is off again, or until the deadline."""
     domain = guest.domain
     try:
+        passing.state(domain, deadline)
         missing = preflight("running", domain_xml.parse(domain.xml()))
         if isinstance(missing, AgentNotConfigured):
             warning = f"Domain {domain.name}: {missing.detail}. Its agent is not waited for."

@@ -12,7 +12,7 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import DomainNotFound, GuestAgentError, NotBack, NotRestarted
-from .._inside import small_files
+from .._inside import passing, small_files
 from .._libvirt import domain_xml
 from .._libvirt.events import LifecycleWatch
 from .._reach.guest import Guest
@@ -98,7 +98,7 @@ class Restart:
     def _check_on(self) -> None:
         domain = self._guest.domain
         try:
-            state = domain.state()
+            state = passing.state(domain, self._deadline)
         except DomainNotFound:
             state = "gone"
         if state in (*_OFF, "gone"):

@@ -26,6 +26,7 @@ from .._errors import (
     ProtocolError,
     UnknownOutcome,
 )
+from .._inside import passing
 from .._libvirt import domain_xml
 from .._libvirt.events import LifecycleWatch
 from .._libvirt.hypervisor import Domain
@@ -205,7 +206,7 @@ def wait_until_off(
     :raise DomainStillOn: it is still on at the deadline, or, where it is not to be destroyed, paused, suspended or crashed.
     """
     forced, patient = False, force_after is not None
-    while not is_off(domain, patient):
+    while not is_off(domain, deadline, patient):
         if deadline.expired():
             raise DomainStillOn(f"still on {deadline.seconds:g} s after it was asked to shut down", domain=domain.name)
         limit = deadline.remaining()
@@ -222,10 +223,10 @@ def wait_until_off(
     return forced
 
 
-def is_off(domain: Domain, patient: bool = False) -> bool:
+def is_off(domain: Domain, deadline: Deadline, patient: bool = False) -> bool:
     """``patient``: a domain that has stopped in another way is only not off yet."""
     try:
-        state = domain.state()
+        state = passing.state(domain, deadline)
     except DomainNotFound:
         return True
     if state in ("crashed", "pmsuspended", "paused") and not patient:

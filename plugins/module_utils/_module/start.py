@@ -10,7 +10,8 @@ import contextlib
 import typing as t
 
 from .._deadline import Deadline
-from .._errors import DomainNotFound, DomainNotRunning, InvalidInput, LibvirtFailure
+from .._errors import DomainNotFound, DomainNotRunning, HypervisorUnreachable, InvalidInput, LibvirtFailure
+from .._inside import passing
 from .._libvirt import domain_xml
 from .._libvirt.events import LifecycleWatch
 from .._libvirt.hypervisor import Domain, connect
@@ -62,6 +63,11 @@ def switch_on(domain: Domain, method: Method, watch: LifecycleWatch, deadline: D
         if domain.state() not in _ON:
             raise
         return "none"
+    except HypervisorUnreachable:  # the request may have reached it all the same, and does no harm another time
+        if passing.state(domain, deadline) not in _ON:
+            if deadline.expired():
+                raise
+            return switch_on(domain, method, watch, deadline)
     return method
 
 

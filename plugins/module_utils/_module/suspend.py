@@ -12,8 +12,17 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._commands import power
 from .._deadline import Deadline
-from .._errors import CannotSuspend, DomainNotFound, GuestAgentError, LibvirtFailure, NotAwake, NotBack, NotSuspended
-from .._inside import small_files
+from .._errors import (
+    CannotSuspend,
+    DomainNotFound,
+    GuestAgentError,
+    HypervisorUnreachable,
+    LibvirtFailure,
+    NotAwake,
+    NotBack,
+    NotSuspended,
+)
+from .._inside import passing, small_files
 from .._libvirt import domain_xml
 from .._libvirt.events import LifecycleWatch
 from .._libvirt.hypervisor import Domain
@@ -100,7 +109,7 @@ def wait_until_suspended(domain: Domain, watch: LifecycleWatch, deadline: Deadli
     """
     slept = False
     while True:
-        state = _state(domain)
+        state = _state(domain, deadline)
         if state == sleep.domain_state or (state == "gone" and sleep.state == "off"):
             return
         if state in ("shutoff", "gone"):
@@ -123,9 +132,9 @@ def wake(domain: Domain, watch: LifecycleWatch, deadline: Deadline) -> None:
     while True:
         try:
             domain.wake()
-        except LibvirtFailure as error:
+        except (LibvirtFailure, HypervisorUnreachable) as error:
             refused = f" ({error.detail})"
-        state = _state(domain)
+        state = _state(domain, deadline)
         if state in ("running", "blocked"):
             return
         if state != "pmsuspended":
@@ -152,7 +161,7 @@ def wait_for_agent(agent: GuestAgent, deadline: Deadline) -> None:
         deadline.sleep(_PAUSE)
 
 
-def _state(domain: Domain) -> str:
+def _state(domain: Domain, deadline: Deadline) -> str:
     with contextlib.suppress(DomainNotFound):
-        return domain.state()
+        return passing.state(domain, deadline)
     return "gone"

@@ -24,7 +24,7 @@ from .._errors import (
     PermissionDenied,
     SystemLacks,
 )
-from .._inside import exec as _exec, small_files
+from .._inside import exec as _exec, passing, small_files
 from .._libvirt import domain_xml
 from .._reach import diagnosis, preflight
 from .._reach.advice import EXEC
@@ -95,11 +95,21 @@ class Readiness:
 
         :param over: states of the domain in which the wait is over
         :raise DomainNotFound: the domain does not exist any more.
-        :raise HypervisorUnreachable: neither does its hypervisor.
+        :raise HypervisorUnreachable: its hypervisor is out of reach at the deadline.
         """
-        watch = self._guest.domain.lifecycle(restarts=True)
+        domain = self._guest.domain
+        watch = domain.lifecycle(restarts=True)
         while True:
-            look = self.look(deadline.remaining())
+            try:
+                look = self.look(deadline.remaining())
+            except (ConnectionLost, HypervisorUnreachable):
+                if deadline.expired():
+                    raise
+                deadline.sleep(pause)
+                passing.state(domain, deadline)
+                with contextlib.suppress(HypervisorUnreachable):
+                    watch = domain.lifecycle(restarts=True)
+                continue
             if not look.missing or look.hopeless or look.state in over or deadline.expired():
                 return look
             limit = max(pause, _LOOK_SECONDS) if look.will_be_told else pause

@@ -22,7 +22,7 @@ from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     Hypervisor,
 )
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
-from ansible_collections.virtops.guest_agent.tests.unit.power import NO_FILES, hurry, sleeper
+from ansible_collections.virtops.guest_agent.tests.unit.power import NO_FILES, Restart, hurry, sleeper
 
 
 @pytest.fixture
@@ -73,6 +73,12 @@ def test_restart(
     elif method:
         assert result["outcome"] == ("restarted" if proof else "requested")
     assert guest.open_handles == 0
+
+
+def test_a_restart_of_libvirtd_is_waited_out(host: Hypervisor, domain: Domain, run: Run) -> None:
+    restarted = Restart(host, domain, "guest-shutdown")
+    assert run(restart, timeout=60)["proof"] == "boot_id"
+    assert restarted.over
 
 
 def test_a_frozen_guest_is_not_restarted(domain: Domain, guest: FakeGuest, run: Run) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.virtops.guest_agent.plugins.modules import shutdown
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
-from ansible_collections.virtops.guest_agent.tests.unit.power import hurry
+from ansible_collections.virtops.guest_agent.tests.unit.power import Restart, hurry
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +64,12 @@ def test_shutdown(
     assert asked == told
     if method:
         assert result["changed"] is (state != 5)
+
+
+def test_a_restart_of_libvirtd_is_waited_out(host: Hypervisor, run: Run) -> None:
+    restarted = Restart(host, host.domains[0], "guest-shutdown")
+    assert run(shutdown, timeout=60)["outcome"] == "off"
+    assert restarted.over
 
 
 def test_a_transient_domain_is_gone(host: Hypervisor, run: Run) -> None:

@@ -18,7 +18,7 @@ from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import OFF, Domain, Error, Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
-from ansible_collections.virtops.guest_agent.tests.unit.power import hurry
+from ansible_collections.virtops.guest_agent.tests.unit.power import Restart, hurry
 
 #: libvirt's numbers of states
 RUNNING, BLOCKED, PAUSED, GOING_OFF, CRASHED, SUSPENDED = 1, 2, 3, 4, 6, 7
@@ -114,6 +114,14 @@ def test_an_agent_that_comes_later_is_waited_for(guest: FakeGuest, domain: Domai
     result = run(start, timeout=60)
     comes.join()
     assert (result["agent"], result["outcome"]) == (True, "running")
+
+
+def test_a_restart_of_libvirtd_is_waited_out(host: Hypervisor, domain: Domain, run: Run) -> None:
+    domain.current = OFF
+    restarted = Restart(host, domain, "create")
+    result = run(start, timeout=60)
+    assert (result["method"], result["agent"]) == ("started", True)
+    assert restarted.over
 
 
 def test_an_agent_that_does_not_come(domain: Domain, run: Run) -> None:

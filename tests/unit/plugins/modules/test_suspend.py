@@ -22,7 +22,7 @@ from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import (
     Hypervisor,
 )
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
-from ansible_collections.virtops.guest_agent.tests.unit.power import NO_FILES, SLEEPS, hurry, sleeper
+from ansible_collections.virtops.guest_agent.tests.unit.power import NO_FILES, SLEEPS, Restart, hurry, sleeper
 
 
 @pytest.fixture
@@ -70,6 +70,12 @@ def test_suspend(
     if changed:
         words = {"suspended": "suspended", "awake": "awake"}
         assert result["diff"]["after"] == {"state": words[arguments["state"]]}
+
+
+def test_a_restart_of_libvirtd_is_waited_out(host: Hypervisor, domain: Domain, run: Run) -> None:
+    restarted = Restart(host, domain, "guest-suspend-ram")
+    assert run(suspend, state="suspended", timeout=60)["outcome"] == "suspended"
+    assert restarted.over
 
 
 def test_suspend_to_disk_ends_off(domain: Domain, guest: FakeGuest, run: Run) -> None:

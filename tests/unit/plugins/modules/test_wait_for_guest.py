@@ -20,6 +20,7 @@ from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import NOT_FOUND, Domain, Error, Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
+from ansible_collections.virtops.guest_agent.tests.unit.power import Restart
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 OLD, NEW = "0b5bca5e-8a3c-4a77-8e0f-2b7a0f9e8f10", "11111111-8a3c-4a77-8e0f-2b7a0f9e8f10"
@@ -318,10 +319,16 @@ def test_a_domain_that_vanishes_is_not_waited_for(host: Hypervisor, run: Run) ->
     assert run(timeout=60)["failure"]["kind"] == "domain_not_found"
 
 
-def test_a_hypervisor_that_goes_down_is_not_waited_for(host: Hypervisor, run: Run) -> None:
+def test_a_hypervisor_that_stays_down_is_waited_for_until_the_timeout(host: Hypervisor, run: Run) -> None:
     host.domains[0].raises["agent"] = Error(38, "broken pipe")
     host.alive = False
-    assert run(timeout=60)["failure"]["kind"] == "connection_lost"
+    assert run(timeout=2)["failure"]["kind"] == "connection_lost"
+
+
+def test_a_restart_of_libvirtd_is_waited_out(host: Hypervisor, run: Run) -> None:
+    restarted = Restart(host, host.domains[0], "guest-ping")
+    assert run(address=True, timeout=60)["ready"]
+    assert restarted.over
 
 
 HOSTILE: list[t.Any] = [5, [], {}, {"buf-b64": 5}, {"buf-b64": "%"}, {"count": -1, "buf-b64": "////"}]
