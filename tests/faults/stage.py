@@ -27,8 +27,6 @@ from tests.lab.second import SecondHypervisor
 from tests.lab.wire import Wire
 
 FILES, HANDLES, PROCESSES = "temporary files", "open files of the agent", "processes of the guest"
-BACKUP_PARTS = "parts of a backup"
-NOTE = ".backup.json"
 #: Where nothing listens.
 NO_SSH = {"ansible_host": "127.0.0.1", "ansible_port": 1}
 #: No other process has these words: what a command left is found by them.
@@ -96,13 +94,12 @@ class Running:
 
 
 class Stage:
-    def __init__(self, hypervisor: SecondHypervisor, lab: Lab, wire: Wire, uri: str, ansible: Ansible, backups: Path) -> None:
+    def __init__(self, hypervisor: SecondHypervisor, lab: Lab, wire: Wire, uri: str, ansible: Ansible) -> None:
         self.hypervisor = hypervisor
         self.lab = lab
         self.wire = wire
         self.uri = uri
         self.ansible = ansible
-        self.backups = backups
         self.guest = ""
         self.running: Running | None = None
 
@@ -145,7 +142,6 @@ class Stage:
             "processes of the controller": " ".join(map(str, running.processes())) if running else "",
             "no tick, so frozen": "" if self._ticks() else "yes",
             "half a snapshot": self._half_a_snapshot(),
-            BACKUP_PARTS: self._parts_of_backups(),
         }
         return {name: text.strip() for name, text in found.items() if text.strip()}
 
@@ -154,16 +150,6 @@ class Stage:
         domain = self.domain()
         images = domain.XMLDesc(0).split("<disk ")[1].split("</disk>")[0].count("<source file=") - 2
         return "" if images == domain.snapshotNum() else f"{images} images, {domain.snapshotNum()} snapshots"
-
-    def _parts_of_backups(self) -> str:
-        """A job, a checkpoint without its backup, and files that are part of no whole one."""
-        domain = self.domain()
-        whole = {path.name.removesuffix(NOTE) for path in self.backups.glob(f"*{NOTE}")}
-        parts = {path.name for path in self.backups.iterdir() if not path.name.endswith(NOTE)}
-        parts -= {f"{name.replace('.', '-vda.')}.qcow2" for name in whole}
-        checkpoints = {each.getName() for each in domain.listAllCheckpoints(0)} - {name.partition(".")[2] for name in whole}
-        job = domain.jobStats(0)["type"] != libvirt.VIR_DOMAIN_JOB_NONE if domain.isActive() else False
-        return " ".join([*sorted(parts), *sorted(checkpoints), *(["a job"] if job else [])])
 
     def freeze_status(self) -> str:
         """Asked directly, not over the wire."""

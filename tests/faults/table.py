@@ -17,14 +17,14 @@ from typing import NamedTuple
 import libvirt
 import libvirt_qemu
 
-from tests.faults.stage import BACKUP_PARTS, FILES, HANDLES, LARGE, PROCESSES, SLEEP, Stage, Work, signalled
+from tests.faults.stage import FILES, HANDLES, LARGE, PROCESSES, SLEEP, Stage, Work, signalled
 from tests.lab.processes import kill_tree
 
 Strike = Callable[[Stage], None]
 
-COMMAND, BRIEF, OVER, EITHER, PUSH, PULL, FREEZE, SNAPSHOT, BACKUP, START, LOOK = (
+COMMAND, BRIEF, OVER, EITHER, PUSH, PULL, FREEZE, SNAPSHOT, START, LOOK = (
     "a command", "a command that ends", "a task over the connection", "a task without SSH", "a file", "a file from the guest",
-    "a freeze", "a snapshot", "a backup", "a start", "a look",
+    "a freeze", "a snapshot", "a start", "a look",
 )  # fmt: skip
 WORKS: Mapping[str, Work] = {
     COMMAND: Work("run_command", {"shell": f": > /run/begun; {SLEEP}", "timeout": 15}, "test -e /run/begun"),
@@ -38,7 +38,6 @@ WORKS: Mapping[str, Work] = {
     PULL: Work("pull_file", {"src": LARGE, "dest": "BACK"}, f"ls -l /proc/$(pidof qemu-ga)/fd | grep -q {LARGE}"),
     FREEZE: Work("fsfreeze", {"state": "frozen", "max_seconds": 10, "timeout": 15}, "! timeout 1 sh -c ': > /data/probe; sync'"),
     SNAPSHOT: Work("snapshot", {"name": "NAME", "max_seconds": 25, "timeout": 15}, slow=0.4),
-    BACKUP: Work("backup", {"name": "NAME", "directory": "BACKUPS", "max_seconds": 25, "timeout": 15, "keep": 2}, slow=0.4),
     START: Work("start", {"timeout": 60}, off=True),
     LOOK: Work("guest_info", {"gather_subset": ["os", "hostname"], "timeout": 20}),
 }
@@ -47,16 +46,15 @@ FINE, GONE = "", "gone"
 #: Nobody could reach the guest when the task ended. A command goes on there until its own end; its files stay.
 #: What the agent opens when the answer is lost has no number that anything knows.
 UNHEARD = {PUSH: (HANDLES,), PULL: (HANDLES,)}
-UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), OVER: (FILES,), PUSH: (FILES, HANDLES), BACKUP: (BACKUP_PARTS,)}
+UNREACHED = {COMMAND: (FILES, PROCESSES), BRIEF: (FILES,), OVER: (FILES,), PUSH: (FILES, HANDLES)}
 #: What runs in the guest goes on, and so does its task.
 GOES_ON = {BRIEF: (FINE,), OVER: (FINE,), EITHER: (FINE,), PUSH: (FINE,), PULL: (FINE,)}
-FROZEN_ON = {FREEZE: (FINE,), SNAPSHOT: (FINE,), BACKUP: (FINE,)}
+FROZEN_ON = {FREEZE: (FINE,), SNAPSHOT: (FINE,)}
 AGENT_GONE = ("agent_disappeared", "agent_disconnected", "agent_timeout", "command_failed")
 DOMAIN_GONE = ("domain_not_running", "domain_not_found", "agent_disappeared", "agent_disconnected", "agent_timeout")
 LIBVIRT_GONE = ("connection_lost", "hypervisor_unreachable", "agent_timeout")
 #: It goes on, or none is left.
 NO_SNAPSHOT = (FINE, *LIBVIRT_GONE, "not_quiesced", "libvirt_error")
-NO_BACKUP = (*NO_SNAPSHOT, "backup_failed")
 
 
 class Fault(NamedTuple):
@@ -204,9 +202,7 @@ FAULTS: Mapping[str, Fault] = {
         at_rest=True,
     ),
     "the guest is frozen and thawed by another client": Fault((2, 11), for_a_while(FROZEN, THAWED, 3), GOES_ON),
-    "the guest is thawed by another client": Fault(
-        (2,), THAWED, {FREEZE: (FINE,), SNAPSHOT: ("not_quiesced",), BACKUP: ("not_quiesced",)}
-    ),
+    "the guest is thawed by another client": Fault((2,), THAWED, {FREEZE: (FINE,), SNAPSHOT: ("not_quiesced",)}),
     "the guest is thawed and frozen by another client": Fault(
         (2,), for_a_while(THAWED, FROZEN, 3), {FREEZE: (FINE,), SNAPSHOT: ("not_quiesced",)}, thaw_theirs
     ),
@@ -219,14 +215,17 @@ FAULTS: Mapping[str, Fault] = {
         leaves=UNREACHED,
     ),
     "the domain is destroyed, or migrated away": Fault(
-        (9,), destroy, {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,), START: DOMAIN_GONE}, survives=False
+        (9,),
+        destroy,
+        {COMMAND: DOMAIN_GONE, PUSH: DOMAIN_GONE, FREEZE: (FINE,), START: (*DOMAIN_GONE, "not_started", "libvirt_error")},
+        survives=False,
     ),
     "the domain has another name": Fault((9,), rename, {COMMAND: ("domain_not_found",)}, at_rest=True, survives=False),
     "libvirtd is killed and comes again": Fault(
         (5, 8, 10, 11),
         restart_libvirt,
-        {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT, BACKUP: NO_BACKUP, START: (FINE,)},
-        leaves={**UNHEARD, BACKUP: (BACKUP_PARTS,)},
+        {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT, START: (FINE,)},
+        leaves=UNHEARD,
     ),
     "libvirtd has no worker left": Fault(
         (8,),
@@ -239,8 +238,8 @@ FAULTS: Mapping[str, Fault] = {
     "the socket is cut": Fault(
         (5, 10, 11),
         lambda stage: stage.wire.cut(),
-        {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT, BACKUP: NO_BACKUP, START: (FINE,)},
-        leaves={**UNHEARD, BACKUP: (BACKUP_PARTS,)},
+        {**GOES_ON, FREEZE: (FINE,), SNAPSHOT: NO_SNAPSHOT, START: (FINE,)},
+        leaves=UNHEARD,
     ),
     "the socket is half open for a while": Fault(
         (8, 11),
@@ -265,13 +264,11 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "the guest has no memory left": Fault((7,), in_guest(MEMORY), {PUSH: (FINE, *AGENT_GONE)}),
     "the controller is interrupted": Fault((2, 6, 10), signalled(signal.SIGINT), {COMMAND: (GONE,), PUSH: (GONE,)}),
-    "the controller is terminated": Fault(
-        (2, 10), signalled(signal.SIGTERM), dict.fromkeys((COMMAND, PUSH, FREEZE, BACKUP), (GONE,))
-    ),
+    "the controller is terminated": Fault((2, 10), signalled(signal.SIGTERM), dict.fromkeys((COMMAND, PUSH, FREEZE), (GONE,))),
     "the controller is killed": Fault(
         (2, 10),
         kill_controller,
-        {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,), SNAPSHOT: (GONE,), BACKUP: (GONE,), START: (GONE,)},
+        {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,), SNAPSHOT: (GONE,), START: (GONE,)},
         leaves=UNREACHED,
     ),
 }

@@ -44,9 +44,9 @@ RESULTS = ROOT / "tests/output/faults.json"
 
 @pytest.fixture(scope="module")
 def stage(ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    place, backups = tmp_path_factory.mktemp("wire"), tmp_path_factory.mktemp("backups")
+    place = tmp_path_factory.mktemp("wire")
     with second_hypervisor() as hypervisor, Wire(place / "sock", hypervisor.socket) as wire, hypervisor.lab() as lab:
-        yield Stage(hypervisor, lab, wire, f"qemu+unix:///session?socket={place / 'sock'}", ansible, backups)
+        yield Stage(hypervisor, lab, wire, f"qemu+unix:///session?socket={place / 'sock'}", ansible)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,6 @@ def _another_guest(stage: Stage) -> None:
     _reconnect(stage)
     for name in stage.lab.names():
         stage.lab.destroy(name)
-    for path in stage.backups.iterdir():
-        path.unlink()
     number = int(stage.guest.rpartition("-")[2] or 0) + 1 if stage.guest else 1
     (stage.guest,) = stage.lab.start_all([Guest(name=f"fault-{number}", persistent=True)])
 
@@ -110,12 +108,7 @@ def _sentence(result: dict[str, Any], name: str) -> str:
 def _play(stage: Stage, fault: Fault, work: str, source: Path) -> tuple[str, dict[str, Any], float]:
     """How the task ended, its result, and the seconds from the fault (or its own start) to that."""
     task = WORKS[work]
-    places = {
-        "SOURCE": str(source),
-        "BACK": str(source.with_name("back")),
-        "NAME": f"fault-{secrets.token_hex(3)}",
-        "BACKUPS": str(stage.backups),
-    }
+    places = {"SOURCE": str(source), "BACK": str(source.with_name("back")), "NAME": f"fault-{secrets.token_hex(3)}"}
     task = task._replace(args={key: places.get(str(value), value) for key, value in task.args.items()})
     if fault.at_rest:
         fault.strike(stage)
@@ -150,6 +143,8 @@ def test_fault(stage: Stage, guest: str, source: Path, figures: list[dict[str, A
     assert not result.get("failed") or not _sentence(result, guest), result["msg"]
     assert _answers(stage), "libvirtd does not answer"
     if fault.survives:
+        if WORKS[work].off:
+            stage.lab.wait_agents(120)
         settled = time.monotonic()
         assert reached(lambda: set(stage.left()) <= set(fault.leaves.get(work, ())), SETTLES), stage.left()
         row["left"] = sorted(stage.left())

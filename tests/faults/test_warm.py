@@ -142,8 +142,7 @@ WAYS = ("port", "pipes")
 def stage(ansible: Ansible, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     place = tmp_path_factory.mktemp("wire")
     with second_hypervisor() as hypervisor, Wire(place / "sock", hypervisor.socket) as wire, hypervisor.lab() as lab:
-        uri = f"qemu+unix:///session?socket={place / 'sock'}"
-        stage = Stage(hypervisor, lab, wire, uri, ansible, tmp_path_factory.mktemp("backups"))
+        stage = Stage(hypervisor, lab, wire, f"qemu+unix:///session?socket={place / 'sock'}", ansible)
         (stage.guest,) = lab.start_all([Guest(name="warm-1", kind="debian12", devices=PORT, persistent=True)])
         yield stage
 
