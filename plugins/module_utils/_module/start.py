@@ -20,6 +20,8 @@ from . import suspend
 
 Method = t.Literal["none", "started", "created", "resumed", "woken"]
 
+#: Seconds between two requests, where it is not known what became of the first.
+_PAUSE: t.Final = 1.0
 _ON: t.Final = ("running", "blocked")
 #: What a paused domain is resumed after. The rest still goes on, or has to be put right first.
 _RESUMED_AFTER: t.Final = ("unknown", "a user", "a revert to a snapshot")
@@ -52,23 +54,33 @@ def switch_on(domain: Domain, method: Method, watch: LifecycleWatch, deadline: D
     :raise LibvirtFailure: libvirt cannot start it.
     :raise NotAwake: it did not wake up in time.
     """
-    try:
-        if method == "started":
-            domain.start(max(LIBVIRT_SECONDS, deadline.remaining()))
-        elif method == "resumed":
-            domain.resume()
-        elif method == "woken":
-            suspend.wake(domain, watch, deadline)
-    except LibvirtFailure:
-        if domain.state() not in _ON:
-            raise
-        return "none"
-    except HypervisorUnreachable:  # the request may have reached it all the same, and does no harm another time
-        if passing.state(domain, deadline) not in _ON:
+    lost = False
+    while True:
+        try:
+            _request(domain, method, watch, deadline)
+            return method
+        except LibvirtFailure:
+            if passing.state(domain, deadline) in _ON:
+                return method if lost else "none"
+            if not lost or deadline.expired():
+                raise
+        except HypervisorUnreachable:
+            # The request may have reached it all the same, and the domain be about to run.
+            if passing.state(domain, deadline) in _ON:
+                return method
             if deadline.expired():
                 raise
-            return switch_on(domain, method, watch, deadline)
-    return method
+            lost = True
+        deadline.sleep(_PAUSE)
+
+
+def _request(domain: Domain, method: Method, watch: LifecycleWatch, deadline: Deadline) -> None:
+    if method == "started":
+        domain.start(max(LIBVIRT_SECONDS, deadline.remaining()))
+    elif method == "resumed":
+        domain.resume()
+    elif method == "woken":
+        suspend.wake(domain, watch, deadline)
 
 
 def create(params: Params, check_mode: bool, deadline: Deadline) -> bool:

@@ -124,6 +124,24 @@ def test_a_restart_of_libvirtd_is_waited_out(host: Hypervisor, domain: Domain, r
     assert restarted.over
 
 
+def test_a_start_that_goes_on_after_a_restart_of_libvirtd_is_waited_for(host: Hypervisor, domain: Domain, run: Run) -> None:
+    """libvirt refuses another one until then."""
+    domain.current = OFF
+    restarted = Restart(host, domain, "create")
+    plain, refused = domain._do, []
+
+    def do(what: str) -> None:
+        if restarted.over and what == "create" and not refused:
+            refused.append(what)
+            domain.current = RUNNING
+            raise Error(1, "internal error: domain is already being started")
+        plain(what)
+
+    domain._do = do  # type: ignore[method-assign]
+    result = run(start, timeout=60)
+    assert (result["method"], result["agent"], refused) == ("started", True, ["create"])
+
+
 def test_an_agent_that_does_not_come(domain: Domain, run: Run) -> None:
     domain.current = OFF
     domain.text = samples.domain_xml(channel="disconnected")
