@@ -132,10 +132,13 @@ def test_one_that_is_silent(lab: Lab, group: Backup) -> None:
 
 @pytest.fixture(scope="module")
 def slow(lab: Lab, place: Path) -> Iterator[str]:
-    """A guest with a disk that is read slowly, so that there is time to do something while it is copied."""
+    """A guest with a disk that is read slowly, so that there is time to do something while it is copied.
+
+    QEMU asks for up to 64 MiB at once, waits for all of it before it gives up a backup, and calls one whole that is by then.
+    """
     disk, socket = place.with_name("slow.raw"), place.with_name("slow.nbd")
-    disk.write_bytes(os.urandom(2 * 1024 * 1024))
-    throttled = ["--object", "throttle-group,id=slow,x-bps-total=100000", "--image-opts"]
+    disk.write_bytes(os.urandom(1024 * 1024) * 96)
+    throttled = ["--object", "throttle-group,id=slow,x-bps-total=5000000", "--image-opts"]
     image = f"driver=throttle,throttle-group=slow,file.driver=raw,file.file.driver=file,file.file.filename={disk}"
     server = subprocess.Popen(["qemu-nbd", "--persistent", f"--socket={socket}", *throttled, image])
     try:
