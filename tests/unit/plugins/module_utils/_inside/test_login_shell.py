@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, spool
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import login_shell, resident, spool
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.login_shell import Answer, Command, Input
+from ansible_collections.virtops.guest_agent.tests.unit.real_agent import SHELLS, shell_named_sh
 
 N = "0" * 32
 #: What shells and programs know by these names.
@@ -84,3 +87,25 @@ def test_variables_are_found(script: str, found: set[str]) -> None:
 
 def test_endings_are_found() -> None:
     assert endings(f'rm "$t.o" "$j.i" /tmp/.virtops-{N}.x /run/.virtops-{N}.[er] "$t.old"') == set("oixer")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("place", ["", "unified", "systemd", "none"])
+def test_what_runs_leaves_the_agent_s_cgroup(tmp_path: Path, shell: str, place: str) -> None:
+    """So that it outlives the agent, also one that is restarted by the upgrade that runs."""
+    root = tmp_path / "cgroup"
+    for name in {"", "unified", "systemd", place} - {"none"}:
+        (root / name).mkdir(parents=True, exist_ok=True)
+    if place != "none":
+        (root / place / "cgroup.procs").touch()
+    script = login_shell.LEAVE_AGENT.replace("/sys/fs/cgroup", str(root)) + "echo $$"
+    words = [shell_named_sh(shell, tmp_path), "-c", script]
+    ended = subprocess.run(words, capture_output=True, timeout=60, check=True)
+    assert ended.stderr == b""
+    assert [file.read_bytes() for file in root.rglob("cgroup.procs")] == ([] if place == "none" else [ended.stdout])
+
+
+def test_every_command_and_the_resident_leave_it() -> None:
+    commands = [Command(("a",)), Command(("a",), user="u", tells_signals=False), Command(("a",), answer=Answer("p", "a", "s"))]
+    assert all(login_shell.LEAVE_AGENT in login_shell.surround(N, command, Input()) for command in commands)
+    assert login_shell.LEAVE_AGENT in resident._START.format(interpreter="python3")
