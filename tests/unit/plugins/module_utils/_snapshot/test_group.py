@@ -218,6 +218,15 @@ def test_a_freeze_that_fails(error: _errors.GuestAgentError) -> None:
     assert sorted(event for event in scene.events if "take" in event) == ["take a", "take unfrozen b"]
 
 
+def test_selinux_that_denies_a_freeze() -> None:
+    scene = Scene()
+    guest = scene.domains[1].guest
+    guest.replies["guest-get-osinfo"] = {"id": "rhel", "version-id": "9.6"}
+    guest.add_file("/sys/fs/selinux/enforce", b"1")
+    guest.raises["guest-fsfreeze-freeze"] = _errors.CommandFailed("the agent says: failed to open /mnt: Permission denied")
+    assert "SELinux is the reason" in getattr(scene.take(), "hint", "")
+
+
 def test_a_guest_that_cannot_be_asked_at_all() -> None:
     scene = Scene()
     scene.domains[0].guest.blocked.add("guest-fsfreeze-thaw")
