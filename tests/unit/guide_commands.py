@@ -33,7 +33,7 @@ _PACKAGES = {"python3-venv", "python3-libvirt", "qemu-utils"}
 #: Words of a line that a shell would read: none of them is run by a test.
 _SHELL = re.compile(r"[;&|<>$`]")
 _FOLDERS = {"module": "modules"}
-Values = t.Dict[str, t.List[str]]  # noqa: UP006
+Values = dict[str, list[str]]
 
 
 def wrong(line: str, files: t.Collection[str] = ()) -> list[str]:
