@@ -20,6 +20,8 @@ from tests.unit.guide_pages import commands, pages
 
 #: Where a page puts what it makes; a test has a directory of its own.
 BACKUPS = "/var/backups"
+#: In the checkout.
+INSTALL = "$ ansible-galaxy collection install ."
 #: What each of these prints where it has reached a guest, and where it has not.
 REACHED = {"ansible-playbook": "ok=", "ansible-inventory": "db1"}
 
@@ -33,21 +35,21 @@ class Reader:
         place.chmod(0o711)  # QEMU writes to it
         (place / "examples").symlink_to(ROOT / "examples")
         self._ansible = Ansible(home, collections=place / "collections")
-        self._install()
 
     def follow(self, page: str) -> str:
         """All that the commands of a page print."""
-        told = []
-        for part in pages()[page]:
+        found = pages()[page]
+        told = [] if any(INSTALL in commands(part) for part in found) else [self._install()]
+        for part in found:
             if part.file and (page, part.head) not in ELSEWHERE:
                 (self._place / part.file).write_text(part.text.replace(BACKUPS, str(self._place)), encoding="utf-8")
             told += [self._run(line) for line in commands(part) if (page, line) not in ELSEWHERE]
         return "\n".join(told)
 
     def _run(self, line: str) -> str:
+        if line == INSTALL:
+            return self._install()
         words = shlex.split(line.removeprefix("$ "))
-        if words == ["ansible-galaxy", "collection", "install", "."]:
-            return self._install("--force")
         if words[0] == "ansible-playbook" and "-i" in words:
             words += ["--limit", ",".join([*self._guests, "localhost"])]  # other tests have guests, too
         command = words if words[0] in ("cp", "mkdir") else self._ansible.command(*words)
@@ -58,8 +60,7 @@ class Reader:
         assert REACHED.get(words[0], "") in done.stdout, text
         return text
 
-    def _install(self, *words: str) -> str:
+    def _install(self) -> str:
         """The collection is the one that a reader has, and not the checkout."""
-        return self._ansible.run(
-            "ansible-galaxy", "collection", "install", str(ROOT), "-p", str(self._place / "collections"), *words
-        ).stdout
+        place = str(self._place / "collections")
+        return self._ansible.run("ansible-galaxy", "collection", "install", str(ROOT), "-p", place).stdout
