@@ -47,8 +47,8 @@ EXAMPLES = r"""
         msg: "{{ ansible_facts.hostname }} runs {{ ansible_facts.distribution }}"
       when: ansible_facts.guest_agent.status == 'connected'
 
-# Ansible runs the modules in ansible_facts_modules by the connection itself, so that is the controller here. A play with
-# another connection may follow, which has the facts.
+# Ansible runs the modules in ansible_facts_modules by the connection itself, so that is the controller here. A play
+# with another connection may follow, which has the facts.
 - name: Use this module for a play's own gathering of facts
   hosts: agent_connected
   gather_facts: true
@@ -63,7 +63,7 @@ EXAMPLES = r"""
   tasks:
     - name: Show how packages are installed there
       ansible.builtin.debug:
-        msg: "{{ ansible_facts.hostname }} has {{ ansible_facts.pkg_mgr | default('no package manager that is known') }}"
+        msg: "{{ ansible_facts.hostname }} has {{ ansible_facts.pkg_mgr | default('no known package manager') }}"
       when: ansible_facts.guest_agent.status == 'connected'
 """
 
