@@ -122,8 +122,10 @@ def test_no_link_on_the_way_is_followed(guest: Watched, mine: Path, treasure: Tr
     refused("link", lambda: pull(guest, Where(str(path))))
 
 
-def test_nor_is_one_of_another_user_in_a_directory_for_all(guest: Watched, place: Path, treasure: Treasure) -> None:
-    place.chmod(0o1777)
+@pytest.mark.parametrize("mode", [0o1777, 0o777, 0o775])
+def test_nor_is_one_of_another_user_in_a_directory_for_all(guest: Watched, place: Path, treasure: Treasure, mode: int) -> None:
+    """Nor in one for a group, whose users root does not know."""
+    place.chmod(mode)
     path = link(place / "x", treasure.file)
     refused("link", lambda: pull(guest, Where(str(path))))
     refused("link", lambda: pull(guest, Where(f"{link(place / 'sub', treasure.directory)}/x")))
