@@ -24,6 +24,7 @@ from tests.integration.ansible_cli import ROOT, Ansible
 from tests.integration.guests_by_agent import ok
 from tests.integration.images_of_writers import WRITER, Inspected, ticking
 from tests.lab import Guest, Lab
+from tests.lab.processes import qemu_of
 
 MAX_SECONDS = 10
 A, B = "it-backup-a", "it-backup-b"
@@ -321,8 +322,9 @@ def test_a_qemu_that_was_killed_has_no_bitmaps(lab: Lab, ansible: Ansible, place
     name = start("it-backup-crash", persistent=True)
     options = {"domains": [name], "uri": lab.uri, "directory": str(place), "agent_timeout": 20}
     ok(ansible.module("backup", name="one", **options))
-    pid = int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
-    os.kill(pid, signal.SIGKILL)
+    process = qemu_of(lab.domain(name).UUIDString())
+    assert process
+    process.end(signal.SIGKILL)
     domain = lab.domain(name)
     while domain.isActive():
         time.sleep(0.1)
