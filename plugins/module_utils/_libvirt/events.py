@@ -11,7 +11,7 @@ import queue
 import threading
 import typing as t
 
-from .._errors import HypervisorUnreachable
+from .._errors import GuestAgentError
 
 #: virDomainEventID
 LIFECYCLE: t.Final = 0
@@ -58,7 +58,7 @@ class LifecycleWatch:
     def close(self) -> None:
         """Those of a connection that was lost went with it."""
         for number in self._ids:
-            with contextlib.suppress(HypervisorUnreachable):
+            with contextlib.suppress(GuestAgentError):
                 self._deregister(number)
 
     def _lifecycle(self, _connection: object, _domain: object, event: int, _detail: int, _opaque: object) -> None:

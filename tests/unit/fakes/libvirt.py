@@ -197,6 +197,8 @@ class Handle:
         return self.numbers
 
     def domainEventDeregisterAny(self, number: int) -> None:
+        if self.closed:
+            raise Error(1, "internal error: client socket is closed")
         if number not in self.callbacks:
             self.of_all.pop(number, None)
             return
