@@ -144,6 +144,7 @@ def test_fault(stage: Stage, guest: str, source: Path, figures: list[dict[str, A
     assert _answers(stage), "libvirtd does not answer"
     if fault.survives:
         if WORKS[work].off:
+            _reconnect(stage)
             stage.lab.wait_agents(120)
         settled = time.monotonic()
         assert reached(lambda: set(stage.left()) <= set(fault.leaves.get(work, ())), SETTLES), stage.left()
