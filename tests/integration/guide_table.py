@@ -40,7 +40,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("molecule", f"$ {_DISK} molecule test"): _MOLECULE,
     ("molecule", f"$ {_DISK} molecule converge"): _MOLECULE,
     ("molecule", f"$ {_DISK} molecule destroy"): _MOLECULE,
-    ("hardening", "# agents.yml"): "the molecule scenario of agent_setup, with a list to block",
+    ("hardening", "# agents.yml"): "wants SSH and a Debian 13; the molecule scenario of agent_setup has a list to block",
     ("failures", "- name: Freeze the guest, where it has an agent"): "test_module_examples.py runs tasks like it",
     ("awx", "version: 3"): "test_runner.py: what ansible-builder finds; the image itself is not built",
     ("using", "all:"): "test_resident.py",
