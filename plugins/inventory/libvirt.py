@@ -324,9 +324,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
         """What the file says may be a template, over the variables of the command line, and a vault value."""
-        if direct is not None:
-            self.templar.available_variables = self._vars
-            direct = _options.rendered(direct, self.templar.template)
+        templar = getattr(self, "templar", None)  # ansible-core 2.16 makes it when a file is read
+        if direct is not None and templar is not None:
+            templar.available_variables = self._vars
+            direct = _options.rendered(direct, templar.template)
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
 
     def _records(self, path: str, cache: bool, selection: Selection, policy: AddressPolicy) -> list[Record]:
