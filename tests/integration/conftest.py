@@ -38,6 +38,8 @@ SHARED = "it-tiny-shared"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any("::" in argument for argument in config.args):
+        return  # A test that is named is run, whatever part or form it belongs to, as tests/tools/pytest-again does it.
     _keep(config, items, _of_this_part(items))
     if not FULL:
         _keep(config, items, _short_form(items))

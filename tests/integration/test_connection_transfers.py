@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SIZES = {"attach": 200, "never": 200} if FULL else {"attach": 64, "never": 12}
 #: What the controller may take over what it has at the start.
 GROWTH_MIB = 150 if FULL else 50
 REMOTE = "/var/tmp/transferred"
+PORT = "org.virtops.guest_agent.0"
 
 
 def write_random(path: Path, mib: int) -> str:
@@ -98,3 +100,14 @@ def test_a_transfer_that_is_stopped_leaves_nothing(
         raise AssertionError(left)
     lab.run(debian, "rm -rf /var/tmp/.virtops-*; systemctl restart qemu-guest-agent")
     lab.wait_agents()
+    _unplug(lab, debian)
+
+
+def _unplug(lab: Lab, name: str) -> None:
+    """A controller that was killed leaves the port. A resident of a later test would take it."""
+    domain = lab.domain(name)
+    for device in ET.fromstring(domain.XMLDesc(0)).iterfind("devices/channel"):
+        target = device.find("target")
+        if target is not None and target.get("name") == PORT:
+            domain.detachDevice(ET.tostring(device, encoding="unicode"))
+            assert lab.run(name, f"timeout 30 sh -c 'while [ -e /dev/virtio-ports/{PORT} ]; do sleep 0.1; done'").returncode == 0
