@@ -110,7 +110,7 @@ class Run:
         variables = self._variables if module != "guest_info" else {}
         for play in plays_of(module, str(self._place)):
             tasks = self._renamed(module, kept(module, play["tasks"], debian))
-            yield {**play, "ignore_errors": True, "vars": variables, "tasks": tasks}
+            yield {**play, "ignore_errors": True, "vars": {**play.get("vars", {}), **variables}, "tasks": tasks}
 
     def _renamed(self, module: str, tasks: Tasks) -> Tasks:
         """With the module before each name, and the domains that are here."""
