@@ -44,9 +44,10 @@ class Reached:
         options = {"uri": [self.server.uri], "connection": "agent", "hostnames": ["name"], "ssh_persist": persist}
         return write_inventory(self._place / "it.libvirt.yml", **options)
 
-    def hosts(self, domain: str, *persists: int) -> Path:
+    def hosts(self, domain: str, *persists: int, timeout: int = 10) -> Path:
         """As many hosts, all of them this guest, each with its own time."""
         one = {
+            "ansible_guest_agent_timeout": timeout,
             "ansible_connection": "virtops.guest_agent.agent",
             "ansible_guest_agent_domain": domain,
             "ansible_guest_agent_uri": self.server.uri,
@@ -157,6 +158,7 @@ def test_a_crowd(persist: int, reached: Way, start: Start) -> None:
 def test_a_crowd_at_one_warm_guest(reached: Way, debians: Mapping[str, str]) -> None:
     """One of them has the resident, and the others do without."""
     with reached("MaxStartups 10:30:100", "MaxSessions 10") as there:
-        results = there.play(there.hosts(debians["debian12"], *[60] * 50), "all", ECHO, ECHO, ECHO, forks=50)
+        hosts = there.hosts(debians["debian12"], *[60] * 50, timeout=120)
+        results = there.play(hosts, "all", ECHO, ECHO, ECHO, forks=50)
         assert [result["stdout"].strip() for result in results] == ["hi"] * 150
         assert (there.server.logins(), there.server.turned_away()) == (1, 0)
