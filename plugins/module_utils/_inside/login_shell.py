@@ -163,14 +163,15 @@ answer() {
 }
 """
 #: The files are removed while the agent already has what it waits for, but for those that are kept or longer than what was sent:
-#: the reader takes the rest and removes them, or an hour does. What waits for that keeps none of them open, nor their space.
+#: the reader takes the rest and removes them, or an hour does. What waits for that keeps none of them open, nor their space. That
+#: which says how it ended goes first: as long as it is there, the output is whole, as ``await_end`` relies on.
 _TIDY: t.Final = f"""
 {{
   set -- "$t.s" "$t.p" "$t.q" "$t.w" "$t.d" "$t.x"; [ -z "$j" ] || set -- "$@" "$j.i" "$j.k"
   b=$(($#+3))
   [ -n "$k" ] || {{ size 3 "$t.o"; [ "$y" -ge {INLINE_OUTPUT} ] || set -- "$@" "$t.o"; }}
   [ -n "$k" ] || {{ size 9 "$t.e"; [ "$y" -ge {INLINE_OUTPUT} ] || set -- "$@" "$t.e"; }}
-  [ -n "$k" ] || set -- "$@" "$t.r"
+  [ -n "$k" ] || set -- "$t.r" "$@"
   [ $# = $b ] && exec rm -f "$@"
   exec 3>&- 9>&-; rm -f "$@"
   c=0; while [ $c -lt 720 ] && {{ [ -e "$t.o" ] || [ -e "$t.e" ]; }}; do c=$((c+1)); sleep 5; done
@@ -275,10 +276,13 @@ def await_end(process: int, nonce: str, age: int) -> str:
     # Of its files that with the process is the last to be made.
     begun = f'c=0; until [ -s "$t.r" ] || [ $c = {_BEGINS_WITHIN} ]{gone}; do c=$((c+1)); sleep 1; look; done\n'
     return f"""{spool.find(nonce)}{begun}{_group(process, age)}{_UNTIL_ENDED}
-[ "$y" = ended ] || {{ printf '{nonce} lost\\n' >&2; exit 0; }}
+lost() {{ printf '{nonce} lost\\n' >&2; exit 0; }}
+[ "$y" = ended ] || lost
 [ ! -s "$t.o" ] || head -c {INLINE_OUTPUT} "$t.o"
+[ -e "$t.r" ] || lost
 printf '{nonce} ended %s %s %s %s %s 1\\n' "$r" "$t" "$u" "$w" "$f" >&2
 [ ! -s "$t.e" ] || head -c {INLINE_OUTPUT} "$t.e" >&2
+[ -e "$t.r" ] || lost
 """
 
 

@@ -86,6 +86,8 @@ def read(nonce: str, stderr: bytes) -> Report | None:
     said, _found, rest = stderr.partition(mark)
     if rest.startswith(b"started "):
         said, _found, rest = rest.partition(b"\n")[2].partition(mark)
+    if rest.endswith(mark + b"lost\n"):  # the files went while they were read
+        return Lost()
     line, _newline, behind = rest.partition(b"\n")
     word, *values = line.decode("utf-8", "replace").split(" ")
     if not word:

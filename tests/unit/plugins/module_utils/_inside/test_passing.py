@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import subprocess
 import time
 import typing as t
 from pathlib import Path
@@ -227,6 +228,34 @@ def test_a_lost_answer_to_the_start(guest: Watched) -> None:
     guest.faults["guest-exec"] = [real_agent.lost]
     assert sh(guest, WORKS)[:3] == (7, None, b"begun\ndone\n")
     assert guest.count("guest-exec") >= 2
+
+
+@pytest.mark.usefixtures("impatient", "keeping")
+@pytest.mark.parametrize("before", ['[ ! -s "$t.o" ]', "printf ", '[ ! -s "$t.e" ]'], ids=["output", "report", "errors"])
+def test_output_that_goes_while_it_is_read_is_not_taken_for_none(
+    guest: Watched, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """What removes the files of a quick command may be at it just then; what says how it ended goes first."""
+    plain = login_shell.await_end
+
+    def racing(process: int, nonce: str, age: int) -> str:
+        text = plain(process, nonce, age)
+        at = text.index(before, text.index('[ "$y" = ended ] || lost'))
+        return f'{text[:at]}rm -f "$t.r" "$t.o" "$t.e"; {text[at:]}'
+
+    monkeypatch.setattr(login_shell, "await_end", racing)
+    guest.faults["guest-exec"] = [real_agent.lost]
+    with pytest.raises(_errors.AgentTimeout):
+        sh(guest, "echo out; echo err >&2")
+
+
+def test_what_says_how_it_ended_is_removed_first(tmp_path: Path) -> None:
+    tool = tmp_path / "rm"
+    tool.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/removed\n')
+    tool.chmod(0o755)
+    script = f"PATH={tmp_path} t=/there j= k=; size() {{ y=0; }}\n{login_shell._TIDY}\nwait"
+    subprocess.run(["/bin/sh", "-c", script], check=True)
+    assert (tmp_path / "removed").read_text().split()[:2] == ["-f", "/there.r"]
 
 
 @pytest.mark.usefixtures("impatient")
