@@ -20,7 +20,9 @@ MAJOR = {"debian12": 9, "debian13": 11}
 
 
 @pytest.mark.hypervisor
-@pytest.mark.skipif(not HYPERVISOR, reason="this machine's own libvirt has any version")
+@pytest.mark.skipif(
+    not HYPERVISOR, reason="SKIPPED OUT LOUD: the version of another libvirt is not looked at, for HYPERVISOR names none"
+)
 def test_it_is_the_one_that_was_asked_for(lab: Lab) -> None:
     assert lab.connection.getLibVersion() // 1_000_000 == MAJOR[HYPERVISOR]
 
