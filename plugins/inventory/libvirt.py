@@ -64,7 +64,8 @@ options:
     default: [name]
   states:
     description:
-      - The states of the domains to include, by libvirt's names, or V(all).
+      - The states of the domains to include, by libvirt's names, or V(all). A domain whose state libvirt does not tell to this user
+        is always included. Its state is C(unknown).
     type: list
     elements: str
     choices: [all, running, blocked, paused, shutdown, shutoff, crashed, pmsuspended, nostate]

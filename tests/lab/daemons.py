@@ -17,7 +17,7 @@ import os
 import pwd
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +104,25 @@ def open_connection(uri: str) -> Any:
 
 def _start_system() -> None:
     remove = () if Path("/run/libvirt").exists() else ("/run/libvirt",)
-    _start_mounted("system", SYSTEM_URI, {}, remove)
+    start_mounted("system", SYSTEM_URI, {}, remove)
 
 
 def _other_debian(name: str) -> str:
     root, base = hypervisor_root(name), daemon_dir(name)
     uri = f"qemu+unix:///system?socket={daemon_socket(base / 'run')}"
     if not _reachable(uri):
-        _start_mounted(name, uri, {root / "usr": "/usr", root / "etc": "/etc", base / "run": "/run"}, ())
+        start_mounted(name, uri, {root / "usr": "/usr", root / "etc": "/etc", base / "run": "/run"})
     return uri
 
 
-def _start_mounted(role: str, uri: str, system: Mapping[Path, str], remove: tuple[str, ...]) -> None:
-    """Start root's daemon with directories of the lab mounted over the host's: those of ``system`` first."""
+def start_mounted(
+    role: str, uri: str, system: Mapping[Path, str], remove: tuple[str, ...] = (), before: Sequence[str] = (), settings: str = ""
+) -> Process:
+    """Start root's daemon with directories of the lab mounted over the host's: those of ``system`` first.
+
+    before: a command in that namespace that ends by executing its arguments, the daemon. settings: libvirtd.conf, if not the
+    lab's own.
+    """
     base = daemon_dir(role)
     # What libvirt found out about QEMU is worth keeping, and says which QEMU by its path alone.
     known = cache_dir() / ("libvirt" if role == "system" else f"libvirt-{role}")
@@ -131,12 +137,14 @@ def _start_mounted(role: str, uri: str, system: Mapping[Path, str], remove: tupl
         if not Path(target).is_dir():
             raise LabError("libvirt-daemon-system is not installed: run tests/lab/install.sh")
         directory.mkdir(parents=True, exist_ok=True)
-    _write_configuration(base / "etc", base / "log", _SYSTEM_QEMU_CONF, _SYSTEM_CONF)
+    _write_configuration(base / "etc", base / "log", _SYSTEM_QEMU_CONF, settings or _SYSTEM_CONF)
     pid_file = base / "libvirtd.pid"
     pairs = [str(word) for pair in mounts.items() for word in pair]
     namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_NAMESPACE, "sh", *pairs, "--"]
-    run([*namespace, *_libvirtd("/etc/libvirt", pid_file)], timeout=_START_SECONDS)
-    DaemonRecord(role, uri, Process.of(int(pid_file.read_text())), remove).save()
+    run([*namespace, *before, *_libvirtd("/etc/libvirt", pid_file)], timeout=_START_SECONDS)
+    process = Process.of(int(pid_file.read_text()))
+    DaemonRecord(role, uri, process, remove).save()
+    return process
 
 
 def start_session(role: str, uri: str, base: Path, runtime: Path, user: str | None = None) -> None:

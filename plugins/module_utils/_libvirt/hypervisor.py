@@ -26,7 +26,7 @@ from .._errors import (
     ProtocolError,
     StillInFlight,
 )
-from . import errors, stream
+from . import errors, rights, stream
 from .crowded import default_by_ssh, opened
 from .events import LifecycleWatch, serve_events
 from .storage import Storage
@@ -52,6 +52,8 @@ DEFAULT_HYPERVISOR: t.Final = "libvirt's default hypervisor"
 STATES: t.Final = dict(
     enumerate(("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")),
 )
+#: Of a domain that this user may list and not look at, or that has gone meanwhile.
+UNTOLD: t.Final = "unknown"
 #: virConnectListAllDomainsFlags
 _LIST_PERSISTENT: t.Final = 4
 _LIST_AUTOSTART: t.Final = 1024
@@ -267,7 +269,7 @@ class Connection:
         autostart = self._uuids(_LIST_AUTOSTART)
         domains = [Domain(self, handle) for handle in handles]
         return [
-            DomainSummary(domain, states.get(domain.uuid, "shutoff"), domain.uuid in persistent, domain.uuid in autostart)
+            DomainSummary(domain, states.get(domain.uuid, UNTOLD), domain.uuid in persistent, domain.uuid in autostart)
             for domain in domains
         ]
 
@@ -339,11 +341,11 @@ class Connection:
 
     def _translated(self, error: t.Any, domain: str, command: str) -> GuestAgentError:
         if not domain:
-            return HypervisorUnreachable(f"{self.uri} cannot be reached: {errors.first_line(error)}")
+            return rights.of_connection(error, self.uri)
         if not _alive(self.handle):
             lost = ConnectionLost if command else HypervisorUnreachable
             return lost(f"the connection to {self.uri} was lost", domain=domain, command=command)
-        return errors.translate(error.get_error_code(), error.get_error_message() or "", domain, command)
+        return rights.of_domain(error, domain, command)
 
     def _uuids(self, flag: int) -> set[str]:
         return {handle.UUIDString() for handle in self.call(lambda: self.handle.listAllDomains(flag))}

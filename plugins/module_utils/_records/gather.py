@@ -17,7 +17,7 @@ import typing as t
 
 from .._deadline import Deadline
 from .._errors import DomainNotFound, GuestAgentError, HypervisorUnreachable, InvalidInput
-from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, Connection, Domain, DomainSummary, connect
+from .._libvirt.hypervisor import DEFAULT_HYPERVISOR, UNTOLD, Connection, Domain, DomainSummary, connect
 from .._libvirt.threads import CALLS_PER_CONNECTION, each, unhurried
 from . import leases, one_domain, record as _record
 from .addresses import AddressPolicy, contested, usable
@@ -210,7 +210,7 @@ class _Sweep:
     def _wanted(self, summary: DomainSummary) -> bool:
         plan, domain = self._plan, summary.domain
         named = not plan.domains or domain.name in plan.domains or domain.uuid in plan.domains
-        return named and (not plan.states or summary.state in plan.states)
+        return named and (plan.takes(summary.state) or summary.state == UNTOLD)
 
     def _start_workers(self, jobs: queue.SimpleQueue[DomainSummary], count: int, is_first: bool) -> None:
         """``count`` workers on the first connection, or on a further one, which may fail: the first still does all the work."""

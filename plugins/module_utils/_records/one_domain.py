@@ -12,7 +12,7 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._errors import DomainNotFound, DomainNotRunning, GuestAgentError
 from .._libvirt import domain_xml
-from .._libvirt.hypervisor import Domain, DomainSummary
+from .._libvirt.hypervisor import UNTOLD, Domain, DomainSummary
 from .._reach import preflight
 from . import ask, leases, record as _record
 from .addresses import is_usable
@@ -31,6 +31,10 @@ class Place(t.NamedTuple):
 def steps(summary: DomainSummary, place: Place, plan: Plan) -> t.Iterator[_record.Record]:
     """The record as libvirt knows it, then (where the plan wants the agent and there may be one) with the agent's part."""
     domain = domain_xml.parse(summary.domain.xml())
+    if summary.state == UNTOLD:
+        summary = summary._replace(state=summary.domain.state())
+        if not plan.takes(summary.state):
+            return
     libvirt = _libvirt_part(summary, domain, place)
     if not plan.select({"libvirt": libvirt}):
         return

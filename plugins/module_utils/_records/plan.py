@@ -34,6 +34,9 @@ class Plan(t.NamedTuple):
     max_items: int = _record.DEFAULT_MAX_ITEMS
     ssh_persist: int = 0
 
+    def takes(self, state: str) -> bool:
+        return not self.states or state in self.states
+
     def asks_agent(self) -> bool:
         return bool(self.subsets or self.probes)
 

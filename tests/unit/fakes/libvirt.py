@@ -56,6 +56,8 @@ class Hypervisor:
         self.gate = threading.Event()
         self.lock = threading.Lock()
         self.opens = 0
+        #: domains that this user may list, and no more: their state is not told
+        self.unread: set[str] = set()
 
     def tell(self, domain: Domain, event: int, *what: int) -> None:
         """Those who listen to all domains hear of ``event``."""
@@ -133,7 +135,8 @@ class Handle:
     def getAllDomainStats(self, stats: int, _flags: int) -> list[tuple[t.Any, dict[str, int]]]:
         self._hypervisor.happen("getAllDomainStats")
         assert stats == 1
-        return [(_OnConnection(d, self), {"state.state": d.current, "state.reason": d.reason}) for d in self._domains()]
+        known = [domain for domain in self._domains() if domain.name() not in self._hypervisor.unread]
+        return [(_OnConnection(d, self), {"state.state": d.current, "state.reason": d.reason}) for d in known]
 
     def _domains(self) -> list[Domain]:
         return [domain for domain in self._hypervisor.domains if not domain.gone]

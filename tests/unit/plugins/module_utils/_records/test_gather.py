@@ -101,6 +101,20 @@ def test_what_is_asked(hosts: tuple[Hypervisor, Hypervisor], plan: dict, names: 
     assert hosts[0].agent_commands == asked
 
 
+def test_a_domain_that_this_user_may_only_list(hosts: tuple[Hypervisor, Hypervisor]) -> None:
+    """libvirt's listing tells no state of it. One that it was silent on for another reason is asked for."""
+    listed, late, off = _domain(1), _domain(2), _domain(3, state=5)
+    listed.raises["XMLDesc"] = Error(88, "access denied: 'QEMU' denied access")
+    hosts[0].domains = [listed, late, off]
+    hosts[0].unread |= {"d01", "d02", "d03"}
+    found = gather([A], PLAN)
+    assert _statuses(found.records) == {"d01": "unknown", "d02": "connected"}
+    assert [record["libvirt"]["state"] for record in found.records] == ["unknown", "running"]
+    assert "libvirt refuses this to this user" in found.records[0]["agent"]["reason"]
+    assert "polkit" in found.records[0]["agent"]["hint"]
+    assert [trouble.kind for trouble in found.troubles] == ["permission_denied"]
+
+
 def test_an_agent_that_was_not_to_be_asked(hosts: tuple[Hypervisor, Hypervisor]) -> None:
     hosts[0].domains = [_domain(1)]
     agent = gather([A], PLAN._replace(subsets=())).records[0]["agent"]
