@@ -50,6 +50,21 @@ class SecondHypervisor:
             record.process.end(signal.SIGKILL)
 
     @property
+    def user(self) -> str | None:
+        """Whose daemon it is; None for the one who runs this."""
+        return self._user
+
+    @property
+    def place(self) -> Path:
+        """The user's home."""
+        return self._base
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which the user's qemu:///session is this daemon."""
+        return {"HOME": str(self._base), "XDG_CONFIG_HOME": str(self._base / "c"), "XDG_RUNTIME_DIR": str(self._base / "r")}
+
+    @property
     def socket(self) -> Path:
         """Where the daemon listens."""
         return daemon_socket(self._base / "r")
