@@ -157,6 +157,7 @@ options:
     description:
       - The sources of addresses, in order of preference. V(agent) is what the guest reports of an interface that its domain has.
         V(lease) and V(arp) are what the hypervisor knows, and are asked only when the agent reported no address.
+        They are not used for an address that the guest has given up, according to its agent, unless V(agent) is no source.
         V(agent_unverified) is what the guest reports of an interface that its domain does not have, or that is in user-mode
         networking (slirp, passt).
       - V(forward) is a port of the hypervisor that passt forwards to the guest's port 22. It is used when no address is known, and

@@ -10,17 +10,22 @@ import typing as t
 
 from .._errors import GuestAgentError
 from .._libvirt.hypervisor import Domain
-from .addresses import AddressPolicy, Candidate, is_usable
+from .addresses import AddressPolicy, Candidate, canonical, is_usable
 from .interfaces import Interface
 
 
 def fallback(domain: Domain, interfaces: t.Sequence[Interface], policy: AddressPolicy) -> list[Candidate]:
-    """The first of lease and ARP that knows a usable address; asked only where the agent gave none."""
+    """The first of lease and ARP that knows a usable address; asked only where the agent gave none.
+
+    A lease goes on when the guest has taken another address, or its NIC down. So a guest that is asked for its addresses, and
+    tells of the NIC without that one, is believed.
+    """
+    given_up = _given_up(interfaces) if "agent" in policy.sources else lambda _candidate: False
     for source in ("lease", "arp"):
         if source not in policy.sources:
             continue
         try:
-            found = known(domain, interfaces, source)
+            found = [candidate for candidate in known(domain, interfaces, source) if not given_up(candidate)]
         except GuestAgentError:
             continue
         if any(is_usable(candidate, policy) for candidate in found):
@@ -44,6 +49,13 @@ def known(domain: Domain, interfaces: t.Sequence[Interface], source: str) -> lis
         for mac, addresses in domain.addresses(source).items()
         for address in addresses
     ]
+
+
+def _given_up(interfaces: t.Sequence[Interface]) -> t.Callable[[Candidate], bool]:
+    """Whether the guest has told of the NIC, and of the address on no interface at all."""
+    told = {interface["mac"] for interface in interfaces if "guest-agent" in interface["info_source"]}
+    has = {canonical(text.partition("/")[0]) for interface in interfaces for text in interface["ip_addresses"]}
+    return lambda candidate: candidate["mac"] in told and canonical(candidate["address"]) not in has
 
 
 def _on_a_network(interface: Interface) -> bool:
