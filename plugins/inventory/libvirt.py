@@ -236,6 +236,8 @@ options:
       - Whether to keep each guest's last good answer in the cache, and use it when its agent does not answer. C(guest_agent.stale)
         is then true, and C(guest_agent.status) is not changed. An address from such an answer is not used when another guest has
         it.
+      - C(guest_agent.status_since) then tells since when the agent has its status. It is the time of the first run in a row that
+        has seen it.
       - Requires a O(cache_plugin) that outlives the run, such as C(jsonfile). O(cache) itself may be off.
     type: bool
     default: false
@@ -282,6 +284,7 @@ import hashlib
 import importlib
 import json
 import socket
+import time
 import typing as t
 
 from ansible import context
@@ -373,8 +376,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.get_option("cache_plugin"), _timeout=0, **{name: value for name, value in given.items() if value is not None}
         )
         keeper_key = f"last_{self._cache_key(path)}"
-        last = stale.kept(keeper.get(keeper_key)) or {}
-        keeper[keeper_key] = stale.keep(stale.remember(records, last).values())
+        before = keeper.get(keeper_key)
+        last = stale.kept(before) or {}
+        statuses = stale.since(records, stale.statuses(before), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        keeper[keeper_key] = {**stale.keep(stale.remember(records, last).values()), "statuses": statuses}
         keeper.set_cache()
         stale.fill(records, last)
 

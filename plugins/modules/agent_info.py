@@ -75,6 +75,9 @@ agent:
       description: When the agent was asked (ISO 8601, UTC), null when there was no agent to ask.
       type: str
       sample: "2026-01-31T08:00:00Z"
+    status_since:
+      description: Always null here. The inventory sets it with its option O(virtops.guest_agent.libvirt#inventory:stale).
+      type: str
     stale:
       description: Always false here. The inventory sets it for answers from its cache.
       type: bool

@@ -213,6 +213,7 @@ def test_cache_and_stale_answers(lab: Lab, start: Callable[..., str], ansible: A
     write_inventory(options_file, cache=True, **options)
     first = hostvars(ansible.inventory(options_file))[name]
     assert first["guest_agent"]["stale"] is False
+    assert first["guest_agent"]["status_since"] >= first["guest_agent"]["last_probe_time"]
     assert lab.run(name, "kill -STOP $(pidof qemu-ga)").returncode == 0
 
     # From the cache, groups made anew.
@@ -227,6 +228,9 @@ def test_cache_and_stale_answers(lab: Lab, start: Callable[..., str], ansible: A
     assert fresh["guest_agent"]["stale"] is True
     assert fresh["guest_agent"]["last_probe_time"] == first["guest_agent"]["last_probe_time"]
     assert fresh["guest_os"] == first["guest_os"]
+    assert fresh["guest_agent"]["status_since"] > first["guest_agent"]["status_since"]
+    later = hostvars(ansible.inventory(options_file, "--flush-cache"))[name]
+    assert later["guest_agent"]["status_since"] == fresh["guest_agent"]["status_since"]
 
 
 def test_nothing_in_flight_beyond_the_limits(lab: Lab, start: Callable[..., str], ansible: Ansible, options_file: Path) -> None:

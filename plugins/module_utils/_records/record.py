@@ -65,6 +65,8 @@ class AgentPart(t.TypedDict):
     hint: str
     version: str | None
     last_probe_time: str | None
+    #: the first of the runs in a row that have seen this status (ISO 8601, UTC); of those only an inventory's cache knows
+    status_since: str | None
     stale: bool
     blocked_commands: list[str]
     can_exec: bool
@@ -195,6 +197,7 @@ def agent_part(error: GuestAgentError | None = None) -> AgentPart:
         "hint": error.hint if error else "",
         "version": None,
         "last_probe_time": None,
+        "status_since": None,
         "stale": False,
         "blocked_commands": [],
         "can_exec": False,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records in a cache, and the last good answer of each guest for the times when it is silent."""
+"""Records in a cache: the last good answer of each guest for the times when it is silent, and since when it is as it is."""
 
 from __future__ import annotations
 
@@ -21,6 +21,30 @@ def kept(value: object) -> dict[str, Record] | None:
 
 def keep(records: t.Iterable[Record]) -> dict[str, t.Any]:
     return {"version": VERSION, "records": {key(record): record for record in records}}
+
+
+def statuses(value: object) -> dict[str, dict[str, str]]:
+    """What ``since`` has returned, of a cache that has it beside the records."""
+    known = value.get("statuses") if isinstance(value, dict) and kept(value) is not None else None
+    return known if isinstance(known, dict) else {}
+
+
+def since(records: t.Iterable[Record], known: t.Mapping[str, t.Mapping[str, str]], now: str) -> dict[str, dict[str, str]]:
+    """Tell in each record since when its agent has its status, as far as the runs before have seen it without a gap.
+
+    Returns what the next run is to know. A guest that was not asked is not taken to have changed.
+    """
+    seen: dict[str, dict[str, str]] = {}
+    for record in records:
+        agent, before = record["agent"], known.get(key(record), {})
+        if agent["status"] == "unknown":
+            if before:
+                seen[key(record)] = dict(before)
+            continue
+        from_when = before["since"] if before.get("status") == agent["status"] else now
+        agent["status_since"] = from_when
+        seen[key(record)] = {"status": agent["status"], "since": from_when}
+    return seen
 
 
 def fill(records: t.Iterable[Record], last: t.Mapping[str, Record]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -570,8 +571,11 @@ def test_old_answers_of_silent_guests(world: World) -> None:
         samples.record("web", 1, agent={"status": "unresponsive"}),
         samples.record("db", 2, agent={"status": "unknown"}),
     ]
+    since = _vars(world.data)["guest_agent"]["status_since"]
     data = world.again(**options)
     found = _vars(data)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", since)
+    assert found["guest_agent"]["status_since"] >= since
     assert (found["guest_agent"]["stale"], found["guest_agent"]["status"]) == (True, "unresponsive")
     assert (found["guest_hostname"], found["ansible_host"]) == ("inside", "10.0.0.5")
     assert not _vars(data, "db")["guest_agent"]["stale"]

@@ -93,6 +93,7 @@ def test_an_agent_that_answers(version: str) -> None:
         "hint": "",
         "version": {"7.2": "7.2.22", "10.0": "10.0.13"}[version],
         "last_probe_time": "2026-01-02T03:04:05Z",
+        "status_since": None,
         "stale": False,
         "blocked_commands": ["guest-get-devices"] if version == "7.2" else [],
         "can_exec": True,

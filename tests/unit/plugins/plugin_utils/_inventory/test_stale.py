@@ -74,6 +74,31 @@ def test_another_domains_answers_are_not_used() -> None:
         assert "hostname" not in other
 
 
+def test_since_when_it_is_as_it_is() -> None:
+    def run(now: str, status: str, known: t.Any) -> tuple[str | None, t.Any]:
+        record = samples.record("web", 1, agent={"status": status})
+        seen = stale.since([record], known, now)
+        return record["agent"]["status_since"], json.loads(json.dumps(seen))
+
+    first, known = run("1", "connected", {})
+    again, known = run("2", "connected", known)
+    not_asked, known = run("3", "unknown", known)
+    after, known = run("4", "connected", known)
+    silent, known = run("5", "unresponsive", known)
+    assert (first, again, not_asked, after, silent) == ("1", "1", None, "1", "5")
+    assert run("6", "unknown", {}) == (None, {})
+    # What is not there any more is not known to have stayed as it was.
+    assert stale.since([], known, "7") == {}
+
+
+def test_statuses_of_a_cache() -> None:
+    seen = {"a": {"status": "connected", "since": "1"}}
+    kept = {**stale.keep([KNOWN]), "statuses": seen}
+    assert stale.statuses(kept) == seen
+    for other in (stale.keep([KNOWN]), {**kept, "version": "0"}, {**kept, "statuses": None}, None):
+        assert stale.statuses(other) == {}
+
+
 def test_only_answers_are_remembered() -> None:
     silent = samples.record("web", 1, agent={"status": "unresponsive"})
     limited = samples.record("db", 2, agent={"status": "restricted"})
