@@ -168,7 +168,9 @@ $(HERE):
 	mkdir -p $(@D)
 	ln -sfn ../../.. $@
 
-.PHONY: site build changelog
+.PHONY: site build changelog matrix
+matrix: venv ## the page of what was tried where, with the rows that test runs have left in tests/output/tested
+	$(BIN)/python tests/tools/matrix.py
 site: venv collections ## the documentation site, in .cache/site/html: guides, plugins and roles, warnings as errors
 	$(RUN) tests/tools/site
 build: venv ## dist/virtops-guest_agent-VERSION.tar.gz

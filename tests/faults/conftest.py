@@ -11,6 +11,7 @@ from tests.integration.conftest import (
     lab,
     options_file,
     pytest_collection_modifyitems,
+    pytest_configure,
     pytest_report_collectionfinish,
     start,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "lab",
     "options_file",
     "pytest_collection_modifyitems",
+    "pytest_configure",
     "pytest_report_collectionfinish",
     "start",
 ]

@@ -24,7 +24,7 @@ import libvirt
 import libvirt_qemu
 import pytest
 
-from tests.integration import second_agent
+from tests.integration import second_agent, tested
 from tests.integration.ansible_cli import FULL, Ansible
 from tests.lab import Guest, Lab
 from tests.lab.hypervisor_root import asked_for
@@ -35,6 +35,10 @@ PART = os.environ.get("INTEGRATION_PART") or "1/1"
 OWN = DEBIANS[(int(PART.partition("/")[0]) - 1) % len(DEBIANS)]
 HYPERVISOR = asked_for()
 SHARED = "it-tiny-shared"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    tested.record(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -96,6 +100,7 @@ class Debians(Mapping[str, str]):
 
     def __getitem__(self, kind: str) -> str:
         self._boot([kind])
+        self._lab.touch(self._names[kind])
         return self._names[kind]
 
     def __iter__(self) -> Iterator[str]:
@@ -164,6 +169,7 @@ def a_tiny(lab: Lab) -> Iterator[str]:
     """A tiny guest that tests leave as it was: most of such a test was the boot of its guest. One that is spoilt is replaced."""
     if SHARED not in lab.names():
         lab.start_all([Guest(name=SHARED)])
+    lab.touch(SHARED)
     yield SHARED
     if not _is_well(lab, SHARED):
         lab.destroy(SHARED)

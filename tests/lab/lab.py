@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 import socket
@@ -35,6 +36,7 @@ from .records import GuestRecord, guest_dir, guest_records, mark_in_use, state_l
 from .serial_shell import Completed, run_on_socket
 from .shell import run
 from .teardown import release, remove_guest, remove_guests
+from .touched import AGENTS, TOUCHED, Touched, hypervisor_of, plain_uri
 
 START_SECONDS = 300.0
 _SSH_PORT = 22
@@ -61,6 +63,7 @@ class Lab:
         self._forwards: dict[tuple[str, int], int] = {}
         self.connection: Any = open_connection(self.uri)
         self._events = AgentEvents(self.connection)
+        self._hypervisor = hypervisor_of(self.connection)
 
     def __enter__(self) -> Lab:
         return self
@@ -140,9 +143,22 @@ class Lab:
             self._events.wait_connected(domain, deadline)
         if guest.answers:
             wait_answer(domain, deadline)
+            touched = self.touch(name)
+            if touched not in AGENTS:
+                said = libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-info"}', 30, 0)
+                AGENTS[touched] = json.loads(said)["return"]["version"]
+
+    def touch(self, name: str) -> Touched:
+        """Note that a test has had a hand on this guest."""
+        started = self._guests.get(name)
+        kind = "scripted" if started and started.agent == "relay" else self._record(name).kind
+        touched = Touched(self._hypervisor, plain_uri(self.uri), kind)
+        TOUCHED.add(touched)
+        return touched
 
     def domain(self, name: str) -> Any:
         """Return libvirt's object for a guest."""
+        self.touch(name)
         return self.connection.lookupByUUIDString(self._record(name).uuid)
 
     def names(self) -> list[str]:
@@ -173,6 +189,7 @@ class Lab:
 
     def ticks(self, name: str) -> int:
         """Return the last number a tiny guest said it had written to /data/ticks; 0 before the first."""
+        self.touch(name)
         with self.console(name).open("rb") as log:
             size = log.seek(0, 2)
             log.seek(max(0, size - 4096))
@@ -181,6 +198,7 @@ class Lab:
 
     def run(self, name: str, command: str, timeout: float = 120) -> Completed:
         """Run a shell command in the guest through its second serial port: no agent and no network involved."""
+        self.touch(name)
         return run_on_socket(self._record(name).directory / "shell.sock", command, timeout)
 
     def forward(self, name: str, guest_port: int) -> int:

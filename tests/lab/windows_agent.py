@@ -27,6 +27,7 @@ from pathlib import Path
 from .cache import cached, key_of
 from .errors import LabError
 from .shell import run
+from .touched import AGENTS, TOUCHED, Touched
 
 VERSIONS = ("7.2", "10.0")
 _SOURCES = Path(__file__).parent / "images" / "windows"
@@ -133,11 +134,16 @@ class WindowsAgent:
             os.close(end)
         self._wine.device(self.version).unlink()
 
+    def _touch(self) -> None:
+        TOUCHED.add(touched := Touched("", "", f"windows-{self.version}"))
+        AGENTS[touched] = self.version
+
     @contextlib.contextmanager
     def joined(self, relay: Path) -> Iterator[None]:
         """Answer for a guest of the lab with agent="relay", and for no client of the socket meanwhile."""
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(str(relay))
+            self._touch()
             self._joined = link
             try:
                 yield
@@ -181,6 +187,7 @@ class WindowsAgent:
                         data = data[os.write(self._ours, data) :]
                 elif ready:
                     client = self._listener.accept()[0]
+                    self._touch()
             except OSError:
                 if client is not None:
                     client.close()
