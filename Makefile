@@ -81,7 +81,7 @@ integration: system venv collections ## tests on real guests, in their short for
 	INTEGRATION_PART=$(PART) $(RUN) tests/tools/pytest-again python tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: hypervisor-short
-hypervisor-short: system venv collections ## a few of them on the libvirt and QEMU of Debian 13 (make full HYPERVISOR=debian13 has them all)
+hypervisor-short: system venv collections ## a few of them on the libvirt and QEMU of Debian 13 (HYPERVISOR=testing: of Debian testing; make full has all)
 	HYPERVISOR=$(or $(HYPERVISOR),debian13) $(RUN) tests/tools/pytest-again python tests/integration -q -rs -m hypervisor
 
 .PHONY: full

@@ -15,8 +15,8 @@ from tests.integration.conftest import HYPERVISOR, OWN
 from tests.integration.guests_by_agent import Plays, ok, variables
 from tests.lab import Lab
 
-#: libvirt's major version in each release.
-MAJOR = {"debian12": 9, "debian13": 11}
+#: libvirt's major version in each release, or the least that it may be.
+MAJOR = {"debian12": range(9, 10), "debian13": range(11, 12), "testing": range(12, 99)}
 
 
 @pytest.mark.hypervisor
@@ -24,7 +24,7 @@ MAJOR = {"debian12": 9, "debian13": 11}
     not HYPERVISOR, reason="SKIPPED OUT LOUD: the version of another libvirt is not looked at, for HYPERVISOR names none"
 )
 def test_it_is_the_one_that_was_asked_for(lab: Lab) -> None:
-    assert lab.connection.getLibVersion() // 1_000_000 == MAJOR[HYPERVISOR]
+    assert lab.connection.getLibVersion() // 1_000_000 in MAJOR[HYPERVISOR]
 
 
 @pytest.mark.hypervisor

@@ -23,9 +23,8 @@ from typing import Any
 
 import libvirt
 
-from .debian_image import SUITES
 from .errors import LabError
-from .hypervisor_root import asked_for, hypervisor_root
+from .hypervisor_root import HYPERVISORS, asked_for, hypervisor_root
 from .paths import cache_dir
 from .processes import Process
 from .records import DaemonRecord, daemon_dir, daemon_records
@@ -34,7 +33,7 @@ from .shell import run
 SYSTEM_URI = "qemu:///system"
 SESSION_URI = "qemu:///session"
 #: The roles of daemons that several labs share; the last lab stops them.
-SHARED_ROLES = ("system", "session", *SUITES)
+SHARED_ROLES = ("system", "session", *HYPERVISORS)
 _START_SECONDS = 60.0
 
 _COMMON_CONF = 'stdio_handler = "file"\n'

@@ -14,6 +14,8 @@ from .debian_image import SUITES
 from .errors import LabError
 from .shell import run
 
+#: What HYPERVISOR may name, and whose packages that is. Testing is what comes next: another one each month.
+HYPERVISORS = {**SUITES, "testing": "testing"}
 _PACKAGES = Path(__file__).parent / "images" / "hypervisor" / "packages.txt"
 _BUILD_SECONDS = 900.0
 
@@ -28,14 +30,16 @@ def hypervisor_root(name: str) -> Path:
 
     LabError: it is none that the lab knows, or this user may not build or run it.
     """
-    if name not in SUITES:
-        raise LabError(f"HYPERVISOR={name} is none of {', '.join(SUITES)}")
+    if name not in HYPERVISORS:
+        raise LabError(f"HYPERVISOR={name} is none of {', '.join(HYPERVISORS)}")
     if os.geteuid() != 0:
         raise LabError(f"only root can run HYPERVISOR={name}, which has mounts of its own")
-    suite = SUITES[name]
+    suite = HYPERVISORS[name]
     return cached(f"hypervisor-{name}-{key_of([Path(__file__), _PACKAGES], [suite])}", lambda target: _build(target, suite))
 
 
 def _build(target: Path, suite: str) -> None:
     packages = ",".join(_PACKAGES.read_text().split())
-    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", suite, str(target)], timeout=_BUILD_SECONDS)
+    # A mirror may be weeks behind, for which testing's signatures are too short.
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"', f"--include={packages}"]
+    run([*words, suite, str(target)], timeout=_BUILD_SECONDS)
