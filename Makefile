@@ -81,8 +81,8 @@ integration: system venv collections ## tests on real guests, in their short for
 	INTEGRATION_PART=$(PART) $(RUN) tests/tools/pytest-again python tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: hypervisor-short
-hypervisor-short: system venv collections ## a few of them on the libvirt and QEMU of Debian 13 (HYPERVISOR=testing: of Debian testing; make full has all)
-	HYPERVISOR=$(or $(HYPERVISOR),debian13) $(RUN) tests/tools/pytest-again python tests/integration -q -rs -m hypervisor
+hypervisor-short: system venv collections ## a few of them on the libvirt and QEMU of Debian 13 (HYPERVISOR=testing, DOOR=ssh, DOOR=session for others; make full has all)
+	HYPERVISOR=$(if $(DOOR),$(HYPERVISOR),$(or $(HYPERVISOR),debian13)) $(RUN) tests/tools/pytest-again python tests/integration -q -rs -m hypervisor
 
 .PHONY: full
 full: system browser windows rulebook venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it

@@ -8,10 +8,12 @@ There are two forms. INTEGRATION=full runs everything. The short one, for every 
 take long and widen what a shorter one shows, and runs a test that both Debian guests are for on one of them: the part's own.
 INTEGRATION_PART=1/2 takes every second file, 2/2 the others: two can run side by side, each in a lab of its own.
 HYPERVISOR=debian13 runs them on the libvirt and QEMU of Debian 13; the controller stays here. A few are marked ``hypervisor``.
+DOOR=ssh has tasks and inventories reach it by qemu+ssh, over a server of the lab; DOOR=session is an ordinary user's own libvirt.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,6 +21,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import libvirt
 import libvirt_qemu
@@ -28,6 +31,8 @@ from tests.integration import second_agent, tested
 from tests.integration.ansible_cli import FULL, Ansible
 from tests.lab import Guest, Lab
 from tests.lab.hypervisor_root import asked_for
+from tests.lab.second import second_hypervisor
+from tests.lab.ssh_server import ssh_server
 
 DEBIANS = ("debian12", "debian13")
 PART = os.environ.get("INTEGRATION_PART") or "1/1"
@@ -87,8 +92,29 @@ def _but_for_the_debian(item: pytest.Item) -> tuple[str, str]:
 def lab() -> Iterator[Lab]:
     if HYPERVISOR and os.geteuid() != 0:
         pytest.skip(f"SKIPPED OUT LOUD: nothing is tried on the libvirt of {HYPERVISOR}, for that takes root")
-    with Lab() as running:
-        yield running
+    with contextlib.ExitStack() as stack:
+        yield DOORS[os.environ.get("DOOR", "")](stack)
+
+
+def _system(stack: contextlib.ExitStack) -> Lab:
+    return stack.enter_context(Lab())
+
+
+def _by_ssh(stack: contextlib.ExitStack) -> Lab:
+    lab = _system(stack)
+    socket_of_another = parse_qsl(urlsplit(lab.uri).query)
+    uri = stack.enter_context(ssh_server()).uri
+    lab.uri = f"{uri}&{urlencode(socket_of_another)}" if socket_of_another else uri
+    return lab
+
+
+def _session(stack: contextlib.ExitStack) -> Lab:
+    if HYPERVISOR:
+        pytest.skip(f"SKIPPED OUT LOUD: a user's own libvirt of {HYPERVISOR} is not tried, for the lab starts this machine's")
+    return stack.enter_context(stack.enter_context(second_hypervisor()).lab())
+
+
+DOORS: Mapping[str, Callable[[contextlib.ExitStack], Lab]] = {"": _system, "ssh": _by_ssh, "session": _session}
 
 
 class Debians(Mapping[str, str]):

@@ -77,8 +77,7 @@ def command(config: pytest.Config) -> str:
     if any(Path(argument).name == "faults" for argument in config.args):
         short, long = "faults-short", "faults"
     words, asked = ["make", long if FULL else short], config.option.keyword
-    part, hypervisor = os.environ.get("INTEGRATION_PART"), os.environ.get("HYPERVISOR")
-    words += [f"PART={part}"] if part else []
-    words += [f"HYPERVISOR={hypervisor}"] if hypervisor else []
+    variables = {"PART": "INTEGRATION_PART", "HYPERVISOR": "HYPERVISOR", "DOOR": "DOOR"}
+    words += [f"{name}={os.environ[given]}" for name, given in variables.items() if os.environ.get(given)]
     words += [f'ONLY="-k {asked}"'] if asked else []
     return " ".join(words)

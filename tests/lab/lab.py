@@ -56,12 +56,14 @@ class Lab:
         ensure_event_loop()
         with state_lock():
             self._in_use = mark_in_use()
-            self.uri = uri or default_hypervisor()
+            self._uri = uri or default_hypervisor()
+        #: By which clients are to reach it; another one may lead there too.
+        self.uri = self._uri
         self._owner = owner
         self._lock = threading.Lock()
         self._guests: dict[str, Guest] = {}
         self._forwards: dict[tuple[str, int], int] = {}
-        self.connection: Any = open_connection(self.uri)
+        self.connection: Any = open_connection(self._uri)
         self._events = AgentEvents(self.connection)
         self._hypervisor = hypervisor_of(self.connection)
 
@@ -238,10 +240,10 @@ class Lab:
         for record in self._records():
             if record.name == name:
                 return record
-        raise LabError(f"the lab has no guest {name!r} on {self.uri}")
+        raise LabError(f"the lab has no guest {name!r} on {self._uri}")
 
     def _records(self) -> list[GuestRecord]:
-        return [record for record in guest_records() if record.uri == self.uri]
+        return [record for record in guest_records() if record.uri == self._uri]
 
     def _free_name(self, kind: str) -> str:
         taken = {*self.names(), *(domain.name() for domain in self.connection.listAllDomains())}
@@ -257,7 +259,7 @@ class Lab:
         identity = str(uuid.uuid4())
         directory = guest_dir(identity)
         directory.mkdir(parents=True)
-        record = GuestRecord(identity, guest.name, guest.kind, self.uri, directory)
+        record = GuestRecord(identity, guest.name, guest.kind, self._uri, directory)
         record.save()
         return record
 

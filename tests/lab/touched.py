@@ -30,8 +30,9 @@ def hypervisor_of(connection: Any) -> str:
 
 
 def plain_uri(uri: str) -> str:
-    """Without the socket of a lab: ``qemu:///session``."""
-    return f"qemu://{urlsplit(uri).path}"
+    """Without what is a lab's own: ``qemu:///session``, ``qemu+ssh://HOST/system``."""
+    scheme, _host, path, *_ = urlsplit(uri)
+    return f"qemu+ssh://HOST{path}" if scheme.endswith("ssh") else f"qemu://{path}"
 
 
 def _version(number: int) -> str:
