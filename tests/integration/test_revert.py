@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,18 @@ Group = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def group(lab: Lab, ansible: Ansible, tmp_path: Path) -> Iterator[Group]:
+def place() -> Iterator[Path]:
+    """Where each user's QEMU may read."""
+    with tempfile.TemporaryDirectory(prefix="vgal-", dir="/var/tmp") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        yield place
+
+
+@pytest.fixture
+def group(lab: Lab, ansible: Ansible, place: Path) -> Iterator[Group]:
     """``group(state="reverted")``: the module on two tiny guests, of which one has a medium in its drive."""
-    medium = tmp_path / "seed.iso"
+    medium = place / "seed.iso"
     medium.write_bytes(bytes(1 << 20))
     drive = f"""<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{medium}'/>
       <target dev='hdc' bus='ide'/><readonly/></disk>"""
@@ -48,7 +58,7 @@ def can_revert(lab: Lab) -> bool:
 
 
 @pytest.mark.hypervisor
-def test_what_was_written_since_is_gone(lab: Lab, ansible: Ansible, group: Group, tmp_path: Path) -> None:
+def test_what_was_written_since_is_gone(lab: Lab, ansible: Ansible, group: Group, place: Path) -> None:
     for name in (A, B):
         write(lab, name, "before")
     ok(group())
@@ -74,8 +84,8 @@ def test_what_was_written_since_is_gone(lab: Lab, ansible: Ansible, group: Group
         assert would["diff"]["after"][name]["images"]["vda"] == ["a new image", *now[1:]]
         assert done["diff"]["before"][name] == {"snapshot": "present", "images": would["diff"]["before"][name]["images"]}
     # No image was put over the medium, which is in its drive again.
-    assert done["diff"]["after"][A]["images"]["hdc"] == [str(tmp_path / "seed.iso")]
-    assert [path.name for path in tmp_path.glob("seed*")] == ["seed.iso"]
+    assert done["diff"]["after"][A]["images"]["hdc"] == [str(place / "seed.iso")]
+    assert [path.name for path in place.glob("seed*")] == ["seed.iso"]
     _listed_as_it_is(lab, ansible)
     _once_more_and_merged(lab, group, taken)
 
