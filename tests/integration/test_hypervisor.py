@@ -14,9 +14,10 @@ from tests.integration.ansible_cli import Ansible
 from tests.integration.conftest import HYPERVISOR, OWN
 from tests.integration.guests_by_agent import Plays, ok, variables
 from tests.lab import Lab
+from tests.lab.hypervisor_root import MODULAR
 
 #: libvirt's major version in each release, or the least that it may be.
-MAJOR = {"debian12": range(9, 10), "debian13": range(11, 12), "testing": range(12, 99)}
+MAJOR = {"debian12": range(9, 10), "debian13": range(11, 12), "testing": range(12, 99), "debian13-modular": range(11, 12)}
 
 
 @pytest.mark.hypervisor
@@ -43,3 +44,14 @@ def test_raw_command_and_copy(lab: Lab, ansible: Ansible, debian: str, tmp_path:
     assert command["stdout"] == debian
     assert copy["changed"]
     assert read["stdout"].split() == ["one", "two", "600"]
+
+
+@pytest.mark.hypervisor
+@pytest.mark.skipif(
+    HYPERVISOR != MODULAR, reason=f"SKIPPED OUT LOUD: virtproxyd is not tried, for only HYPERVISOR={MODULAR} has modular daemons"
+)
+def test_virtproxyd_leads_to_it(lab: Lab, ansible: Ansible, a_tiny: str) -> None:
+    proxied = lab.uri.replace("virtqemud-sock", "libvirt-sock")
+    assert proxied != lab.uri
+    found = ok(ansible.module("run_command", uri=proxied, domain=a_tiny, argv=["cat", "/proc/sys/kernel/hostname"]))
+    assert found["stdout"] == a_tiny

@@ -24,7 +24,7 @@ from typing import Any
 import libvirt
 
 from .errors import LabError
-from .hypervisor_root import HYPERVISORS, asked_for, hypervisor_root
+from .hypervisor_root import HYPERVISORS, MODULAR, asked_for, hypervisor_root
 from .paths import cache_dir
 from .processes import Process
 from .records import DaemonRecord, daemon_dir, daemon_records
@@ -33,7 +33,10 @@ from .shell import run
 SYSTEM_URI = "qemu:///system"
 SESSION_URI = "qemu:///session"
 #: The roles of daemons that several labs share; the last lab stops them.
-SHARED_ROLES = ("system", "session", *HYPERVISORS)
+SHARED_ROLES = ("system", "session", *HYPERVISORS, MODULAR)
+_MONOLITHIC = ("libvirtd",)
+#: virtqemud has the domains; virtproxyd listens where libvirtd would, and leads there.
+_MODULAR = ("virtqemud", "virtproxyd")
 _START_SECONDS = 60.0
 
 _COMMON_CONF = 'stdio_handler = "file"\n'
@@ -83,9 +86,9 @@ def _reachable(uri: str) -> bool:
     return True
 
 
-def daemon_socket(runtime: Path) -> Path:
+def daemon_socket(runtime: Path, name: str = "libvirt-sock") -> Path:
     """Return where a daemon with this runtime directory listens."""
-    return runtime / "libvirt" / "libvirt-sock"
+    return runtime / "libvirt" / name
 
 
 def _user_runtime_dir() -> Path:
@@ -108,18 +111,25 @@ def _start_system() -> None:
 
 def _other_debian(name: str) -> str:
     root, base = hypervisor_root(name), daemon_dir(name)
-    uri = f"qemu+unix:///system?socket={daemon_socket(base / 'run')}"
+    programs, listens = (_MODULAR, "virtqemud-sock") if name == MODULAR else (_MONOLITHIC, "libvirt-sock")
+    uri = f"qemu+unix:///system?socket={daemon_socket(base / 'run', listens)}"
     if not _reachable(uri):
-        start_mounted(name, uri, {root / "usr": "/usr", root / "etc": "/etc", base / "run": "/run"})
+        start_mounted(name, uri, {root / "usr": "/usr", root / "etc": "/etc", base / "run": "/run"}, programs=programs)
     return uri
 
 
 def start_mounted(
-    role: str, uri: str, system: Mapping[Path, str], remove: tuple[str, ...] = (), before: Sequence[str] = (), settings: str = ""
+    role: str,
+    uri: str,
+    system: Mapping[Path, str],
+    remove: tuple[str, ...] = (),
+    before: Sequence[str] = (),
+    settings: str = "",
+    programs: Sequence[str] = _MONOLITHIC,
 ) -> Process:
-    """Start root's daemon with directories of the lab mounted over the host's: those of ``system`` first.
+    """Start root's daemons with directories of the lab mounted over the host's: those of ``system`` first. Return the first one.
 
-    before: a command in that namespace that ends by executing its arguments, the daemon. settings: libvirtd.conf, if not the
+    before: a command in that namespace that ends by executing its arguments, a daemon. settings: libvirtd.conf, if not the
     lab's own.
     """
     base = daemon_dir(role)
@@ -136,14 +146,18 @@ def start_mounted(
         if not Path(target).is_dir():
             raise LabError("libvirt-daemon-system is not installed: run tests/lab/install.sh")
         directory.mkdir(parents=True, exist_ok=True)
-    _write_configuration(base / "etc", base / "log", _SYSTEM_QEMU_CONF, settings or _SYSTEM_CONF)
-    pid_file = base / "libvirtd.pid"
+    for program in programs:
+        _write_configuration(base / "etc", base / "log", _SYSTEM_QEMU_CONF, settings or _SYSTEM_CONF, program)
     pairs = [str(word) for pair in mounts.items() for word in pair]
     namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_NAMESPACE, "sh", *pairs, "--"]
-    run([*namespace, *before, *_libvirtd("/etc/libvirt", pid_file)], timeout=_START_SECONDS)
-    process = Process.of(int(pid_file.read_text()))
-    DaemonRecord(role, uri, process, remove).save()
-    return process
+    records = []
+    for program in programs:
+        pid_file = base / f"{program}.pid"
+        run([*namespace, *before, *_daemon("/etc/libvirt", pid_file, program)], timeout=_START_SECONDS)
+        its_role = f"{role}-{program}" if records else role
+        records.append(DaemonRecord(its_role, uri, Process.of(int(pid_file.read_text())), remove))
+        records[-1].save()
+    return records[0].process
 
 
 def start_session(role: str, uri: str, base: Path, runtime: Path, user: str | None = None) -> None:
@@ -163,7 +177,7 @@ def start_session(role: str, uri: str, base: Path, runtime: Path, user: str | No
         "XDG_CONFIG_HOME": str(base / "c"),
         "XDG_RUNTIME_DIR": str(runtime),
     }
-    run(_libvirtd(configuration, pid_file), timeout=_START_SECONDS, environment=environment, user=user)
+    run(_daemon(configuration, pid_file), timeout=_START_SECONDS, environment=environment, user=user)
     DaemonRecord(role, uri, Process.of(int(pid_file.read_text())), (str(base),)).save()
 
 
@@ -178,10 +192,10 @@ def stop_daemons(uri: str | None = None) -> None:
         shutil.rmtree(daemon_dir(record.role), ignore_errors=True)
 
 
-def _write_configuration(directory: Path, logs: Path, qemu: str, daemon: str) -> None:
+def _write_configuration(directory: Path, logs: Path, qemu: str, daemon: str, program: str = "libvirtd") -> None:
     (directory / "qemu.conf").write_text(qemu)
-    (directory / "libvirtd.conf").write_text(f'{daemon}log_outputs = "3:file:{logs}/libvirtd.log"\n')
+    (directory / f"{program}.conf").write_text(f'{daemon}log_outputs = "3:file:{logs}/{program}.log"\n')
 
 
-def _libvirtd(configuration: str | Path, pid_file: Path) -> list[str]:
-    return ["libvirtd", "--daemon", "--config", f"{configuration}/libvirtd.conf", "--pid-file", str(pid_file)]
+def _daemon(configuration: str | Path, pid_file: Path, program: str = "libvirtd") -> list[str]:
+    return [program, "--daemon", "--config", f"{configuration}/{program}.conf", "--pid-file", str(pid_file)]

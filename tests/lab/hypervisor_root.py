@@ -16,8 +16,11 @@ from .shell import run
 
 #: What HYPERVISOR may name, and whose packages that is. Testing is what comes next: another one each month.
 HYPERVISORS = {**SUITES, "testing": "testing"}
-_PACKAGES = Path(__file__).parent / "images" / "hypervisor" / "packages.txt"
-_BUILD_SECONDS = 900.0
+#: Debian 13's with the modular daemons, which Debian itself does not build.
+MODULAR = "debian13-modular"
+_PLACE = Path(__file__).parent / "images" / "hypervisor"
+_PACKAGES, _MODULAR = _PLACE / "packages.txt", _PLACE / "modular.sh"
+_BUILD_SECONDS = 3600.0
 
 
 def asked_for() -> str:
@@ -30,10 +33,13 @@ def hypervisor_root(name: str) -> Path:
 
     LabError: it is none that the lab knows, or this user may not build or run it.
     """
-    if name not in HYPERVISORS:
-        raise LabError(f"HYPERVISOR={name} is none of {', '.join(HYPERVISORS)}")
+    if name not in (*HYPERVISORS, MODULAR):
+        raise LabError(f"HYPERVISOR={name} is none of {', '.join((*HYPERVISORS, MODULAR))}")
     if os.geteuid() != 0:
         raise LabError(f"only root can run HYPERVISOR={name}, which has mounts of its own")
+    if name == MODULAR:
+        monolithic = hypervisor_root("debian13")
+        return cached(f"hypervisor-{name}-{key_of([_MODULAR], [monolithic.name])}", lambda target: _add_daemons(target, monolithic))
     suite = HYPERVISORS[name]
     return cached(f"hypervisor-{name}-{key_of([Path(__file__), _PACKAGES], [suite])}", lambda target: _build(target, suite))
 
@@ -43,3 +49,8 @@ def _build(target: Path, suite: str) -> None:
     # A mirror may be weeks behind, for which testing's signatures are too short.
     words = ["mmdebstrap", "--quiet", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"', f"--include={packages}"]
     run([*words, suite, str(target)], timeout=_BUILD_SECONDS)
+
+
+def _add_daemons(target: Path, monolithic: Path) -> None:
+    run(["cp", "--archive", "--reflink=auto", f"{monolithic}/.", str(target)], timeout=_BUILD_SECONDS)
+    run([str(_MODULAR), str(target)], timeout=_BUILD_SECONDS)

@@ -127,7 +127,7 @@ def test_another_debian_is_built_once(other: OtherDebian) -> None:
 
 
 def test_another_debian_that_cannot_be(other: OtherDebian) -> None:
-    with pytest.raises(LabError, match="HYPERVISOR=debian9 is none of debian12, debian13, testing"):
+    with pytest.raises(LabError, match="HYPERVISOR=debian9 is none of debian12, debian13, testing, debian13-modular"):
         hypervisor_root.hypervisor_root("debian9")
     other.user = 1000
     with pytest.raises(LabError, match="only root can run HYPERVISOR=debian13"):
