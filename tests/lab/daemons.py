@@ -129,8 +129,7 @@ def start_mounted(
 ) -> Process:
     """Start root's daemons with directories of the lab mounted over the host's: those of ``system`` first. Return the first one.
 
-    before: a command in that namespace that ends by executing its arguments, a daemon. settings: libvirtd.conf, if not the
-    lab's own.
+    before: a command in that namespace that ends by executing its arguments, a daemon. settings: its own, if not the lab's.
     """
     base = daemon_dir(role)
     # What libvirt found out about QEMU is worth keeping, and says which QEMU by its path alone.
