@@ -37,6 +37,7 @@ seealso:
   - module: virtops.guest_agent.agent_info
 extends_documentation_fragment:
   - virtops.guest_agent._agent_connection
+  - virtops.guest_agent._agent_connection_posix
 options:
   remote_user:
     description: The user of the guest to run as. No password is needed, because the agent is root.
@@ -86,56 +87,32 @@ all:
       ansible_guest_agent_socket: /run/web2/qga.sock
 """
 
-import contextlib
-import os
-import tempfile
-import time
 import typing as t
 
 from ansible import constants
-from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
-from ansible.module_utils.common.text.converters import to_bytes, to_text
-from ansible.plugins.connection import ConnectionBase
-from ansible.utils.display import Display
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.text.converters import to_text
 
 from ..plugin_utils import _compiled  # pylint: disable=unused-import  # noqa: F401
 
 # isort: split
 from ..module_utils._agent.client import GuestAgent
-from ..module_utils._errors import CommandTimeout, FileFailed, FileMissing, GuestAgentError, InvalidInput, NoSpace, OutputTooLong
 from ..module_utils._inside import shell
-from ..module_utils._reach.advice import EXEC, FILES
-from ..module_utils._reach.guest import Guest, open_guest
-from ..module_utils._task.values import in_range
-from ..plugin_utils._connection.heard import Heard
+from ..plugin_utils._connection.over_agent import Cost, OverAgent
 from ..plugin_utils._connection.pace import Pace
 from ..plugin_utils._connection.unwrapped import script_of, unwrapped
 
-# Each task has a process of its own, which compiles what it imports: what most tasks do not need is imported where it is needed.
-
-display = Display()
-
-#: These are the task's failures; all others mean that the guest cannot be reached.
-_TASK_FAILED: t.Final = (InvalidInput, CommandTimeout, FileFailed, NoSpace, OutputTooLong)
-_COMMANDS: t.Final = (*EXEC, *FILES)
 #: What a guest must have.
-_SHELL: t.Final = "POSIX shell, which this connection requires; use the connection psrp or winrm, or this collection's modules"
+_SHELL: t.Final = (
+    "POSIX shell, which this connection requires; use the connection psrp or winrm, virtops.guest_agent.windows, or this"
+    " collection's modules"
+)
 
 
-class Connection(ConnectionBase):
+class Connection(OverAgent):
     """Commands and files over the guest agent."""
 
     transport = "virtops.guest_agent.agent"
-    has_pipelining = True
-
-    def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._open = contextlib.ExitStack()
-        self._reached: Guest | None = None
-
-    def _connect(self) -> Connection:
-        self._target()
-        return self
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
@@ -151,7 +128,7 @@ class Connection(ConnectionBase):
         )
         with self._guest() as guest:
             pace = Pace(self._domain(), "module" if in_data else "command")
-            cost = _Cost(guest.agent)
+            cost = Cost(guest.agent)
             result = shell.execute(
                 guest.agent,
                 command,
@@ -170,76 +147,19 @@ class Connection(ConnectionBase):
             self._check_become(command.answer, result)
         return result.rc, result.stdout, result.stderr
 
-    def put_file(self, in_path: str, out_path: str) -> None:
-        from ..module_utils._inside import files
+    def _opening(self) -> dict[str, t.Any]:
+        return {
+            "data_lane": self.get_option("data_lane"),
+            "resident": self.get_option("resident"),
+            "resident_idle": self._seconds("resident_idle"),
+            "ansible_home": constants.config.get_config_value("ANSIBLE_HOME"),
+        }
 
-        super().put_file(in_path, out_path)
-        local = to_bytes(in_path, errors="surrogate_or_strict")
-        if not os.path.exists(local):
-            raise AnsibleFileNotFound(f"file or module does not exist: {to_text(in_path)}")
-        with self._guest() as guest, open(local, "rb") as source:
-            cost = _Cost(guest.agent)
-            where = files.Where(to_text(out_path, errors="surrogateescape"), self._user(), "none")
-            files.push(guest.agent, source, where, lane=guest.lane)
-            self._tell(f"PUT {to_text(in_path)} TO {to_text(out_path)}: {source.tell()} bytes, {cost}")
-
-    def fetch_file(self, in_path: str, out_path: str) -> None:
-        from ..module_utils._inside import files
-
-        super().fetch_file(in_path, out_path)
-        local = to_bytes(out_path, errors="surrogate_or_strict")
-        with self._guest() as guest:
-            cost = _Cost(guest.agent)
-            descriptor, partial = tempfile.mkstemp(prefix=b".virtops-", dir=os.path.dirname(local) or b".")
-            try:
-                with open(descriptor, "wb") as sink:
-                    where = files.Where(to_text(in_path, errors="surrogateescape"), self._user())
-                    files.pull(guest.agent, where, sink.write, guest.lane)
-                    size = sink.tell()
-                os.chmod(partial, 0o666 & ~_umask())
-                os.replace(partial, local)
-            except BaseException:
-                os.unlink(partial)
-                raise
-            self._tell(f"FETCH {to_text(in_path)} TO {to_text(out_path)}: {size} bytes, {cost}")
-
-    def reset(self) -> None:
-        # The guest may be about to go: a restart begins with this.
-        self._heard().forget()
-        self.close()
-
-    def close(self) -> None:
-        self._reached = None
-        self._connected = False
-        self._open.close()
-
-    def _target(self) -> Guest:
-        if self._reached is None:
-            with self._translated():
-                names = ("uri", "transport", "channel", "socket", "data_lane")
-                params = {name: self.get_option(name) for name in names}
-                params.update(domain=self._domain(), agent_timeout=self._seconds("agent_timeout"))
-                params["ssh_persist"] = in_range(self.get_option("ssh_persist"), "ssh_persist", 0)
-                params.update(resident=self.get_option("resident"), resident_idle=self._seconds("resident_idle"))
-                params["ansible_home"] = constants.config.get_config_value("ANSIBLE_HOME")
-                reached = self._open.enter_context(open_guest(params, _COMMANDS, heard=self._heard().ago(), tell=self._tell))
-                reached.agent.require_posix(_SHELL)
-                self._reached = reached
-            self._connected = True
-            way = f"{params['transport']} for files by {self._reached.lane.name}"
-            self._tell(
-                f"ESTABLISH AGENT CONNECTION to {params['domain']} by {way}: {self._reached.agent.round_trips} agent commands"
-            )
-        return self._reached
-
-    def _domain(self) -> str:
-        return self.get_option("domain") or self.get_option("delegate_to") or self.get_option("inventory_hostname") or ""
+    def _check(self, agent: GuestAgent) -> None:
+        agent.require_posix(_SHELL)
 
     def _user(self) -> str:
         return self.get_option("remote_user") or "root"
-
-    def _seconds(self, option: str) -> int:
-        return in_range(self.get_option(option), option, 1)
 
     def _answer(self, command: str) -> shell.Answer | None:
         """What to type for become, where ``command`` was made by it and asks for a password."""
@@ -258,61 +178,3 @@ class Connection(ConnectionBase):
             raise AnsibleError(f"Incorrect {self.become.name} password")
         if self.become.check_missing_password(said):
             raise AnsibleError(f"Missing {self.become.name} password")
-
-    @contextlib.contextmanager
-    def _guest(self) -> t.Iterator[Guest]:
-        with self._translated():
-            guest = self._target()
-            with guest.agent.named():
-                yield guest
-            self._heard().now()
-
-    @contextlib.contextmanager
-    def _translated(self) -> t.Iterator[None]:
-        # Without their causes: ansible-core >= 2.19 prints these too, and they have the guest's own words as libvirt hands them on.
-        try:
-            yield
-        except OSError as error:
-            raise AnsibleError(str(error)) from None
-        except FileMissing as error:
-            raise AnsibleFileNotFound(str(error)) from None
-        except _TASK_FAILED as error:
-            raise AnsibleError(str(error)) from None
-        except (KeyboardInterrupt, SystemExit):
-            # Ansible's worker ends without closing it. What runs in the guest and what was put there would stay.
-            self.close()
-            raise
-        except GuestAgentError as error:
-            if self._reached is not None:
-                from ..module_utils._reach import diagnosis
-
-                error = diagnosis.explain(self._reached.agent, error, _COMMANDS)
-            self._heard().forget()
-            self.close()
-            status = f" (agent status: {error.status})" if error.status else ""
-            raise AnsibleConnectionFailure(f"{error}{status}") from None
-
-    def _heard(self) -> Heard:
-        return Heard(self._domain(), {name: self.get_option(name) for name in ("uri", "transport", "channel", "socket")})
-
-    def _tell(self, text: str) -> None:
-        display.vvv(text, host=self._domain())
-
-
-class _Cost:
-    """What something has taken until now, as a sentence has it."""
-
-    def __init__(self, agent: GuestAgent) -> None:
-        self._agent = agent
-        self._before = agent.round_trips
-        self._started = time.monotonic()
-
-    def __str__(self) -> str:
-        seconds = time.monotonic() - self._started
-        return f"{seconds:.2f} s, {self._agent.round_trips - self._before} agent commands"
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -39,6 +39,7 @@ extends_documentation_fragment:
   - virtops.guest_agent._ssh
   - connection_pipelining
   - virtops.guest_agent._agent_connection
+  - virtops.guest_agent._agent_connection_posix
 options:
   agent_user:
     description:

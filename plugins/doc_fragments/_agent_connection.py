@@ -89,23 +89,6 @@ options:
       - name: ANSIBLE_GUEST_AGENT_SOCKET
     vars:
       - name: ansible_guest_agent_socket
-  data_lane:
-    description:
-      - Whether files are transferred as raw bytes through a virtio port of their own, C(org.virtops.guest_agent.0). That is several
-        times as fast. When it fails, the agent's commands are used.
-      - V(auto) - The port is used where the domain has it.
-      - V(attach) - A domain without the port gets it while it runs, and keeps it until it is shut off.
-      - V(never) - Files always go through agent commands.
-    type: str
-    default: auto
-    choices: [auto, attach, never]
-    ini:
-      - section: guest_agent_connection
-        key: data_lane
-    env:
-      - name: ANSIBLE_GUEST_AGENT_DATA_LANE
-    vars:
-      - name: ansible_guest_agent_data_lane
   agent_timeout:
     description: How long the agent may take to answer one command, in seconds. The agent answers while a task's command runs.
     type: int
@@ -135,7 +118,7 @@ options:
   patience:
     description:
       - How long the agent may be unreachable while a command runs, in seconds. After that the host is unreachable, and the command
-        continues in the guest. A command that the resident runs is ended there when it has heard nothing for so long.
+        continues in the guest.
       - When the domain is off, the host is unreachable at once. When it is paused or suspended, or the guest is frozen, the task
         waits until O(command_timeout).
     type: int
@@ -147,43 +130,4 @@ options:
       - name: ANSIBLE_GUEST_AGENT_PATIENCE
     vars:
       - name: ansible_guest_agent_patience
-  executable:
-    description: The shell of the guest that runs the commands.
-    type: str
-    default: /bin/sh
-    ini:
-      - section: defaults
-        key: executable
-    env:
-      - name: ANSIBLE_EXECUTABLE
-    vars:
-      - name: ansible_executable
-      - name: ansible_guest_agent_executable
-  resident:
-    description:
-      - Whether a small program stays in the guest between tasks, so that they need no new shell and no new Python.
-      - V(auto) - It is started by the first task, and used by those after it. Where it cannot run a command, the command is run
-        without it. It needs Python 3.6 in the guest.
-      - V(never) - Each task starts from nothing.
-    type: str
-    default: auto
-    choices: [auto, never]
-    ini:
-      - section: guest_agent_connection
-        key: resident
-    env:
-      - name: ANSIBLE_GUEST_AGENT_RESIDENT
-    vars:
-      - name: ansible_guest_agent_resident
-  resident_idle:
-    description: After how many seconds without a task the resident program ends.
-    type: int
-    default: 60
-    ini:
-      - section: guest_agent_connection
-        key: resident_idle
-    env:
-      - name: ANSIBLE_GUEST_AGENT_RESIDENT_IDLE
-    vars:
-      - name: ansible_guest_agent_resident_idle
 """

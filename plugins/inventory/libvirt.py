@@ -175,7 +175,8 @@ options:
         (SSH by default). When no address is known and the agent may execute commands, it sets the connection plugin
         P(virtops.guest_agent.agent#connection). It never does so for Windows, where that plugin has no shell; see
         O(windows_connection).
-      - V(agent) always sets that connection plugin.
+      - V(agent) always sets that connection plugin. For Windows guests it sets P(virtops.guest_agent.windows#connection) with
+        O(windows_connection=agent).
       - V(ssh) always sets SSH. V(none) sets nothing.
       - V(ssh_or_agent) sets the connection plugin P(virtops.guest_agent.ssh_or_agent#connection). That is SSH, and the agent where
         SSH cannot connect. When no address is known and the agent may execute commands, it sets the agent's. A Windows guest is
@@ -187,10 +188,12 @@ options:
     description:
       - The connection plugin that O(connection=auto) and O(connection=ssh_or_agent) set for a Windows guest when an address is
         known. A guest is known to be Windows when V(os) is in O(gather_subset).
-      - User, password, port and certificates are yours to set, as for any host that is reached so.
+      - User, password, port and certificates are yours to set, as for any host that is reached by V(psrp) or V(winrm).
+      - V(agent) sets P(virtops.guest_agent.windows#connection), with or without an address, when the agent may execute commands.
+        It is experimental.
       - V(none) sets no connection plugin, so variables of a group can do it.
     type: str
-    choices: [psrp, winrm, none]
+    choices: [psrp, winrm, agent, none]
     default: psrp
     version_added: 0.1.0
   group_by:
@@ -301,11 +304,13 @@ from ..module_utils._records.own_addresses import host_of
 from ..module_utils._records.plan import Gathered
 from ..module_utils._records.query import Selection
 from ..module_utils._records.record import Record, key
-from ..plugin_utils._guest_variables import AGENT_CONNECTION, OVER_AGENT
+from ..plugin_utils._guest_variables import AGENT_CONNECTION, OVER_AGENT, WINDOWS_CONNECTION
 from ..plugin_utils._inventory import names as _names, options as _options, reachable, stale, variables as _variables
 from ..plugin_utils._inventory.unsafe import untrusted
 
 ENDINGS = tuple(f"{name}.{ending}" for name in ("libvirt", "guest_agent") for ending in ("yml", "yaml"))
+#: These reach a guest without an address.
+_BY_AGENT = (AGENT_CONNECTION, WINDOWS_CONNECTION)
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -404,7 +409,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _found(self, record: Record, addresses: Assigned) -> reachable.Found:
         way = self._way(record, addresses.own)
-        return reachable.Found(record, addresses, "ansible_host" in way or way.get("ansible_connection") == AGENT_CONNECTION)
+        return reachable.Found(record, addresses, "ansible_host" in way or way.get("ansible_connection") in _BY_AGENT)
 
     def _way(self, record: Record, addresses: list[str]) -> dict[str, t.Any]:
         options = self.get_option("connection"), self._forward(record), self.get_option("windows_connection")

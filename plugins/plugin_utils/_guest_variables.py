@@ -10,8 +10,9 @@ import typing as t
 
 AGENT_CONNECTION: t.Final = "virtops.guest_agent.agent"
 SSH_OR_AGENT: t.Final = "virtops.guest_agent.ssh_or_agent"
+WINDOWS_CONNECTION: t.Final = "virtops.guest_agent.windows"
 #: A host that is reached by one of these is a guest, whatever its variables say.
-OVER_AGENT: t.Final = (AGENT_CONNECTION, SSH_OR_AGENT)
+OVER_AGENT: t.Final = (AGENT_CONNECTION, SSH_OR_AGENT, WINDOWS_CONNECTION)
 #: option of a module -> the variables that say it, the stronger first. The connection plugin has the same.
 VARIABLES: t.Final[dict[str, tuple[str, ...]]] = {
     "domain": ("ansible_guest_agent_domain",),

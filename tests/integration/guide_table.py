@@ -45,4 +45,5 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("awx", "version: 3"): "test_runner.py: what ansible-builder finds; the image itself is not built",
     ("using", "all:"): "test_resident.py",
     ("windows", "- name: List the services"): _WINDOWS,
+    ("windows", "# hosts.yml"): "test_windows_connection.py has such a host, without a real Windows",
 }

@@ -31,6 +31,7 @@ from .touched import AGENTS, TOUCHED, Touched
 
 VERSIONS = ("7.2", "10.0")
 _SOURCES = Path(__file__).parent / "images" / "windows"
+_STAND_IN = _SOURCES / "powershell.c"
 _PORT = {"7.2": "COM7", "10.0": "COM8"}
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _BUILD_SECONDS = 3600.0
@@ -41,7 +42,7 @@ _START_SECONDS = 120.0
 @functools.cache
 def windows_agents() -> Path:
     """Return the directory that holds an agent of each version, with what it needs beside it, built if need be."""
-    sources = [path for path in _SOURCES.rglob("*") if path.is_file() and path.name != "packages.txt"]
+    sources = [path for path in _SOURCES.rglob("*") if path.is_file() and path.name not in ("packages.txt", _STAND_IN.name)]
     return cached(f"windows-{key_of(sources, VERSIONS)}", _build)
 
 
@@ -49,6 +50,17 @@ def _build(target: Path) -> None:
     if os.geteuid() != 0:
         raise LabError("only root can build the Windows agent; build it as root with LAB_CACHE set to a place you can read")
     run([str(_SOURCES / "build.sh"), str(target)], timeout=_BUILD_SECONDS)
+
+
+@functools.cache
+def stand_in() -> Path:
+    """Return powershell.exe, which is none: it says what it was given, and runs no script."""
+    return cached(f"windows-powershell-{key_of([_STAND_IN], [])}", _compile) / "powershell.exe"
+
+
+def _compile(target: Path) -> None:
+    words = ["x86_64-w64-mingw32-gcc", "-O1", "-municode", "-static", "-o", str(target / "powershell.exe"), str(_STAND_IN)]
+    run([*words, "-lbcrypt"], timeout=_START_SECONDS)
 
 
 class Wine:
@@ -150,6 +162,15 @@ class WindowsAgent:
             finally:
                 self._joined = None
                 time.sleep(2 * _POLL_SECONDS)
+
+    def place_powershell(self) -> None:
+        """Where cmd.exe looks first, before it finds Wine's, which ends with 0 and does nothing."""
+        shutil.copy(stand_in(), self.drive / f"qga-{self.version}" / "powershell.exe")
+
+    @property
+    def drive(self) -> Path:
+        """Where drive C is on this machine."""
+        return self._wine.prefix / "drive_c"
 
     def kill(self) -> None:
         """End the agent, and not what it has started. It is started again after a second."""

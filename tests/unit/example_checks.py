@@ -190,7 +190,7 @@ def _of_source(source: dict[str, t.Any]) -> t.Iterator[str]:
 
 def _of_hosts(inventory: dict[str, t.Any]) -> t.Iterator[str]:
     """Of the variables of hosts, those of the connection plugin."""
-    plugins = (connection_loader.find_plugin(f"{OURS}{name}") for name in ("agent", "ssh_or_agent"))
+    plugins = (connection_loader.find_plugin(f"{OURS}{name}") for name in ("agent", "ssh_or_agent", "windows"))
     options = [option for plugin in plugins for option in get_docstring(plugin, fragment_loader)[0]["options"].values()]
     known = {variable["name"] for option in options for variable in option.get("vars", ())}
     said = set(re.findall(r'"(ansible_guest_agent_\w+)":', json.dumps(inventory)))

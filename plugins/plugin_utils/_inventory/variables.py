@@ -11,7 +11,7 @@ import typing as t
 
 from ...module_utils._records.own_addresses import host_of
 from ...module_utils._records.record import GUEST_KEYS, Record
-from .._guest_variables import AGENT_CONNECTION, SSH_OR_AGENT
+from .._guest_variables import AGENT_CONNECTION, SSH_OR_AGENT, WINDOWS_CONNECTION
 
 SSH_PORT: t.Final = 22
 _ANY_ADDRESS: t.Final = (None, "0.0.0.0", "::")
@@ -62,7 +62,8 @@ def connection_vars(
     ``forward`` is taken where no address is known. A host's name may be that of another computer, so that without an address
     ``ssh_or_agent`` does not try SSH where the agent may execute.
 
-    :param windows: what ``auto`` and ``ssh_or_agent`` set for a Windows guest that has an address; ``none`` leaves it to the user
+    :param windows: what ``auto`` and ``ssh_or_agent`` set for a Windows guest that has an address; ``none`` leaves it to the user.
+        ``agent`` is the plugin for such guests, whether they have one or not, and that of ``connection=agent`` too
     """
     if connection == "none":
         return {}
@@ -74,7 +75,9 @@ def connection_vars(
         found["ansible_host"] = addresses[0]
     elif forward is not None:
         found["ansible_host"], found["ansible_port"] = forward
-    if connection in _WAYS:
+    if connection == "agent" and windows == "agent" and _is_windows(record):
+        way = WINDOWS_CONNECTION
+    elif connection in _WAYS:
         way = _WAYS[connection]
     else:
         by_ssh = SSH_OR_AGENT if connection == "ssh_or_agent" else ""
@@ -83,10 +86,16 @@ def connection_vars(
 
 
 def _automatic(record: Record, addresses: t.Sequence[str], is_reached: bool, windows: str, by_ssh: str) -> str:
-    """ "" where it is the user's choice. Our own connections require a POSIX shell in the guest. ``by_ssh``: the way over SSH."""
-    if "os" in record and record["os"]["id"] == "mswindows":
+    """ "" where it is the user's choice. Windows guests get none that requires a POSIX shell. ``by_ssh``: the way over SSH."""
+    if _is_windows(record):
+        if windows == "agent":
+            return WINDOWS_CONNECTION if record["agent"]["can_exec"] else ""
         return windows if addresses and windows != "none" else ""
     return AGENT_CONNECTION if record["agent"]["can_exec"] and not is_reached else by_ssh
+
+
+def _is_windows(record: Record) -> bool:
+    return "os" in record and record["os"]["id"] == "mswindows"
 
 
 def group_names(record: Record, group_by: t.Iterable[str]) -> list[str]:

@@ -113,6 +113,6 @@ def test_without_a_place_nothing_is_kept(place: Place) -> None:
 def test_the_doors_begin_with_it() -> None:
     """Before anything else of the collection is imported, or that would be compiled in each process."""
     plugins = Path(_compiled.__file__).parents[1]
-    for door in ("connection/agent.py", "action/agent_command.py", "inventory/libvirt.py"):
+    for door in ("connection/agent.py", "connection/windows.py", "action/agent_command.py", "inventory/libvirt.py"):
         lines = [line for line in (plugins / door).read_text().splitlines() if line.startswith("from ..")]
         assert lines[0].startswith("from ..plugin_utils import _compiled"), door

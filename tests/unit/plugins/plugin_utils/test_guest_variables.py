@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.virtops.guest_agent.plugins import modules
-from ansible_collections.virtops.guest_agent.plugins.doc_fragments import _agent_connection as fragment
+from ansible_collections.virtops.guest_agent.plugins.doc_fragments import _agent_connection, _agent_connection_posix
 from ansible_collections.virtops.guest_agent.plugins.module_utils._task.spec import GUEST, REACH
 from ansible_collections.virtops.guest_agent.plugins.modules import guest_info, snapshot
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._guest_variables import (
@@ -121,7 +121,10 @@ def test_a_module_for_several_domains(given: dict[str, t.Any]) -> None:
 
 
 def test_the_variables_are_those_of_the_connection() -> None:
-    options = yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"]
+    fragments = (_agent_connection, _agent_connection_posix)
+    options = {}
+    for fragment in fragments:
+        options.update(yaml.safe_load(fragment.ModuleDocFragment.DOCUMENTATION)["options"])
     for option, names in VARIABLES.items():
         documented = [variable["name"] for variable in options[option]["vars"]]
         assert list(names) == documented[::-1], option  # the last one that is set wins there

@@ -14,6 +14,7 @@ from ansible_collections.virtops.guest_agent.plugins.plugin_utils._inventory imp
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 
 ADDRESS = "10.0.0.5"
+WINDOWS = "virtops.guest_agent.windows"
 
 
 CONNECTIONS = [
@@ -49,6 +50,11 @@ def test_how_to_reach_the_guest(connection: str, addresses: list, can_exec: bool
         ("auto", [], "psrp", None),
         ("ssh", [ADDRESS], "psrp", "ssh"),
         ("agent", [ADDRESS], "psrp", "virtops.guest_agent.agent"),
+        ("auto", [ADDRESS], "agent", WINDOWS),
+        ("auto", [], "agent", WINDOWS),
+        ("ssh_or_agent", [], "agent", WINDOWS),
+        ("agent", [], "agent", WINDOWS),
+        ("ssh", [], "agent", "ssh"),
     ],
 )
 def test_how_to_reach_a_windows_guest(connection: str, addresses: list, windows: str, way: str | None) -> None:
@@ -58,9 +64,20 @@ def test_how_to_reach_a_windows_guest(connection: str, addresses: list, windows:
     assert "ansible_connection" not in _variables.connection_vars(record, [], "auto", ("kvm1", 2022), "psrp")
 
 
-def test_another_system_is_not_reached_as_windows() -> None:
+@pytest.mark.parametrize("windows", ["psrp", "agent"])
+def test_another_system_is_not_reached_as_windows(windows: str) -> None:
     record = samples.record(agent={"can_exec": True}, os={"id": "debian"})
-    assert "ansible_connection" not in _variables.connection_vars(record, [ADDRESS], "auto", windows="psrp")
+    assert "ansible_connection" not in _variables.connection_vars(record, [ADDRESS], "auto", windows=windows)
+    unknown = samples.record(agent={"can_exec": True})
+    for connection in ("auto", "agent"):
+        found = _variables.connection_vars(unknown, [], connection, windows=windows)
+        assert found["ansible_connection"] == "virtops.guest_agent.agent"
+
+
+def test_a_windows_guest_whose_agent_may_not_execute_is_not_reached_by_it() -> None:
+    record = samples.record(agent={"can_exec": False}, os={"id": "mswindows"})
+    for addresses in ([ADDRESS], []):
+        assert "ansible_connection" not in _variables.connection_vars(record, addresses, "auto", windows="agent")
 
 
 def _forwarding(uri: str = "qemu+ssh://root@kvm1/system", state: str = "running", **forward: t.Any) -> Record:
