@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,14 @@ def default_hypervisor() -> str:
             base = Path(tempfile.mkdtemp(prefix="vgal-", dir="/tmp"))
             start_session("session", uri, base, _user_runtime_dir())
     return uri
+
+
+def kill_daemon(uri: str) -> bool:
+    """Kill a daemon of the lab as the kernel does that is out of memory; its guests go on. False where it is not the lab's."""
+    records = [record for record in daemon_records() if record.uri == uri]
+    for record in records:
+        record.process.end(signal.SIGKILL)
+    return bool(records)
 
 
 def _reachable(uri: str) -> bool:

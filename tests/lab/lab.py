@@ -25,7 +25,7 @@ from typing import Any
 import libvirt
 import libvirt_qemu
 
-from .daemons import default_hypervisor, open_connection
+from .daemons import default_hypervisor, kill_daemon, open_connection
 from .domain_xml import Files, domain_xml
 from .errors import LabError
 from .events import AgentEvents, ensure_event_loop, wait_answer
@@ -92,6 +92,20 @@ class Lab:
             self._events.close()
             self.connection.close()
         self._in_use.close()
+
+    def kill_libvirt(self, seconds: float) -> bool:
+        """Kill the lab's daemon and start it again after a while. False where it is not the lab's own, and nothing is done."""
+        if not kill_daemon(self._uri):
+            return False
+        time.sleep(seconds)
+        with state_lock():
+            default_hypervisor()
+        with contextlib.suppress(libvirt.libvirtError):
+            self._events.close()
+            self.connection.close()
+        self.connection = open_connection(self._uri)
+        self._events = AgentEvents(self.connection)
+        return True
 
     def start(self, guest: Guest) -> str:
         """Start one guest without waiting for its agent; return its name."""
