@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import pytest
 from tests.integration.ansible_cli import Ansible, hostvars, write_inventory
 from tests.integration.guests_by_agent import Plays, ok
 from tests.integration.module_table import CASES, Case
-from tests.lab import Guest
+from tests.lab import Guest, Lab
 from tests.lab.access import AccessHypervisor, access_hypervisor
 
 pytestmark = pytest.mark.skipif(
@@ -74,16 +76,20 @@ def hypervisor() -> Iterator[AccessHypervisor]:
     with access_hypervisor(RULES) as running:
         (running.run / "asked").touch()
         (running.run / "asked").chmod(0o666)
-        with running.lab() as lab:
-            lab.start_all([Guest(name=SEEN)])
-            idle = [lab.connection.createXML(IDLE.format(name), 0) for name in (LISTED, SECRET)]
-            off = lab.connection.defineXML(IDLE.format(OFF))
-            try:
-                yield running
-            finally:
-                off.undefine()
-                for domain in idle:
-                    domain.destroy()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guests(hypervisor: AccessHypervisor) -> Iterator[Lab]:
+    """What root has there."""
+    with hypervisor.lab() as lab:
+        lab.start_all([Guest(name=SEEN)])
+        idle = [lab.connection.createXML(IDLE.format(name), 0) for name in (LISTED, SECRET)]
+        off = lab.connection.defineXML(IDLE.format(OFF))
+        yield lab
+        off.undefine()
+        for domain in idle:
+            domain.destroy()
 
 
 def sentence(result: dict[str, Any]) -> str:
@@ -132,7 +138,7 @@ def name_of(case: Case) -> str:
 
 
 @pytest.fixture
-def identity(hypervisor: AccessHypervisor, ansible: Ansible, tmp_path: Path) -> Identity:
+def identity(guests: Lab, hypervisor: AccessHypervisor, ansible: Ansible, tmp_path: Path) -> Identity:
     """One that may look at domains."""
     (hypervisor.run / "asked").write_text("")
     return Identity(ansible, tmp_path, hypervisor.uri_of(IDENTITY))
@@ -197,6 +203,7 @@ def test_the_connection_says_it(identity: Identity) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("guests")
 @pytest.mark.parametrize("way", ["the read-only socket", "a read-only connection"])
 def test_read_only(way: str, hypervisor: AccessHypervisor, ansible: Ansible, tmp_path: Path) -> None:
     socket = f"qemu+unix:///system?socket={hypervisor.run}/libvirt/libvirt-sock-ro"
@@ -214,6 +221,28 @@ def test_read_only(way: str, hypervisor: AccessHypervisor, ansible: Ansible, tmp
 
 
 @pytest.mark.full
+def test_polkit_that_is_upgraded_ends_no_command(
+    hypervisor: AccessHypervisor, guests: Lab, ansible: Ansible, tmp_path: Path
+) -> None:
+    """Meanwhile libvirt refuses everything, and the command is asked for again."""
+
+    def upgrade() -> None:
+        guests.run(SEEN, "while [ ! -e /tmp/begun ]; do sleep 0.2; done", timeout=60)
+        with hypervisor.without_polkitd():
+            time.sleep(5)
+
+    writer = Identity(ansible, tmp_path, hypervisor.uri_of(WRITER))
+    with ThreadPoolExecutor() as pool:
+        upgraded = pool.submit(upgrade)
+        (run,) = writer.modules(
+            SEEN, Case("run_command", {"argv": ["sh", "-c", "touch /tmp/begun; sleep 8; echo done"], "timeout": 90})
+        ).values()
+        upgraded.result(60)
+    assert ok(run)["stdout"] == "done"
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("guests")
 def test_who_may_write_and_no_more(hypervisor: AccessHypervisor, ansible: Ansible, tmp_path: Path) -> None:
     """The way for files that takes another permission is not taken, and what was frozen for a snapshot is thawed.
 

@@ -17,7 +17,8 @@ from .daemons import daemon_socket, start_mounted, stop_daemons
 from .errors import LabError
 from .lab import Lab
 from .processes import Process
-from .records import DaemonRecord, daemon_dir, state_lock
+from .records import DaemonRecord, daemon_dir, daemon_records, state_lock
+from .shell import run
 from .teardown import release
 
 _ROLE = "access"
@@ -28,10 +29,8 @@ auth_unix_ro = "none"
 auth_unix_rw = "none"
 access_drivers = [ "polkit" ]
 """
-#: polkitd looks for sessions where systemd has them, and it is there when its name is.
-_BUS = """
-mkdir -p /run/dbus /run/systemd/seats /run/systemd/sessions /run/systemd/users /run/systemd/machines
-dbus-daemon --system --fork --nopidfile --print-pid=3 3>/run/bus.pid
+#: It is there when its name is.
+_POLKITD = """
 /usr/lib/polkit-1/polkitd --no-debug >/run/polkitd.log 2>&1 </dev/null &
 echo $! >/run/polkitd.pid
 for _ in $(seq 100); do
@@ -41,6 +40,14 @@ for _ in $(seq 100); do
 done
 cat /run/polkitd.log >&2
 exit 1
+"""
+#: The bus starts nothing by itself. polkitd looks for sessions where systemd has them.
+_BUS = f"""
+mkdir -p /run/dbus /run/systemd/seats /run/systemd/sessions /run/systemd/users /run/systemd/machines
+sed 's,<standard_system_servicedirs/>,,; s,<includedir>system.d,<includedir>/usr/share/dbus-1/system.d,' \\
+    /usr/share/dbus-1/system.conf >/run/bus.conf
+dbus-daemon --config-file=/run/bus.conf --fork --nopidfile --print-pid=3 3>/run/bus.pid
+{_POLKITD}
 """
 
 
@@ -76,15 +83,30 @@ class AccessHypervisor:
 
     def uri_of(self, user: str, read_only: bool = False) -> str:
         """A URI by which libvirtd sees another user than the one who opens it, as over SSH."""
-        if self._daemon is None:
-            raise LabError("the hypervisor has not been started")
         account = pwd.getpwnam(user)
         script = self._place / f"as-{user}{'-ro' * read_only}"
-        enter = f"nsenter --mount=/proc/{self._daemon.pid}/ns/mnt"
+        enter = " ".join(self._enter())
         become = f"setpriv --reuid={account.pw_uid} --regid={account.pw_gid} --clear-groups"
         script.write_text(f"#!/bin/sh\nexec {enter} {become} virt-ssh-helper {'-r ' * read_only}qemu:///system\n")
         script.chmod(0o755)
         return f"qemu+ext:///system?command={script}"
+
+    @contextmanager
+    def without_polkitd(self) -> Iterator[None]:
+        """For a while, as during its upgrade: libvirt refuses everything then."""
+        for record in daemon_records():
+            if record.role == f"{_ROLE}-polkitd":
+                record.process.end()
+        try:
+            yield
+        finally:
+            run([*self._enter(), "sh", "-ec", _POLKITD, "sh", "true"])
+            self._put_on_record()
+
+    def _enter(self) -> list[str]:
+        if self._daemon is None:
+            raise LabError("the hypervisor has not been started")
+        return ["nsenter", f"--mount=/proc/{self._daemon.pid}/ns/mnt"]
 
     @property
     def run(self) -> Path:

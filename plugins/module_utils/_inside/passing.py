@@ -20,6 +20,7 @@ from .._errors import (
     GuestFrozen,
     HypervisorUnreachable,
     LibvirtFailure,
+    PermissionDenied,
     ProtocolError,
     UnknownOutcome,
 )
@@ -38,7 +39,8 @@ _TOLD: t.Final = (DomainNotRunning, GuestFrozen)
 #: blocked makes a frozen agent look like a restricted one; one that stays so is one.
 _ODD: t.Final = (CommandBlocked, ProtocolError)
 _ODD_MAX: t.Final = 3
-PASSES: t.Final = (*_TOLD, *_ODD, AgentUnavailable, HypervisorUnreachable, LibvirtFailure, UnknownOutcome)
+#: What was allowed before is refused while polkit, or libvirt's socket, is made anew.
+PASSES: t.Final = (*_TOLD, *_ODD, AgentUnavailable, HypervisorUnreachable, LibvirtFailure, PermissionDenied, UnknownOutcome)
 #: Seconds between two questions: the first pause, how it grows, and the longest.
 _FIRST, _GROWTH, _LONGEST = 0.5, 1.6, 5.0
 #: What a new connection may take; one over SSH to a busy host takes seconds.
@@ -80,7 +82,7 @@ def state(domain: Domain, deadline: Deadline) -> str:
             if deadline.expired():
                 raise
         deadline.sleep(_FIRST)
-        with contextlib.suppress(HypervisorUnreachable, DomainOff):
+        with contextlib.suppress(HypervisorUnreachable, PermissionDenied, DomainOff):
             domain.renew(min(_RECONNECT_MIN, max(1.0, deadline.remaining())))
 
 

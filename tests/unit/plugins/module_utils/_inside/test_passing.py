@@ -36,6 +36,7 @@ SILENT = [
     _errors.ConnectionLost("lost"),
     _errors.HypervisorUnreachable("down"),
     _errors.LibvirtFailure("libvirt says: a lock"),
+    _errors.PermissionDenied("libvirt refuses this to this user"),
 ]
 ODD = [_errors.CommandBlocked("blocked"), _errors.ProtocolError("another id")]
 
