@@ -168,11 +168,17 @@ $(HERE):
 	mkdir -p $(@D)
 	ln -sfn ../../.. $@
 
-.PHONY: site build changelog matrix
+.PHONY: site ee ee-inside build changelog matrix
 matrix: venv ## the page of what was tried where, with the rows that test runs have left in tests/output/tested
 	$(BIN)/python tests/tools/matrix.py
 site: venv collections ## the documentation site, in .cache/site/html: guides, plugins and roles, warnings as errors
 	$(RUN) tests/tools/site
+ee: system venv collections build ## build an execution environment as the guide says, and run the inventory and plays in it, on a real guest (root)
+	@tests/tools/system tests/tools/packages-ee.txt
+	@echo "minutes of work; what it prints is in tests/output/ee-inside.log until it has ended"
+	tests/tools/apart ee-inside
+ee-inside: # in a lab of its own, with its mounts and processes
+	$(RUN) python -m pytest tests/ee -q -rs --durations=10 $(ONLY)
 build: venv ## dist/virtops-guest_agent-VERSION.tar.gz
 	$(RUN) ansible-galaxy collection build --force --output-path dist
 changelog: venv collections ## release: CHANGELOG.md from changelogs/fragments, for the version in galaxy.yml

@@ -25,6 +25,11 @@ _INSTALLED = "the environment of the tests has it"
 _MOLECULE = "make molecule ONLY=copy"
 _WINDOWS = "no guest is a real Windows; test_windows.py has the agent"
 _DISK = "GUEST_DISK=/var/lib/libvirt/images/debian-13-with-agent.qcow2"
+_IMAGE = "make ee"
+_IN_IMAGE = (
+    "ansible-runner run runner -p site.yml --process-isolation --container-image guest_agent_ee"
+    "   --container-volume-mount /run/libvirt:/run/libvirt --container-option=--user=root"
+)
 #: (page, first line of the YAML or command) -> where it is run, or why it cannot be.
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("start", "$ sudo apt install python3-venv python3-libvirt qemu-utils"): _INSTALLED,
@@ -42,7 +47,10 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("molecule", f"$ {_DISK} molecule destroy"): _MOLECULE,
     ("hardening", "# agents.yml"): "wants SSH and a Debian 13; the molecule scenario of agent_setup has a list to block",
     ("failures", "- name: Freeze the guest, where it has an agent"): "test_module_examples.py runs tasks like it",
-    ("awx", "version: 3"): "test_runner.py: what ansible-builder finds; the image itself is not built",
+    ("awx", "# execution-environment.yml"): _IMAGE,
+    ("awx", "$ make build"): _IMAGE,
+    ("awx", "$ ansible-builder build --tag guest_agent_ee --squash all"): _IMAGE,
+    ("awx", f"$ {_IN_IMAGE}"): _IMAGE,
     ("using", "all:"): "test_resident.py",
     ("windows", "- name: List the services"): _WINDOWS,
     ("windows", "# hosts.yml"): "test_windows_connection.py has such a host, without a real Windows",

@@ -19,7 +19,14 @@ _OPTIONS = {
     "ansible-inventory": {"-i": True, "--graph": False, "--list": False, "--host": True},
     "ansible-galaxy": {},
     "ansible-doc": {"-t": True},
-    "ansible-runner": {"-p": True},
+    "ansible-builder": {"--tag": True, "--squash": True},
+    "ansible-runner": {
+        "-p": True,
+        "--process-isolation": False,
+        "--container-image": True,
+        "--container-volume-mount": True,
+        "--container-option": True,
+    },
     "cp": {"-r": False},
     "make": {},
     "mkdir": {"-p": False},
@@ -58,7 +65,10 @@ def _taken(words: list[str], known: dict[str, bool]) -> tuple[Values, list[str],
     unknown: list[str] = []
     rest = iter(words)
     for word in rest:
-        if word in known:
+        name, equals, value = word.partition("=")
+        if known.get(name) and equals:
+            options.setdefault(name, []).append(value)
+        elif word in known:
             options.setdefault(word, []).append(next(rest, "") if known[word] else "")
         else:
             (unknown if word.startswith("-") else arguments).append(word)
@@ -147,6 +157,12 @@ def _runner(arguments: list[str], options: Values, files: set[str]) -> t.Iterato
     yield from _missing(options.get("-p", []), files)
 
 
+def _builder(arguments: list[str], _options: Values, files: set[str]) -> t.Iterator[str]:
+    if arguments != ["build"]:
+        yield f"what is ansible-builder {arguments}?"
+    yield from _missing(["execution-environment.yml"], files)
+
+
 def _molecule(arguments: list[str], _options: Values, _files: set[str]) -> t.Iterator[str]:
     if arguments not in (["test"], ["converge"], ["destroy"]):
         yield f"what is molecule {arguments}?"
@@ -162,6 +178,7 @@ _CHECKS: dict[str, t.Callable[[list[str], Values, set[str]], t.Iterator[str]]] =
     "ansible-inventory": _inventory,
     "ansible-galaxy": _galaxy,
     "ansible-doc": _doc,
+    "ansible-builder": _builder,
     "ansible-runner": _runner,
     "cp": _sources,
     "make": _make,

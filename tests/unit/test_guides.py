@@ -33,6 +33,8 @@ BAD = {
     "a target that is not there": ("$ make dmo", "dmo"),
     "a package that is required nowhere": ("$ pip install ansible-cor", "ansible-cor"),
     "a plugin without documentation": ("$ ansible-doc -t inventory virtops.guest_agent.libvrt", "libvrt"),
+    "an image without a definition": ("$ ansible-builder build --tag x", "execution-environment.yml"),
+    "an option whose value no test reads": ("$ ansible-runner run x --container-opt=y", "--container-opt"),
     "what galaxy cannot do here": ("$ ansible-galaxy collection install virtops.guest", "virtops.guest"),
 }
 GOOD = (
@@ -41,6 +43,7 @@ GOOD = (
     "$ ansible-playbook -i mine.libvirt.yml mine.yml --limit web1",
     "$ GUEST_DISK=/x.qcow2 molecule test",
     "$ make site",
+    "$ ansible-runner run x -p mine.yml --container-option=--user=root --process-isolation",
 )
 
 
