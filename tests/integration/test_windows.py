@@ -189,12 +189,14 @@ def kill_when_begun(agent: WindowsAgent) -> None:
 
 def test_texts_for_cmd(play: Play) -> None:
     """The exit code and the words of a text are cmd.exe's own matter, and Wine's is another one: it is seen to get it."""
-    plain, quotes, lines, posix = play(
+    plain, quotes, lines, posix, words = play(
         ("run_command", {"shell": "echo out& exit 3"}),
         ("run_command", {"shell": 'echo "a b"&& exit 4'}),
         ("run_command", {"shell": "echo a\necho b"}),
         ("run_command", {"shell": "true", "executable": "/bin/sh"}),
+        ("run_command", {"argv": ["cmd.exe", "/c", "exit", "6"]}),
     )
+    assert words["rc"] == 6
     assert (plain["rc"], plain["stdout"]) == (3, "out")
     assert (quotes["rc"], quotes["stdout"]) == (4, '"a b"')
     assert "no line breaks" in lines["msg"]

@@ -25,6 +25,8 @@ _CMD_OPTIONS: t.Final = ("/d", "/s", "/c")
 _TEXT: t.Final = "VIRTOPS_TEXT"
 #: No text of any length has to be quoted when it is a variable.
 _INVOKE: t.Final = f"$t = $env:{_TEXT}; Remove-Item Env:{_TEXT}; Invoke-Expression $t"
+#: What all programs take for one word without quotes. cmd.exe, msiexec and others do not know their options in quotes.
+_PLAIN: t.Final = re.compile(r"[A-Za-z0-9_./:\\+=,@-]+")
 _SCRIPT: t.Final = "a script of several lines is for run_script, or executable=powershell.exe"
 
 
@@ -60,7 +62,8 @@ def of(argv: t.Sequence[str]) -> Line:
         )
     # As CreateProcess does; and no name with an ending is one of cmd.exe's own commands.
     program = program if "." in name else f"{program}.exe"
-    return _checked(" ".join([f'"{program}"', *map(quoted, arguments)]))
+    words = (word if _PLAIN.fullmatch(word) else quoted(word) for word in arguments)
+    return _checked(" ".join([f'"{program}"', *words]))._replace(by_cmd=name in _CMD)
 
 
 def shell(text: str, executable: str | None) -> list[str]:

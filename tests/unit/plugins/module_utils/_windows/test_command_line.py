@@ -138,3 +138,11 @@ def test_a_script_is_run_by_its_ending(name: str | None, before: list[str], word
 def test_a_script_that_nothing_runs(name: str | None, args: list[str]) -> None:
     with pytest.raises(InvalidInput):
         command_line.script(f"P{command_line.ending(name, [])}", [], args)
+
+
+def test_options_have_no_quotes_for_programs_that_do_not_know_them_so() -> None:
+    """cmd.exe and msiexec do not take their line apart as others do."""
+    assert command_line.of(["cmd.exe", "/c", "ver"]) == command_line.Line('"cmd.exe" /c ver', by_cmd=True)
+    line = command_line.of(["msiexec", "/i", "C:\\a b.msi", "DIR=C:\\x", "NAME=a b", "&"])
+    assert line.text == '"msiexec.exe" /i "C:\\a b.msi" DIR=C:\\x "NAME=a b" "&"'
+    assert not line.by_cmd
