@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 /* In the place of PowerShell, which the lab has not: says as JSON what it was given, and does what the line of its script says
- * that has "STAND-IN". It runs no script. What a test sees is the way there and back, and nothing of PowerShell. */
+ * that has "STAND-IN". It runs no script, and makes the directory that
+ * core asks for. What a test sees is the way there and back, and nothing of PowerShell. */
 #include <windows.h>
 #include <bcrypt.h>
 #include <fcntl.h>
@@ -91,6 +92,42 @@ static void report(int count, wchar_t **words, const wchar_t *script, unsigned c
     printf("\"}}\r\n");
 }
 
+static const unsigned char *found_in(const unsigned char *bytes, size_t size, const char *text)
+{
+    for (size_t length = strlen(text); size >= length; bytes++, size--)
+        if (!memcmp(bytes, text, length))
+            return bytes;
+    return NULL;
+}
+
+/* The one thing that it does for ansible-core, which cannot do without: make a directory for a task's files, and say where. Its name
+ * is in the script up to 2.16, and in the input then. */
+static int directory_made(const wchar_t *script, const unsigned char *bytes, size_t size)
+{
+    static wchar_t path[32768];
+    const wchar_t *name = wcsstr(script, L"New-Item") ? wcsstr(script, L"ansible-tmp-1") : NULL;
+    const unsigned char *other = found_in(bytes, size, "powershell_mkdtemp") ? found_in(bytes, size, "ansible-tmp-1") : NULL;
+    size_t length;
+    char *told;
+
+    if (!name && !other)
+        return 0;
+    ExpandEnvironmentStringsW(L"%TEMP%\\", path, 32768);
+    length = wcslen(path);
+    for (size_t place = 0; place < 100; place++) {
+        wchar_t letter = name ? name[place] : other[place];
+        if (!wcschr(L"abcdefghijklmnopqrstuvwxyz-.0123456789", letter) || !letter)
+            break;
+        path[length++] = letter;
+    }
+    if (!CreateDirectoryW(path, NULL))
+        return 0;
+    told = utf8(path);
+    printf("%s\r\n", told);
+    free(told);
+    return 1;
+}
+
 /* What the script tells it to do: the exit code. */
 static unsigned told(const wchar_t *verb)
 {
@@ -136,6 +173,7 @@ int wmain(int count, wchar_t **words)
         fflush(stdout);
         ExitProcess(code);
     }
-    report(count, words, script, bytes, size);
+    if (!directory_made(script, bytes, size))
+        report(count, words, script, bytes, size);
     return 0;
 }

@@ -254,12 +254,14 @@ def test_no_secret_is_displayed_or_logged(guest: FakeWindows, reached: t.Any, mo
     assert not [line for line in guest.lines if "EncodedCommand" in line]
 
 
-def test_a_cmd_that_is_slow_is_said(guest: FakeWindows, reached: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_removed_fails_no_task(guest: FakeWindows, reached: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reached.exec_command(MODULE)
-    monkeypatch.setattr(
-        cmd.Shell, "ask", lambda self, *words, **env: (_ for _ in ()).throw(_errors.WaitTimeout("cmd.exe did not end"))
-    )
-    assert reached.exec_command(MODULE)[0] == 0  # what cannot be removed fails no task
+
+    def slow(*_words: str, **_env: str) -> t.NoReturn:
+        raise _errors.WaitTimeout("cmd.exe did not end")
+
+    monkeypatch.setattr(cmd.Shell, "ask", slow)
+    assert reached.exec_command(MODULE)[0] == 0
     monkeypatch.undo()
     for name in [name for name in guest.files if "virtops-" in name]:
         guest._content.pop(name)
