@@ -10,6 +10,7 @@ comments of its remote_protocol.x and qemu_protocol.x. Which call it was is told
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._errors import GuestAgentError, HypervisorUnreachable, PermissionDenied
@@ -18,8 +19,9 @@ from . import errors
 #: VIR_ERR_AUTH_FAILED, _CANCELLED and _UNAVAILABLE: of who has not come in yet.
 _NOT_LET_IN: t.Final = (45, 79, 94)
 #: What libvirt's client says of a socket that this user may not open.
-_SOCKET: t.Final = "Failed to connect socket to "
+_SOCKET: t.Final = re.compile(r"Failed to connect socket to '([^']*-sock)'")
 _EACCES: t.Final = "Permission denied"
+_MONOLITHIC: t.Final = "/run/libvirt/libvirt-sock"
 
 #: Permissions, of which one is missing -> methods of libvirt-python.
 _METHODS: t.Final = {
@@ -53,8 +55,7 @@ PERMISSIONS: t.Final = {method: tuple(names.split()) for names, methods in _METH
 
 _READ_WRITE: t.Final = "use a URI of libvirt's read-write socket, and a user who may open that"
 _LET_IN: t.Final = (
-    "let this user manage libvirt there (often by the group libvirt), or list without agents by"
-    " qemu+unix:///system?socket=/run/libvirt/libvirt-sock-ro"
+    "let this user manage libvirt there (often by the group libvirt), or list without agents by qemu+unix:///system?socket={}-ro"
 )
 
 
@@ -63,8 +64,10 @@ def of_connection(error: t.Any, uri: str) -> PermissionDenied | HypervisorUnreac
     code, said = error.get_error_code(), errors.first_line(error)
     if found := _refused(error, code, f"libvirt at {uri}"):
         return found
-    if code in _NOT_LET_IN or (code == errors.SYSTEM_ERROR and _SOCKET in said and _EACCES in said):
-        return PermissionDenied(f"{uri} is not open to this user: {said}", hint=_LET_IN)
+    socket = _SOCKET.search(said) if code == errors.SYSTEM_ERROR and _EACCES in said else None
+    if code in _NOT_LET_IN or socket:
+        hint = _LET_IN.format(socket[1] if socket else _MONOLITHIC)
+        return PermissionDenied(f"{uri} is not open to this user: {said}", hint=hint)
     return HypervisorUnreachable(f"{uri} cannot be reached: {said}")
 
 

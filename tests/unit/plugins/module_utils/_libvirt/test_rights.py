@@ -85,6 +85,11 @@ def test_a_read_only_connection() -> None:
     [
         (DENIED, "permission_denied", "libvirt at qemu:///system refuses this to this user, who lacks the permission domain.start"),
         ((38, SOCKET), "permission_denied", f"qemu:///system is not open to this user: {SOCKET}"),
+        (
+            (38, SOCKET.replace("/libvirt-sock", "/virtqemud-sock")),
+            "permission_denied",
+            "?socket=/var/run/libvirt/virtqemud-sock-ro",
+        ),
         ((94, "authentication unavailable: no polkit agent available"), "permission_denied", "the group libvirt"),
         ((45, "authentication failed: access denied by policy"), "permission_denied", "libvirt-sock-ro"),
         ((38, "Failed to connect socket to '/run/x': No such file or directory"), "hypervisor_unreachable", "cannot be reached"),
