@@ -118,6 +118,8 @@ CASES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         """,
         {"": {}, "unverified": UNVERIFIED},
     ),
+    # The last one.
+    "no agent": ("systemctl stop qemu-guest-agent", {"": {}, "agent": {"address_sources": ["agent"]}}),
 }
 
 
@@ -162,9 +164,17 @@ def case(ansible: Ansible, place: Path, lab: Lab, script: str, options: dict[str
     for address in ("192.0.2.20", "203.0.113.30"):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
             link.sendto(b"", (address, 9))  # so that the hypervisor looks for its MAC
-    said = json.loads(libvirt_qemu.qemuAgentCommand(lab.domain(NAME), '{"execute": "guest-network-get-interfaces"}', 30, 0))
     views = {name: asked(ansible, place / "it.libvirt.yml", lab, chosen) for name, chosen in options.items()}
-    return {"views": views, "arp": neighbours(lab), "agent": said["return"], "xml": lab.domain(NAME).XMLDesc(0)}
+    return {"views": views, "arp": neighbours(lab), "agent": said(lab), "xml": lab.domain(NAME).XMLDesc(0)}
+
+
+def said(lab: Lab) -> Any:
+    """The agent's own words; None where it is away."""
+    try:
+        reply = libvirt_qemu.qemuAgentCommand(lab.domain(NAME), '{"execute": "guest-network-get-interfaces"}', 30, 0)
+    except libvirt.libvirtError:
+        return None
+    return json.loads(reply)["return"]
 
 
 def neighbours(lab: Lab) -> str:

@@ -163,3 +163,11 @@ def test_bridges_of_the_guest(told: dict[str, Any]) -> None:
     assert seen[""].addresses == ["192.0.2.50"]
     assert seen[""].interface("docker0")["info_source"] == "guest-agent"
     assert seen["unverified"].addresses == ["192.0.2.50", "172.17.0.1"]
+
+
+def test_an_agent_that_is_away(told: dict[str, Any]) -> None:
+    """What the hypervisor knows is enough for one address, and for none that was set by hand."""
+    seen = views(told, "no agent")
+    assert str(seen[""].vars["guest_agent"]["status"]) == "disconnected"
+    assert seen[""].addresses == [views(told, "several")["lease"].host]
+    assert seen["agent"].host is None

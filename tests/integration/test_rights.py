@@ -203,6 +203,17 @@ def test_the_connection_says_it(identity: Identity) -> None:
 
 
 @pytest.mark.full
+def test_the_doctor_says_what_to_allow(identity: Identity) -> None:
+    book = ["virtops.guest_agent.doctor", "-e", json.dumps({"doctor_uri": identity.uri})]
+    done = identity.ansible.run("ansible-playbook", *book, ANSIBLE_STDOUT_CALLBACK="default")
+    said = " ".join(done.stdout.split())
+    for domain, permission in ((SEEN, "write"), (LISTED, "read")):
+        told = said.partition(f'"domain": "{domain}"')[2].partition("}")[0]
+        assert f"allow org.libvirt.api.domain.{permission} in polkit's rules on the hypervisor" in told, done.stdout
+    assert SECRET not in said
+
+
+@pytest.mark.full
 @pytest.mark.usefixtures("guests")
 @pytest.mark.parametrize("way", ["the read-only socket", "a read-only connection"])
 def test_read_only(way: str, hypervisor: AccessHypervisor, ansible: Ansible, tmp_path: Path) -> None:
