@@ -31,7 +31,10 @@ class Remote(t.NamedTuple):
 
 def remote(uri: str) -> Remote | None:
     """None for what only libvirt itself can do: a session's daemon, which it starts, a netcat, a parameter not known here."""
-    parts = urllib.parse.urlsplit(uri)
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError:  # brackets without an address between them, and from Python 3.13 on with something behind them
+        return None
     if parts.scheme.lower() != "qemu+ssh" or parts.path != "/system" or parts.fragment:
         return None
     place = _place(parts.netloc)

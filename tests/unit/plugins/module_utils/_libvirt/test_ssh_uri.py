@@ -82,6 +82,7 @@ def test_the_sockets_that_are_tried(parameters: str, sockets: tuple[str, ...]) -
         "qemu+ssh://kvm1:port/system",
         "qemu+ssh://root:secret@kvm1/system",
         "qemu+ssh://[::1]x/system",
+        "qemu+ssh://[::1/system",
     ],
 )
 def test_what_is_left_to_libvirt(uri: str) -> None:
