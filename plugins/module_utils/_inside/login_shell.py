@@ -165,8 +165,9 @@ answer() {
 #: The files are removed while the agent already has what it waits for, but for those that are kept or longer than what was sent:
 #: the reader takes the rest and removes them, or an hour does. What waits for that keeps none of them open, nor their space. That
 #: which says how it ended goes first: as long as it is there, the output is whole, as ``await_end`` relies on.
+#: Redirected by exec: for a group mksh keeps what it is to restore open, which the agent would wait for.
 _TIDY: t.Final = f"""
-{{
+( exec </dev/null >/dev/null 2>&1
   set -- "$t.s" "$t.p" "$t.q" "$t.w" "$t.d" "$t.x"; [ -z "$j" ] || set -- "$@" "$j.i" "$j.k"
   b=$(($#+3))
   [ -n "$k" ] || {{ size 3 "$t.o"; [ "$y" -ge {INLINE_OUTPUT} ] || set -- "$@" "$t.o"; }}
@@ -175,8 +176,7 @@ _TIDY: t.Final = f"""
   [ $# = $b ] && exec rm -f "$@"
   exec 3>&- 9>&-; rm -f "$@"
   c=0; while [ $c -lt 720 ] && {{ [ -e "$t.o" ] || [ -e "$t.e" ]; }}; do c=$((c+1)); sleep 5; done
-  rm -f "$t.o" "$t.e" "$t.r"
-}} </dev/null >/dev/null 2>&1 &
+  rm -f "$t.o" "$t.e" "$t.r" ) &
 """
 #: Seconds in which the shell around a command makes its files, also in a guest that has more to do than it can.
 _BEGINS_WITHIN: t.Final = 3

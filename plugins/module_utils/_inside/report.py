@@ -26,6 +26,8 @@ _SIZE: t.Final = re.compile(b"[0-9]{1,15}")
 _JOB: t.Final = re.compile(rb"^\[\d+\][+-]?\s+\d+\s+([A-Z]\w*)", re.MULTILINE)
 #: A shell's exit code is this and the number of the signal that ended its child.
 SIGNALLED: t.Final = 128
+#: What is more tells of a signal for sure: ksh93 adds 256 to its number, and yash 384.
+_EXIT_CODE_MAX: t.Final = 255
 
 
 class Files(t.NamedTuple):
@@ -99,7 +101,11 @@ def read(nonce: str, stderr: bytes) -> Report | None:
     if word == "ended" and len(values) == 6 and _RC.fullmatch(values[0]):
         code, stem, before, after, cut, kept = values
         rc = int(code)
-        signal = rc - SIGNALLED if rc > SIGNALLED and _tells_a_signal(said) else None
+        if rc > _EXIT_CODE_MAX:
+            signal: int | None = rc % SIGNALLED
+            rc = SIGNALLED + rc % SIGNALLED
+        else:
+            signal = rc - SIGNALLED if rc > SIGNALLED and _tells_a_signal(said) else None
         return Ended(rc, signal, _seconds(before, after), Files(stem, cut == "0", kept == "1"), behind)
     if word == "collected" and len(values) == 3:
         stem, _uptime, cut = values

@@ -46,6 +46,8 @@ READ = {
         Ended(137, None, 1.0, files(), b""),
     ),
     "exit 128": (f"{STARTED}Killed\n{N} ended 128 {STEM} 1.00 2.00 0 0\n", Ended(128, None, 1.0, files(), b"")),
+    "killed, says ksh93": (f"{N} ended 265 {STEM} 1.00 2.00 0 0\n", Ended(137, 9, 1.0, files(), b"")),
+    "killed, says yash": (f"{N} ended 399 {STEM} 1.00 2.00 0 0\n", Ended(143, 15, 1.0, files(), b"")),
     "no uptime": (f"{N} ended 0 {STEM} 0 0 0 0\n", Ended(0, None, 0.0, files(), b"")),
     "a clock that runs back": (f"{N} ended 0 {STEM} 9.00 1.00 0 0\n", Ended(0, None, 0.0, files(), b"")),
     "a code of four digits": (f"{N} ended 1000 {STEM} 1.00 2.00 0 0\n", Unreadable()),
