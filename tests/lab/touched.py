@@ -31,8 +31,8 @@ def hypervisor_of(connection: Any) -> str:
 
 def plain_uri(uri: str) -> str:
     """Without what is a lab's own: ``qemu:///session``, ``qemu+ssh://HOST/system``."""
-    scheme, _host, path, *_ = urlsplit(uri)
-    return f"qemu+ssh://HOST{path}" if scheme.endswith("ssh") else f"qemu://{path}"
+    parts = urlsplit(uri)
+    return f"qemu+ssh://HOST{parts.path}" if parts.scheme.endswith("ssh") else f"qemu://{parts.path}"
 
 
 def _version(number: int) -> str:
