@@ -40,6 +40,8 @@ network_config_dir = "{place}/networks"
 APT_SETTINGS = "/etc/apt/apt.conf.d/99mmdebstrap"
 #: The root of control groups, and what podman makes there.
 _GROUPS, _PARENT = Path("/sys/fs/cgroup"), "libpod_parent"
+#: Root's podman notes here from where it has layers, whatever its settings say.
+_NOTES = Path("/var/lib/containers")
 
 
 class Podman:
@@ -55,7 +57,7 @@ class Podman:
             path.write_text(text.format(place=place), encoding="utf-8")
             self.env[name] = str(path)
         (place / "tmp").mkdir(exist_ok=True)
-        self._groups = _groups()
+        self._before = _elsewhere()
 
     def run(self, *words: str, timeout: float = 60) -> str:
         """What it prints; LabError with what it says when it fails."""
@@ -81,19 +83,22 @@ class Podman:
         yield f"{home}:/root"
 
     def clean(self) -> None:
-        """Remove the control groups that podman leaves, where it had none before."""
-        for group in _groups() - self._groups:
-            for path, _folders, _files in os.walk(group, topdown=False):
+        """Remove what podman leaves elsewhere, where it had nothing before: control groups and a note."""
+        for place in _elsewhere() - self._before - {_NOTES}:
+            for path, _folders, _files in os.walk(place, topdown=False):
                 Path(path).rmdir()
+        if _NOTES not in self._before:
+            shutil.rmtree(_NOTES, ignore_errors=True)
 
     def left(self) -> list[str]:
-        """Containers, mounts and control groups of its own that are still there."""
+        """Containers and mounts of its own that are still there, and what it has elsewhere."""
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(self.place) in line]
-        return [*self.run("ps", "--all", "--external", "--quiet").split(), *mounts, *map(str, _groups() - self._groups)]
+        return [*self.run("ps", "--all", "--external", "--quiet").split(), *mounts, *map(str, _elsewhere() - self._before)]
 
 
-def _groups() -> set[Path]:
-    return {*_GROUPS.glob(_PARENT), *_GROUPS.glob(f"*/{_PARENT}")}
+def _elsewhere() -> set[Path]:
+    """What podman has made beside its storage."""
+    return {*_GROUPS.glob(_PARENT), *_GROUPS.glob(f"*/{_PARENT}"), *([_NOTES] if _NOTES.exists() else [])}
 
 
 def _write_pip_settings(home: Path) -> None:

@@ -144,5 +144,6 @@ def test_as_awx_runs_it(image: Podman, guest: str, private: Path) -> None:
 
 
 def test_nothing_is_left(image: Podman) -> None:
+    assert image.left() != []
     image.clean()
     assert image.left() == []
