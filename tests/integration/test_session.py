@@ -153,12 +153,11 @@ def test_a_domain_of_another_hypervisor(user: OrdinaryUser) -> None:
 )
 def test_the_system_is_not_open_to_this_user(user: OrdinaryUser, lab: Lab) -> None:
     """The lab's own daemon is root's alone."""
-    (result,) = user.plays(ansible_guest_agent_uri="qemu:///system").play(module("run_command", argv=["id"]), ignore_errors=True)
+    (result,) = user.plays(ansible_guest_agent_uri=lab.uri).play(module("run_command", argv=["id"]), ignore_errors=True)
     assert result["failure"]["kind"] == "permission_denied", result
-    assert "qemu:///system is not open to this user" in result["msg"]
+    assert f"{lab.uri} is not open to this user" in result["msg"]
     assert "libvirt-sock-ro" in result["msg"]
-    source = write_inventory(user.place / "system.libvirt.yml", uri=["qemu:///system"])
+    source = write_inventory(user.place / "system.libvirt.yml", uri=[lab.uri])
     warned = user.run("ansible-inventory", "-i", str(source), "--list", check=False)
     assert "is not open to this user" in " ".join(warned.stderr.split())
     assert "Traceback" not in warned.stderr
-    assert lab.uri == "qemu:///system"
