@@ -37,7 +37,15 @@ _CONDITIONS = {"when", "failed_when", "changed_when", "until", "that"}
 _FITTING: dict[str, t.Any] = {"int": 1, "float": 1.0, "bool": True, "list": [], "dict": {}, "bytes": "1M", "path": "/x"}
 #: Actions whose arguments may have any name.
 _FREE = ("_role", "_tasks", "add_host", "meta", "set_fact")
-_EXECUTION_ENVIRONMENT = {"version", "images", "dependencies", "additional_build_files", "additional_build_steps", "options"}
+_EXECUTION_ENVIRONMENT = {
+    "version",
+    "images",
+    "dependencies",
+    "additional_build_files",
+    "additional_build_steps",
+    "build_arg_defaults",
+    "options",
+}
 
 
 def wrong(block: Block) -> list[str]:
