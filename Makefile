@@ -85,7 +85,7 @@ hypervisor-short: system venv collections ## a few of them on the libvirt and QE
 	HYPERVISOR=$(if $(DOOR),$(HYPERVISOR),$(or $(HYPERVISOR),debian13)) $(RUN) tests/tools/pytest-again python tests/integration -q -rs -m hypervisor
 
 .PHONY: full
-full: system browser windows rulebook venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
+full: system browser windows shells rulebook venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
 	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
 
 .PHONY: faults faults-short
@@ -144,7 +144,7 @@ lab-down: venv-run ## stop them
 
 ##@ The house
 
-.PHONY: venv venv-run cores packages system browser windows rulebook collections
+.PHONY: venv venv-run cores packages system browser windows shells rulebook collections
 venv: venv-run ## .venv with everything a developer needs
 	@tests/tools/venv $(VENV) "$(PYTHONS)" -r tests/requirements.txt
 venv-run: packages
@@ -157,6 +157,8 @@ system: packages ## install the Debian packages that are missing
 	tests/lab/install.sh
 browser: packages
 	@tests/tools/system tests/tools/packages-browser.txt
+shells: packages
+	@tests/tools/system tests/tools/packages-shells.txt
 windows: packages
 	@tests/tools/system tests/lab/images/windows/packages.txt
 rulebook: packages # ansible-rulebook, which wants Java, in an environment of its own
