@@ -22,10 +22,12 @@ description:
   - The name of the file must end in C(libvirt.yml), C(libvirt.yaml), C(guest_agent.yml) or C(guest_agent.yaml).
 options:
   plugin:
-    description: Name of this plugin.
+    description:
+      - Name of this plugin. The short one is understood where C(enable_plugins) of the configuration names this plugin, since
+        Ansible itself finds a plugin of a collection by its whole name only.
     type: str
     required: true
-    choices: [virtops.guest_agent.libvirt]
+    choices: [virtops.guest_agent.libvirt, libvirt]
   uri:
     description:
       - libvirt connection URIs of the hypervisors, such as V(qemu:///system) or V(qemu+ssh://root@kvm1/system).
@@ -309,6 +311,7 @@ from ..plugin_utils._inventory import names as _names, options as _options, reac
 from ..plugin_utils._inventory.unsafe import untrusted
 
 ENDINGS = tuple(f"{name}.{ending}" for name in ("libvirt", "guest_agent") for ending in ("yml", "yaml"))
+SHORT_NAME = "libvirt"
 #: These reach a guest without an address.
 _BY_AGENT = (AGENT_CONNECTION, WINDOWS_CONNECTION)
 
@@ -324,6 +327,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
+        # The names that core takes for this plugin's; who is asked by a file with the short one has been enabled by the user.
+        self._redirected_names = [*(getattr(self, "_redirected_names", None) or [self.NAME]), SHORT_NAME]
         self._read_config_data(path)
         try:
             selection = Selection(self.get_option("include"), self.get_option("exclude"))

@@ -114,6 +114,16 @@ def _vars(data: InventoryData, name: str = "web") -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", host.get_vars())
 
 
+@pytest.mark.parametrize("plugin", [NAME, "libvirt"])
+def test_its_names(world: World, plugin: str) -> None:
+    assert _vars(world.parse(plugin=plugin))["guest_hostname"] == "inside"
+
+
+def test_the_name_of_another_one(world: World) -> None:
+    with pytest.raises(AnsibleParserError, match="Incorrect plugin name"):
+        world.parse(plugin="community.libvirt.libvirt")
+
+
 def test_groups_by_metadata(world: World) -> None:
     """The example, over what ``virsh metadata`` makes of its command."""
     example = Path(__file__).parents[4] / "examples" / "metadata.libvirt.yml"
