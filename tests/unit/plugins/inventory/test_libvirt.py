@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -114,14 +113,8 @@ def _vars(data: InventoryData, name: str = "web") -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", host.get_vars())
 
 
-@pytest.mark.parametrize("plugin", [NAME, "libvirt"])
-def test_its_names(world: World, plugin: str) -> None:
-    assert _vars(world.parse(plugin=plugin))["guest_hostname"] == "inside"
-
-
-def test_the_name_of_another_one(world: World) -> None:
-    with pytest.raises(AnsibleParserError, match="Incorrect plugin name"):
-        world.parse(plugin="community.libvirt.libvirt")
+def test_its_names(world: World) -> None:
+    assert [_vars(world.again(plugin=plugin))["guest_hostname"] for plugin in (NAME, "libvirt")] == ["inside"] * 2
 
 
 def test_groups_by_metadata(world: World) -> None:
@@ -576,16 +569,14 @@ def test_what_was_not_asked_is_not_cached(world: World) -> None:
 
 def test_old_answers_of_silent_guests(world: World) -> None:
     options = {**world.cache(), "cache": False, "stale": True}
-    world.parse(**options)
+    since = _vars(world.parse(**options))["guest_agent"]["status_since"]
     world.records = [
         samples.record("web", 1, agent={"status": "unresponsive"}),
         samples.record("db", 2, agent={"status": "unknown"}),
     ]
-    since = _vars(world.data)["guest_agent"]["status_since"]
     data = world.again(**options)
     found = _vars(data)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", since)
-    assert found["guest_agent"]["status_since"] >= since
+    assert found["guest_agent"]["status_since"] >= since > "2026-01-01T00:00:00Z"
     assert (found["guest_agent"]["stale"], found["guest_agent"]["status"]) == (True, "unresponsive")
     assert (found["guest_hostname"], found["ansible_host"]) == ("inside", "10.0.0.5")
     assert not _vars(data, "db")["guest_agent"]["stale"]
