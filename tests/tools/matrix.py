@@ -40,16 +40,15 @@ What was tried where
 
 The tests write this page: each run of a command notes its rows, and ``make matrix`` puts them here. A row counts the tests that had
 a hand on one kind of guest. Unit tests are not counted.
-
+"""
+TABLE = """
 .. list-table::
    :header-rows: 1
-   :widths: 22 14 18 8 10 20 8
+   :widths: 25 8 12 43 12
 
-   * - hypervisor
-     - URI
-     - guest, agent
-     - ansible-core
-     - tests passed
+   * - guest
+     - core
+     - passed
      - command
      - when
 """
@@ -62,7 +61,20 @@ def merged(kept: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[s
 
 
 def page(rows: list[dict[str, Any]]) -> str:
-    return HEAD + "".join(_line(row) for row in folded(rows))
+    """A section for each hypervisor and way to it, the older libvirt first."""
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(folded(rows), key=_version):
+        sections.setdefault(_place(row), []).append(row)
+    tables = (f"\n{title}\n{'-' * len(title)}\n{TABLE}{''.join(map(_line, found))}" for title, found in sections.items())
+    return HEAD + "".join(tables)
+
+
+def _version(row: dict[str, Any]) -> list[int]:
+    return [int(number) for number in re.findall(r"[0-9]+", row["hypervisor"])]
+
+
+def _place(row: dict[str, Any]) -> str:
+    return f"{row['hypervisor']}: {row['uri']}" if row["uri"] else "Agents alone, without a hypervisor"
 
 
 def folded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -78,8 +90,6 @@ def folded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _line(row: dict[str, Any]) -> str:
     cells = (
-        row["hypervisor"] or "none, the agent alone",
-        f"``{row['uri']}``" if row["uri"] else "none",
         f"{GUESTS.get(row['guest'], row['guest'])}{row['agent'] and ', qemu-ga ' + row['agent']}",
         row["core"],
         f"{row['passed']}, {row['failed']} failed" if row["failed"] else str(row["passed"]),
