@@ -39,7 +39,8 @@ What was tried where
 ====================
 
 The tests write this page: each run of a command notes its rows, and ``make matrix`` puts them here. A row counts the tests that had
-a hand on one kind of guest. Unit tests are not counted.
+a hand on one kind of guest. Unit tests are not counted. A test that failed while others ran beside it counts as failed, also where
+it passed alone afterwards.
 """
 TABLE = """
 .. list-table::
