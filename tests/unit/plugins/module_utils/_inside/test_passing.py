@@ -350,3 +350,20 @@ def test_an_agent_that_was_not_asked_whether_it_is_there_costs_little(clock: Fak
         shell.execute(agent, shell.Command(("/bin/true",)), patience=600, clock=clock)
     assert (sum(clock.slept) > 500) is answered
     assert answered or sum(clock.slept) < 15
+
+
+def test_a_state_that_is_never_had_is_waited_for_until_the_deadline(clock: FakeClock) -> None:
+    class Away:
+        asked = 0
+
+        def state(self) -> str:
+            self.asked += 1
+            assert self.asked < 100, "it is asked without end"
+            raise _errors.HypervisorUnreachable("no route")
+
+        def renew(self, _seconds: float) -> None:
+            raise _errors.HypervisorUnreachable("no route")
+
+    with pytest.raises(_errors.HypervisorUnreachable, match="no route"):
+        passing.state(t.cast(t.Any, Away()), Deadline(5, clock))
+    assert 4 < sum(clock.slept) < 7
