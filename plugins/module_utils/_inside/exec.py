@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import secrets
 import typing as t
 
 from .._agent import untrusted
@@ -20,9 +21,9 @@ from .._errors import AgentDisappeared, CommandFailed, InvalidInput, ProtocolErr
 #: What a probe may print; one reply stays far below libvirt's limits.
 PROBE_OUTPUT_MAX: t.Final = 64 * 1024
 #: Runs "$@" for at most $1 seconds, where the guest has timeout(1) as coreutils, busybox and the BSDs do. Its output, cut to
-#: size, comes on stdout and its exit code on stderr.
+#: size, comes on stdout and its exit code on stderr, after the mark that is the script's name.
 _PROBE_SCRIPT: t.Final = (
-    'limit=$1; shift; command -v timeout >/dev/null && set -- timeout -s KILL "$limit" "$@";'
+    'echo "$0" >&2; limit=$1; shift; command -v timeout >/dev/null && set -- timeout -s KILL "$limit" "$@";'
     ' { "$@" 2>/dev/null </dev/null; echo $? >&2; } | head -c '
 )
 #: Exit codes of the shell and of timeout(1) that say something about the probe itself.
@@ -33,6 +34,8 @@ _PROBE_ERRORS: t.Final = {
     137: "it was killed, most likely because its time limit had passed",
 }
 _PROBE_GRACE: t.Final = 1.0
+#: How many older processes of one number are looked behind.
+_OLDER_MAX: t.Final = 4
 #: Seconds between two questions whether a process has ended.
 FIRST_PAUSE: t.Final = 0.02
 _LONGEST_PAUSE: t.Final = 1.25
@@ -86,11 +89,28 @@ def start(
     return untrusted.integer(reply.get("pid"), "a process id", 0)
 
 
-def status(agent: GuestAgent, pid: int) -> ExecResult | None:
+def status(agent: GuestAgent, pid: int, mark: bytes = b"") -> ExecResult | None:
     """How the process ended and what it printed; None while it runs. The agent tells an end once and then forgets it.
 
+    It keeps an end that was never asked for: of a task that was killed, or whose answer was lost. Once the guest's kernel gives
+    the number of that process again, it tells the old end first. So an end without ``mark`` is one of another process, unless the
+    agent knows no other of this number.
+
+    :param mark: what this process prints and no other. Without one, each end costs a second question
     :raise ProcessForgotten: the agent does not know the process, since it has been restarted or its answer was lost.
     """
+    ended = _status(agent, pid)
+    for _older in range(_OLDER_MAX):
+        if ended is None or (mark and (mark in ended.stderr or mark in ended.stdout)):
+            break
+        try:
+            ended = _status(agent, pid)
+        except ProcessForgotten:
+            break
+    return ended
+
+
+def _status(agent: GuestAgent, pid: int) -> ExecResult | None:
     try:
         reply = untrusted.mapping(agent.call("guest-exec-status", {"pid": pid}))
     except CommandFailed as error:
@@ -99,11 +119,13 @@ def status(agent: GuestAgent, pid: int) -> ExecResult | None:
     return _result(reply) if untrusted.boolean(reply.get("exited"), "exited") else None
 
 
-def wait(agent: GuestAgent, pid: int, deadline: Deadline, expected: float = 0.0, first: float = FIRST_PAUSE) -> ExecResult | None:
-    """The end of the process, or None when the deadline comes first. For ``expected`` and ``first`` see ``pauses``."""
+def wait(
+    agent: GuestAgent, pid: int, deadline: Deadline, expected: float = 0.0, first: float = FIRST_PAUSE, mark: bytes = b""
+) -> ExecResult | None:
+    """The end of the process, or None when the deadline comes first. See ``pauses`` and ``status``."""
     for pause in pauses(expected, first):
         deadline.sleep(pause)
-        result = status(agent, pid)
+        result = status(agent, pid, mark)
         if result is not None or deadline.expired():
             return result
     raise AssertionError("the pauses never end")
@@ -130,13 +152,13 @@ def pauses(expected: float, first: float = FIRST_PAUSE) -> t.Iterator[float]:
         asked += pause
 
 
-def run(agent: GuestAgent, argv: t.Sequence[str], timeout: float, clock: Clock = SYSTEM_CLOCK) -> ExecResult:
-    """Run ``argv`` as the agent's user and wait for its end. For output that surely fits into one reply.
+def run(agent: GuestAgent, argv: t.Sequence[str], timeout: float, clock: Clock = SYSTEM_CLOCK, mark: bytes = b"") -> ExecResult:
+    """Run ``argv`` as the agent's user and wait for its end. For output that surely fits into one reply. See ``status``.
 
     :raise WaitTimeout: it was still running after ``timeout`` seconds; it goes on in the guest.
     """
     pid = start(agent, argv)
-    result = wait(agent, pid, Deadline(timeout, clock))
+    result = wait(agent, pid, Deadline(timeout, clock), mark=mark)
     if result is None:
         raise WaitTimeout(f"{argv[0]} did not end within {timeout:g} s", domain=agent.name, command="guest-exec")
     return result
@@ -153,8 +175,9 @@ def run_limited(agent: GuestAgent, argv: t.Sequence[str], timeout: float, most: 
     if agent.windows is not None:
         limited: tuple[int | None, bytes] = agent.windows.run_limited(argv, timeout, most)
         return limited
-    script = ("/bin/sh", "-c", f"{_PROBE_SCRIPT}{most}", "probe", str(math.ceil(timeout)), *argv)
-    result = run(agent, script, math.ceil(timeout) + _PROBE_GRACE)
+    mark = f"probe-{secrets.token_hex(16)}"
+    script = ("/bin/sh", "-c", f"{_PROBE_SCRIPT}{most}", mark, str(math.ceil(timeout)), *argv)
+    result = run(agent, script, math.ceil(timeout) + _PROBE_GRACE, mark=mark.encode())
     rc = (result.stderr.split() or [b""])[-1]
     return int(rc) if rc.isdigit() and len(rc) < 4 else None, result.stdout[:most]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import typing as t
 
 from .._agent.client import GuestAgent
@@ -43,7 +44,10 @@ def _environment(script: str) -> dict[str, str]:
 
 
 def run(agent: GuestAgent, script: str) -> _exec.ExecResult:
-    ended = _exec.wait(agent, start_short(agent, script), Deadline(_SHORT))
+    """Its end; the first line of what it printed on stderr is ours."""
+    mark = secrets.token_hex(16)
+    pid = start_short(agent, f"echo {mark} >&2\n{script}")
+    ended = _exec.wait(agent, pid, Deadline(_SHORT), mark=mark.encode())
     if ended is None:
         raise WaitTimeout(f"a script of a few lines did not end within {_SHORT:g} s", domain=agent.name, command="guest-exec")
     return ended

@@ -222,7 +222,7 @@ class _Run:
         """
         fed = None
         with contextlib.suppress(GuestAgentError):
-            fed = _exec.status(self._agent, self._feeder or 0)
+            fed = _exec.status(self._agent, self._feeder or 0, self.nonce.encode())
         said = report.stored(self.nonce, fed.stdout) if fed is not None else None
         if isinstance(said, report.Refused) and said.word == "space":
             raise refusals.no_space(self._agent, said.more)
@@ -258,7 +258,7 @@ class _Run:
     def _ask(self) -> _exec.ExecResult | None:
         if self._pid is not None:
             with contextlib.suppress(_exec.ProcessForgotten):
-                return _exec.status(self._agent, self._pid)
+                return _exec.status(self._agent, self._pid, self.nonce.encode())
         self._pid = scripts.start(self._agent, login_shell.await_end(self._group, self.nonce, self._age()))
         return None
 

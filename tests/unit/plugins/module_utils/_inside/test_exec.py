@@ -1,21 +1,34 @@
 # Copyright (c) 2026, virtops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one process learns of a guest's pace, the next one expects; nothing that is found in its place does harm."""
+"""Ends of programs, by the agent. What one process learns of a guest's pace, the next one expects; nothing that is found in its
+place does harm.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import subprocess
+import tempfile
+import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import exec as exec_, shell
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import (
+    exec as exec_,
+    scripts,
+    shell,
+)
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._connection.pace import Pace
+from ansible_collections.virtops.guest_agent.tests.unit import real_agent
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest, Program
+from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Fault, Message, Watched
 
 
 def pace(directory: Path, guest: str = "web1", kind: str = "command") -> Pace:
@@ -51,7 +64,8 @@ def test_the_first_question_is_not_at_the_start(first: float) -> None:
     exec_.wait(agent, exec_.start(agent, ["/bin/true"]), Deadline(9, clock), first=first)
     with pytest.raises(_errors.CommandFailed, match="shell that starts commands failed"):
         shell.execute(agent, shell.Command(("true",)), first=first, clock=clock)
-    assert asked == [first, 2 * first]
+    # Twice each, for nothing that was printed says whose end it is.
+    assert asked == [first, first, 2 * first, 2 * first]
 
 
 def test_the_last_question_is_at_the_deadline() -> None:
@@ -103,3 +117,68 @@ def test_what_is_not_readable_is_not_known(tmp_path: Path, text: str) -> None:
 def test_a_directory_that_is_gone_is_no_error(tmp_path: Path) -> None:
     pace(tmp_path / "none").learn(0.2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def numbered() -> t.Iterator[Watched]:
+    """A real agent that is alone with what it starts, so that the next process number can be set."""
+    alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0 or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("SKIPPED OUT LOUD: process numbers given again are not tried, for this user may not number processes anew")
+    with contextlib.ExitStack() as stack:
+        state = stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm"))
+        socket = stack.enter_context(real_agent.listening(Path(state), before=alone))
+        yield stack.enter_context(real_agent.watched(socket))
+
+
+def number_again(guest: Watched, olds: int = 1) -> int:
+    """The number that the next process gets: that of ``olds`` others whose end was never asked for."""
+    agent = guest.agent()
+    ended = "/bin/sh", "-c", "echo another; echo another >&2; exit 77"
+    number = exec_.start(agent, ended)
+    for _turn in range(olds - 1):
+        assert _set_next(agent, number) == number
+        assert exec_.start(agent, ended) == number
+    return _set_next(agent, number)
+
+
+def _set_next(agent: t.Any, number: int) -> int:
+    text = f"while kill -0 {number} 2>/dev/null; do sleep 0.01; done; echo {number - 1} >/proc/sys/kernel/ns_last_pid"
+    pid = exec_.start(agent, ("/bin/sh", "-c", text))
+    # Whoever asks for this end starts no process.
+    assert exec_.wait(agent, pid, Deadline(10)) == exec_.ExecResult(0, None, b"", b"")
+    return number
+
+
+RUNS: dict[str, t.Callable[[Watched], t.Any]] = {
+    "program": lambda guest: exec_.run(guest.agent(), ("/bin/echo", "mine"), 10).stdout,
+    "script": lambda guest: scripts.run(guest.agent(), "sleep 0.1; echo mine").stdout,
+    "probe": lambda guest: exec_.run_limited(guest.agent(), ("echo", "mine"), 10, 100)[1],
+    "command": lambda guest: shell.execute(guest.agent(), shell.Command(("echo", "mine")), 10).stdout,
+    "running": lambda guest: shell.execute(guest.agent(), shell.Command(("sh", "-c", "sleep 0.4; echo mine")), 10).stdout,
+}
+
+
+@pytest.mark.parametrize("olds", [1, 3])
+@pytest.mark.parametrize("kind", RUNS)
+def test_an_end_is_not_that_of_an_older_process_of_the_same_number(numbered: Watched, kind: str, olds: int) -> None:
+    """qemu-ga keeps what has ended until it is asked for, and finds the oldest of a number first."""
+    number = number_again(numbered, olds)
+    seen: list[int] = []
+
+    def look(_arguments: Message, ask: t.Callable[[], Message]) -> Message:
+        reply = ask()
+        seen.append(reply["return"]["pid"])
+        return reply
+
+    faults: list[Fault | None] = [look]
+    numbered.faults["guest-exec"] = faults
+    assert RUNS[kind](numbered) == b"mine\n"
+    assert seen == [number]
+
+
+def test_an_agent_that_never_forgets_costs_some_questions() -> None:
+    guest = FakeGuest(programs=lambda argv: Program(7))
+    guest.replies["guest-exec-status"] = {"exited": True, "exitcode": 7}
+    assert exec_.run(guest.agent(), ["/bin/true"], 9, FakeClock()).rc == 7
+    assert guest.sent.count("guest-exec-status") == 5

@@ -246,7 +246,7 @@ def test_wait_ends_at_its_deadline(guest: Watched) -> None:
 def _report(change: t.Callable[[bytes], bytes], out: bytes | None = None) -> Fault:
     def fault(_arguments: Message, ask: t.Callable[[], Message]) -> Message:
         reply = ask()
-        if not reply["return"]["exited"]:
+        if not reply.get("return", {}).get("exited"):
             return reply
         error = change(base64.b64decode(reply["return"].get("err-data", "")))
         changed = {"err-data": base64.b64encode(error).decode()}
