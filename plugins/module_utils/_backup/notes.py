@@ -11,6 +11,7 @@ and its task holds a lock on it. So who finds such a note and can lock it has fo
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -22,6 +23,8 @@ PART: t.Final = ".part"
 _NOTE: t.Final = ".backup.json"
 #: No honest note is longer.
 _BYTES_MAX: t.Final = 1024 * 1024
+#: A file system that makes no file without a name, such as NFS, or a kernel that knows none.
+_NO_UNNAMED: t.Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 
 
 class DiskNote(t.NamedTuple):
@@ -89,12 +92,10 @@ class Held:
     def finish(self, note: Note) -> None:
         """It is whole, and stays."""
         self.note = note
-        temporary = os.path.join(self._directory, f"{note.file}{PART}.new")
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(_text(note))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, os.path.join(self._directory, note.file))
+        place = os.path.join(self._directory, note.file)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
+        os.close(_written(place, _text(note)))
         self.drop()
 
     def drop(self) -> None:
@@ -136,20 +137,10 @@ class Directory:
 
         :raise BackupForeign: another task has begun one of this name.
         """
-        place = os.path.join(self.path, note.file + PART)
-        temporary = f"{place}.{os.getpid()}"
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            # Locked before it is seen: none that is seen without a lock is at work.
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            os.write(handle, _text(note).encode())
-            os.fsync(handle)
-            os.link(temporary, place)
+            handle = _written(os.path.join(self.path, note.file + PART), _text(note))
         except FileExistsError:
-            os.close(handle)
             raise BackupForeign(f"another task is at work on the backup {note.name} there", domain=note.domain) from None
-        finally:
-            os.unlink(temporary)
         return Held(self.path, note, handle)
 
     def again(self, note: Note) -> Held:
@@ -189,6 +180,63 @@ class Directory:
         """Those that can be read and are called as what they say."""
         named = ((name, _read(os.path.join(self.path, name))) for name in sorted(self.files()) if name.endswith(ending))
         return (note for name, note in named if note is not None and name == note.file + ending[len(_NOTE) :])
+
+
+def _written(place: str, text: str) -> int:
+    """A new file, locked and whole before it is seen: none that is seen without a lock is at work. A task that is killed before
+    leaves no file; where the file system makes none without a name, one that ends in ``.new`` until the next task comes.
+
+    :raise FileExistsError: there is one, or another task is about to make it.
+    """
+    temporary = ""
+    try:
+        handle = os.open(os.path.dirname(place), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED:
+            raise
+        temporary = f"{place}.new"
+        _remove_dead(temporary)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        os.write(handle, text.encode())
+        os.fsync(handle)
+        if temporary:
+            os.link(temporary, place)
+        else:
+            _name(handle, place)
+    except BaseException:
+        os.close(handle)
+        raise
+    finally:
+        if temporary:
+            os.unlink(temporary)
+    return handle
+
+
+def _name(handle: int, place: str) -> None:
+    """Give the open file a name. Python follows the link in /proc only where it is told the directory of that."""
+    opened = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(str(handle), place, src_dir_fd=opened, follow_symlinks=True)
+    finally:
+        os.close(opened)
+
+
+def _remove_dead(temporary: str) -> None:
+    """
+    :raise FileExistsError: its task lives.
+    """
+    try:
+        handle = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not _locked(handle, temporary):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), temporary)
+        os.unlink(temporary)
+    finally:
+        os.close(handle)
 
 
 def _locked(handle: int, place: str) -> bool:

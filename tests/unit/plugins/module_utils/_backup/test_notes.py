@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import typing as t
 from pathlib import Path
 
@@ -18,8 +20,18 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._backup import
 NOTE = notes.Note("one", "web", "u1", "2026-01-01", "", True, (notes.DiskNote("vda", "full", 5, 7),))
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> notes.Directory:
+@pytest.fixture(params=["ext4", "NFS"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> notes.Directory:
+    """On a file system that makes files without a name, and on one that does not."""
+    opens = os.open
+
+    def refuses(path: t.Any, flags: int, *more: t.Any, **options: t.Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        return opens(path, flags, *more, **options)
+
+    if request.param == "NFS":
+        monkeypatch.setattr(os, "open", refuses)
     return notes.Directory(str(tmp_path))
 
 
@@ -50,6 +62,49 @@ def test_what_a_killed_task_has_left(place: notes.Directory) -> None:
     assert names(place) == []
     with pytest.raises(_errors.DomainBusy):  # another task has removed it
         place.again(NOTE)
+
+
+@pytest.fixture(params=["write", "fsync", "link"])
+def killed(request: pytest.FixtureRequest) -> t.Callable[[t.Callable[[], object]], None]:
+    """Runs something in a process of its own that is killed at this step of it."""
+
+    def run(work: t.Callable[[], object]) -> None:
+        child = os.fork()
+        if child == 0:
+            setattr(os, request.param, lambda *words, **options: os.kill(os.getpid(), signal.SIGKILL))
+            try:
+                work()
+            finally:
+                os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+    return run
+
+
+def test_a_task_that_is_killed_while_it_writes_leaves_nothing(
+    place: notes.Directory, killed: t.Callable[[t.Callable[[], object]], None], request: pytest.FixtureRequest
+) -> None:
+    nameless = "ext4" in request.node.callspec.id
+    killed(lambda: place.begin(NOTE))
+    assert names(place) == ([] if nameless else ["web.one.backup.json.part.new"])
+    held = place.begin(NOTE)  # the next one
+    assert names(place) == ["web.one.backup.json.part"]
+    killed(lambda: held.finish(NOTE))
+    temporary = [] if nameless else ["web.one.backup.json.new"]
+    assert names(place) == [*temporary, "web.one.backup.json.part"]
+    held.finish(NOTE)
+    assert names(place) == ["web.one.backup.json"]
+
+
+def test_one_that_is_being_written_is_left_to_its_task(tmp_path: Path) -> None:
+    temporary = str(tmp_path / "web.one.backup.json.part.new")
+    with open(temporary, "w", encoding="utf-8") as file:
+        notes.fcntl.flock(file, notes.fcntl.LOCK_EX)
+        with pytest.raises(FileExistsError):
+            notes._remove_dead(temporary)
+    notes._remove_dead(temporary)
+    notes._remove_dead(temporary)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_whole_one_is_removed(place: notes.Directory) -> None:
