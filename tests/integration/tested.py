@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -79,5 +80,5 @@ def command(config: pytest.Config) -> str:
     words, asked = ["make", long if FULL else short], config.option.keyword
     variables = {"PART": "INTEGRATION_PART", "HYPERVISOR": "HYPERVISOR", "DOOR": "DOOR"}
     words += [f"{name}={os.environ[given]}" for name, given in variables.items() if os.environ.get(given)]
-    words += [f'ONLY="-k {asked}"'] if asked else []
+    words += [f'ONLY="-k {shlex.quote(asked)}"'] if asked else []
     return " ".join(words)

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import types
 import typing as t
 
+import pytest
+
+from tests.integration import tested
 from tests.tools import matrix
 
 ROW = {"hypervisor": "libvirt 9.0.0, QEMU 7.2.22", "uri": "qemu:///system", "guest": "debian12", "agent": "7.2.22", "core": "2.19"}
@@ -33,6 +38,24 @@ def test_each_row_has_tests_and_a_command_that_there_is() -> None:
         assert each["passed"] + each["failed"] > 0, each
         assert each["command"].split()[:1] == ["make"], each
         assert each["command"].split()[1] in targets, each
+
+
+def test_make_takes_each_command_as_it_was_run() -> None:
+    kept = json.loads(matrix.KEPT.read_text(encoding="utf-8"))
+    for asked in {found for each in kept for found in _asked_for(each["command"])}:
+        assert len(shlex.split(asked)) == 2, asked
+
+
+def test_words_that_pick_tests_stay_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOOR", "ssh")
+    option = types.SimpleNamespace(keyword="test_info.py or test_start.py", markexpr="")
+    command = tested.command(t.cast("pytest.Config", types.SimpleNamespace(option=option, args=["tests/integration"])))
+    assert "DOOR=ssh" in command
+    assert [shlex.split(asked) for asked in _asked_for(command)] == [["-k", option.keyword]]
+
+
+def _asked_for(command: str) -> list[str]:
+    return [word.removeprefix("ONLY=") for word in shlex.split(command) if word.startswith("ONLY=")]
 
 
 def test_a_run_takes_the_place_of_its_elder() -> None:
