@@ -39,7 +39,7 @@ lint: lint-python lint-types lint-yaml lint-ansible lint-docs lint-changelog lin
 lint-python: venv
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
-	$(BIN)/vermin --quiet --violations --target=3.6- plugins/module_utils/_inside/resident_program.py
+	$(BIN)/vermin --quiet --violations --target=3.6- plugins/module_utils/_inside/resident_program/*.py
 lint-types: venv collections
 	$(BIN)/mypy
 lint-yaml: venv

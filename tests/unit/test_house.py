@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
 
 FILE_LINES = 400
-#: What is sent to a guest as one text is one file.
-LONG_FILES = {Path("module_utils/_inside/resident_program.py"): 1000}
 FUNCTION_LINES = 40
 MODULE_LINES = 120
 #: Of a test file; a few are longer than other files may be.
@@ -189,7 +187,7 @@ def files_are_short(source: Source) -> t.Iterator[str]:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in DOCUMENTATION
     )
     lines = len(source.text.splitlines()) - documentation
-    limit = MODULE_LINES if source.room == "modules" else LONG_FILES.get(source.path, FILE_LINES)
+    limit = MODULE_LINES if source.room == "modules" else FILE_LINES
     if source.room != "doc_fragments" and lines >= limit:
         yield f"{source.path}: {lines} lines without its documentation; fewer than {limit}, please"
 

@@ -24,9 +24,10 @@ from .._errors import (
     HypervisorUnreachable,
     ProtocolError,
 )
-from . import exec as _exec, login_shell, passing, resident_program, scripts
+from . import exec as _exec, login_shell, passing, scripts
 from .lanes import read_beginning
 from .resident_link import Link
+from .resident_program import command, interpreter as interpreter_, keeper, links, processes, session, wire
 
 _FRAME: t.Final = struct.Struct(">cI")
 _FRAME_MAX: t.Final = 1024 * 1024
@@ -39,6 +40,9 @@ PROCESS: t.Final = re.compile("[0-9]{1,10}:[0-9]{1,20}")
 _PROCESSES: t.Final = re.compile(f"({PROCESS.pattern}) ({PROCESS.pattern})".encode())
 #: Of what stands after the name in /proc/PID/stat (proc(5)): the time of its start.
 _STARTED: t.Final = 19
+#: The files of the program, each after those that it takes names from.
+_PARTS: t.Final = (wire, processes, links, interpreter_, command, session, keeper)
+_FROM_ANOTHER: t.Final = re.compile(r"^from \..*\n", re.MULTILINE)
 #: Bytes of an earlier connection that may stand before the answer.
 _STALE_MAX: t.Final = 8 * 1024 * 1024
 
@@ -101,7 +105,7 @@ class Resident:
         """
         if self._link is None:
             self._link = self._connect()
-            greeting = b"%s%s %d" % (resident_program.MARK, secrets.token_hex(16).encode(), resident_program.VERSION)
+            greeting = b"%s%s %d" % (wire.MARK, secrets.token_hex(16).encode(), wire.VERSION)
             self._answer, self._buffer, self._greeted = greeting + b" ", b"", Deadline(_BUSY_SECONDS, self._clock)
             self._heard, self._look_after = self._clock.monotonic(), _FIRST_LOOK
             self._unsent = greeting + b"\n"
@@ -209,7 +213,7 @@ class Resident:
 
 
 def frame(kind: bytes, body: bytes = b"") -> bytes:
-    """As ``resident_program.plain`` reads it: no greeting can stand in it."""
+    """As ``wire.plain`` reads it: no greeting can stand in it."""
     stuffed = body.replace(b"\0\1", b"\0\1\1").replace(b"\0v", b"\0\1v")
     return _FRAME.pack(kind, len(stuffed)) + stuffed
 
@@ -220,8 +224,13 @@ def start(agent: GuestAgent, interpreter: str, directory: str, port: str, idle: 
     :param directory: for the named pipes; ``port`` is used instead where it is not ""
     """
     config = {"directory": directory, "port": port, "idle": idle}
-    text = f"{inspect.getsource(resident_program)}\n\nmain({config!r})\n"
+    text = f"{_program()}\n\nmain({config!r})\n"
     return scripts.start(agent, _START.format(interpreter=shlex.quote(interpreter)), text.encode())
+
+
+def _program() -> str:
+    """One text, in which all names are there already that a part has from another."""
+    return "\n\n".join(_FROM_ANOTHER.sub("", inspect.getsource(part)) for part in _PARTS)
 
 
 _START: t.Final = (

@@ -21,7 +21,7 @@ from .._libvirt.stream import ChannelStream
 from . import data_lane
 from .lanes import READ_MAX, WRITE_MAX, decoded
 
-#: What is read of a pipe first: the length of an answer and its beginning, as ``resident_program`` writes it.
+#: What is read of a pipe first: the length of an answer and its beginning, as ``resident_program.links`` writes it.
 BLOCK: t.Final = 4096
 _LENGTH: t.Final = struct.Struct(">I")
 _NOTHING: t.Final = re.compile("temporarily unavailable")

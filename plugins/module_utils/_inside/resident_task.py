@@ -25,10 +25,11 @@ from .._errors import (
     OutputTooLong,
     ProtocolError,
 )
-from . import exec as _exec, lanes, login, login_shell, passing, processes, refusals, report, resident_program, scripts
+from . import exec as _exec, lanes, login, login_shell, passing, processes, refusals, report, scripts
 from .lanes import Sink
 from .login_shell import Command
 from .resident import PROCESS, Ended, Resident, Unavailable, frame
+from .resident_program import wire
 
 #: A module that is longer than this goes the way that it goes without: the resident holds all of it.
 _MODULE_MAX: t.Final = 4 * 1024 * 1024
@@ -322,7 +323,7 @@ class _Input:
     def due(self) -> bytes:
         """What can be sent now, in frames."""
         frames = []
-        while self._sent - self._base < resident_program.WINDOW and not self._ended:
+        while self._sent - self._base < wire.WINDOW and not self._ended:
             if self._sent == self._base + len(self._kept):
                 self._pack_more()
             start = self._sent - self._base

@@ -18,10 +18,11 @@ import typing as t
 from .._agent.client import GuestAgent
 from .._deadline import Deadline
 from .._errors import GuestAgentError
-from .._inside import data_lane, resident, resident_program, resident_task
+from .._inside import data_lane, resident, resident_task
 from .._inside.lanes import Sink
 from .._inside.login_shell import Command
 from .._inside.resident_link import Link, PipesLink, PortLink
+from .._inside.resident_program import wire
 from .._inside.shell import Result
 from .._libvirt.hypervisor import Domain
 from .._task.values import in_range
@@ -166,7 +167,7 @@ class Memory:
     """A small file of the controller's user, which one task at a time has."""
 
     def __init__(self, directory: str, *guest: str) -> None:
-        name = hashlib.sha256("\0".join((*guest, str(resident_program.VERSION))).encode("utf-8", "replace")).hexdigest()[:32]
+        name = hashlib.sha256("\0".join((*guest, str(wire.VERSION))).encode("utf-8", "replace")).hexdigest()[:32]
         self._path = os.path.join(directory, name)
         self._file: int | None = None
         self.values: dict[str, t.Any] = {}

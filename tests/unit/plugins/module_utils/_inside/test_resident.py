@@ -34,11 +34,11 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import (
     exec as _exec,
     resident,
-    resident_program,
     resident_task,
     shell,
 )
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.resident_link import PipesLink
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.resident_program import wire
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.shell import Answer, Command
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched, listening, wait_until, watched
 
@@ -564,7 +564,7 @@ def test_input_that_waits_is_bounded(warm: Warm) -> None:
     sent = task._input._sent
     task.end()
     warm.resident.close()
-    assert sent < 2 * resident_program.WINDOW
+    assert sent < 2 * wire.WINDOW
 
 
 def test_sixty_modules_in_a_row_take_no_more_memory_than_ten(guest: Watched) -> None:
