@@ -268,7 +268,7 @@ FAULTS: Mapping[str, Fault] = {
     "the controller is killed": Fault(
         (2, 10),
         kill_controller,
-        {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,), SNAPSHOT: (GONE,)},
+        {BRIEF: (GONE,), PUSH: (GONE,), FREEZE: (GONE,), SNAPSHOT: (GONE,), START: (GONE,)},
         leaves=UNREACHED,
     ),
 }
