@@ -21,7 +21,7 @@ PLUGINS = ROOT / "plugins"
 SENTENCE_WORDS = 30
 
 #: "himself" and the like are put together here, so that this file may be searched too.
-_PERSONS = re.compile(r"\b(?:(?:no|some|any)body|him" + r"self|for no matter)\b", re.IGNORECASE)
+_PERSONS = re.compile(r"(?<![a-z])(?:(?:no|some|any)body|him" + r"self|for no matter)(?![a-z])", re.IGNORECASE)
 _WRITTEN = {".py", ".md", ".rst", ".yml", ".yaml", ".j2", ".sh", ".txt", ".cfg"}
 _FOLDERS = ("plugins", "docs", "roles", "playbooks", "examples")
 _PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -190,6 +190,7 @@ def test_sentences_are_short(path: Path, blocks: t.Callable[[str], t.Iterator[st
 @pytest.mark.parametrize("word", ["no" + "body", "Some" + "body", "any" + "body", "him" + "self", "for no" + " matter"])
 def test_a_person_is_found(word: str) -> None:
     assert persons(f"fine\n# {word} listens\n") == [f"# {word} listens"]
+    assert persons(f"fine\n# if_{word}_is there\n") == [f"# if_{word}_is there"]
 
 
 LONG = "word " * (SENTENCE_WORDS + 1)

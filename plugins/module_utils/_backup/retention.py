@@ -24,7 +24,7 @@ class Removal(t.NamedTuple):
     checkpoints: t.Sequence[str] = ()
 
 
-def check_nobody_at_it(found: t.Iterable[Found], directory: Directory) -> None:
+def check_not_held(found: t.Iterable[Found], directory: Directory) -> None:
     """
     :raise DomainBusy: another task makes or removes a backup of one of them there.
     """

@@ -37,7 +37,7 @@ def begin(task: Task, directory: Directory, wish: _plan.Wish, domains: t.Sequenc
     :raise GuestAgentError: another task is at work there, or something cannot be removed.
     """
     found = _group.look_at(domains, directory)
-    retention.check_nobody_at_it(found, directory)
+    retention.check_not_held(found, directory)
     for warning in retention.left_behind(found, directory):
         task.warn(warning)
     seen = [_plan.without_unfinished(state, directory.path) for state in found]
