@@ -58,7 +58,7 @@ options:
       - V(incremental) fails before any guest is frozen when only a full backup is possible.
       - V(full) takes a full backup.
       - An increment requires libvirt 7.6 or later, a qcow2 image, a persistent domain, and an earlier backup of the domain in
-        O(directory) whose checkpoint is there.
+        O(directory) whose checkpoint is there. A disk that has another image than at that backup is copied in full.
     type: str
     choices: [auto, incremental, full]
     default: auto

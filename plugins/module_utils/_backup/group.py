@@ -246,7 +246,8 @@ def _checked(subject: Subject, disk: DiskPlan, directory: Directory, deadline: D
     part = os.path.join(directory.path, disk.image + PART)
     images.check(part, deadline)
     size = images.size(part, chain(subject.found, subject.plan.parent if disk.base else "", disk.target), deadline)
-    return DiskNote(disk.target, "incremental" if disk.base else "full", size.occupied, size.virtual)
+    begun = next(begun for begun in subject.note.disks if begun.target == disk.target)
+    return begun._replace(bytes=size.occupied, virtual_bytes=size.virtual)
 
 
 @contextlib.contextmanager

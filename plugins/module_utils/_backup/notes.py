@@ -34,6 +34,8 @@ class DiskNote(t.NamedTuple):
     kind: str
     bytes: int = 0
     virtual_bytes: int = 0
+    #: the image that was backed up, "" where that is not on record
+    source: str = ""
 
 
 class Note(t.NamedTuple):
@@ -92,10 +94,7 @@ class Held:
     def finish(self, note: Note) -> None:
         """It is whole, and stays."""
         self.note = note
-        place = os.path.join(self._directory, note.file)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place)
-        os.close(_written(place, _text(note)))
+        os.close(_written(os.path.join(self._directory, note.file), _text(note)))
         self.drop()
 
     def drop(self) -> None:
@@ -117,7 +116,8 @@ class Directory:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = os.path.normpath(path)
+        # By another name for it, a task would not find the jobs and checkpoints of the last one.
+        self.path = os.path.realpath(path)
         if not os.path.isabs(path) or not os.path.isdir(self.path):
             hint = "give the absolute path of a directory of the hypervisor, and run the task there"
             raise InvalidInput(f"{path} is not a directory here", hint=hint)
@@ -188,30 +188,45 @@ def _written(place: str, text: str) -> int:
 
     :raise FileExistsError: there is one, or another task is about to make it.
     """
-    temporary = ""
+    handle, temporary = _new(place)
     try:
-        handle = os.open(os.path.dirname(place), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if temporary and not _is_at(handle, temporary):  # another task took it for a dead one before it was locked
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            _write(handle, text.encode())
+            if temporary:
+                os.link(temporary, place)
+            else:
+                _name(handle, place)
+        finally:
+            if temporary and _is_at(handle, temporary):
+                os.unlink(temporary)
+    except BaseException as error:
+        os.close(handle)
+        if isinstance(error, OSError):  # an open file has no name to tell
+            raise OSError(error.errno, error.strerror, place) from error
+        raise
+    return handle
+
+
+def _new(place: str) -> tuple[int, str]:
+    """An open file, and its temporary name; "" where it has none."""
+    try:
+        return os.open(os.path.dirname(place), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600), ""
     except OSError as error:
         if error.errno not in _NO_UNNAMED:
             raise
-        temporary = f"{place}.new"
-        _remove_dead(temporary)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        os.write(handle, text.encode())
-        os.fsync(handle)
-        if temporary:
-            os.link(temporary, place)
-        else:
-            _name(handle, place)
-    except BaseException:
-        os.close(handle)
-        raise
-    finally:
-        if temporary:
-            os.unlink(temporary)
-    return handle
+    temporary = f"{place}.new"
+    _remove_dead(temporary)
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), temporary
+
+
+def _write(handle: int, data: bytes) -> None:
+    """All of it: a disk that is about to be full takes a part, and says so with the rest only."""
+    while data:
+        data = data[os.write(handle, data) :]
+    os.fsync(handle)
 
 
 def _name(handle: int, place: str) -> None:
@@ -243,8 +258,16 @@ def _locked(handle: int, place: str) -> bool:
     """Whether we have the lock now, on what is there still."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.stat(place).st_ino == os.fstat(handle).st_ino
+        return _is_at(handle, place)
     except OSError:
+        return False
+
+
+def _is_at(handle: int, place: str) -> bool:
+    """Whether the open file has this name still."""
+    try:
+        return os.stat(place).st_ino == os.fstat(handle).st_ino
+    except FileNotFoundError:
         return False
 
 

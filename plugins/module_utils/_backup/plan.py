@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._agent import untrusted
 from .._errors import BackupForeign, BackupPartial, DomainBusy, DomainNotRunning, InvalidInput
 from .._libvirt import disk_images
 from .._libvirt.backups import Job
@@ -55,6 +56,11 @@ class Found(t.NamedTuple):
 
     def missing(self, note: Note) -> list[str]:
         return [image for image in note.images if image not in self.files]
+
+    @property
+    def left(self) -> list[Note]:
+        """The backups that are to be removed, since their tasks were killed. One that is whole was only not said to be."""
+        return [each.note for each in self.unfinished if self.named(each.note.name) is None]
 
     def named(self, name: str) -> Note | None:
         return next((note for note in self.backups if note.name == name), None)
@@ -138,9 +144,11 @@ def outdated(found: Found, backups: t.Sequence[Note], keep: int) -> list[Note]:
     """Those that neither belong to the newest ``keep`` nor are what these stand on, the newer before the older. 0: none."""
     whole = [note for note in backups if not found.missing(note)]
     kept = {note.name for note in whole[-keep:]} if keep else {note.name for note in backups}
-    for note in reversed(backups):
-        if note.name in kept:
-            kept.add(note.parent)
+    # Where the clock was set back, a backup seems older than what it stands on.
+    parents = {note.name: note.parent for note in backups}
+    for name in list(kept):
+        while (name := parents.get(name, "")) and name not in kept:
+            kept.add(name)
     return [note for note in reversed(whole) if note.name not in kept]
 
 
@@ -164,9 +172,9 @@ def check_unneeded(found: Found, name: str) -> None:
 
 def without_unfinished(found: Found, directory: str) -> Found:
     """The domain as it will be when what killed tasks have left is removed."""
-    names = {each.note.name for each in found.unfinished}
-    gone = {image + ending for each in found.unfinished for image in each.note.images for ending in ("", PART)}
-    gone |= {each.note.file + ending for each in found.unfinished for ending in ("", PART)}
+    names = {note.name for note in found.left}
+    gone = {image + ending for note in found.left for image in note.images for ending in ("", PART)}
+    gone |= {note.file for note in found.left} | {each.note.file + PART for each in found.unfinished}
     checkpoints = {name: each for name, each in found.checkpoints.items() if name not in names or each.directory != directory}
     ours = found.writes & {f"{directory}/{name}" for name in gone}
     return found._replace(
@@ -180,7 +188,10 @@ def without_unfinished(found: Found, directory: str) -> Found:
 
 
 def note_of(found: Found, wish: Wish, plan: Plan, begun: str) -> Note:
-    disks = tuple(DiskNote(disk.target, "incremental" if disk.base else "full") for disk in plan.disks)
+    disks = tuple(
+        DiskNote(disk.target, "incremental" if disk.base else "full", source=found.disks[disk.target].chain[0])
+        for disk in plan.disks
+    )
     return Note(wish.name, found.name, found.uuid, begun, plan.parent, plan.checkpoint, disks)
 
 
@@ -198,10 +209,14 @@ def _check(found: Found, wish: Wish) -> None:
 
 def _check_names(found: Found, wish: Wish, disks: t.Sequence[DiskPlan]) -> None:
     for name in (name for disk in disks for name in (disk.image, disk.image + PART)):
-        if "/" in name:
-            raise InvalidInput(f"{name} cannot be the name of a file", domain=found.name)
+        if "/" in name or not name.isprintable():  # a note of it would be none: see ``notes``
+            raise InvalidInput(f"{untrusted.clean(name)} cannot be the name of a file", domain=found.name)
         if name in found.files:
             raise BackupForeign(f"{wish.directory} has a file {name} without its note", domain=found.name)
+    note = Note(wish.name, found.name, "", "", "", False, ()).file
+    for name in (note, note + PART):
+        if name in found.files:
+            raise BackupForeign(f"{wish.directory} has a note {name} of something else", domain=found.name)
 
 
 def _base(found: Found, wish: Wish) -> tuple[Note | None, str]:
@@ -241,8 +256,15 @@ def _disk(disk: Disk, found: Found, wish: Wish, base: Note | None, no_base: str)
         reason = f"its image is {form or 'of an unknown format'}, and QEMU notes what is written to qcow2 images only"
     elif base is not None and disk.target not in found.checkpoints[base.name].disks:
         reason = f"the checkpoint {base.name} does not have it, or has lost it in a crash"
+    elif base is not None and (source := _source(base, disk.target)) and source not in disk.chain:
+        reason = f"its image was {source} when the backup {base.name} was made"
     image = _image(found.name, disk.target, wish.name)
     return DiskPlan(disk.target, image, "" if reason or base is None else base.image(disk.target), reason, noted)
+
+
+def _source(note: Note, target: str) -> str:
+    """The image that the backup has of a disk. A disk of another image may have a bitmap of the same name, of its own backups."""
+    return next((disk.source for disk in note.disks if disk.target == target), "")
 
 
 def _image(domain: str, target: str, name: str) -> str:

@@ -38,7 +38,7 @@ def check_not_held(found: t.Iterable[Found], directory: Directory) -> None:
 def left_behind(found: t.Iterable[Found], directory: Directory) -> t.Iterator[str]:
     """Of what killed tasks have left, and of images that are missing."""
     for state in found:
-        for note, _held in state.unfinished:
+        for note in state.left:
             named = remains.left_of(directory, note)
             yield f"The task that made or removed the backup {note.name} was killed; what it has left is removed: {named}."
         for note in state.backups:

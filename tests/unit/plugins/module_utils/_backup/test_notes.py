@@ -107,6 +107,62 @@ def test_one_that_is_being_written_is_left_to_its_task(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("place", ["NFS"], indirect=True)
+def test_one_that_was_taken_for_a_dead_one_is_another_tasks(place: notes.Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its making and its lock another task comes: what that one makes then is not ours."""
+    locks = notes.fcntl.flock
+    temporary = Path(place.path, f"{NOTE.file}.part.new")
+
+    def late(handle: int, how: int) -> None:
+        if temporary.exists():
+            temporary.unlink()
+            temporary.write_text("of another task", encoding="utf-8")
+        locks(handle, how)
+
+    monkeypatch.setattr(notes.fcntl, "flock", late)
+    with pytest.raises(_errors.BackupForeign, match="another task is at work on the backup one"):
+        place.begin(NOTE)
+    assert temporary.read_text(encoding="utf-8") == "of another task"
+
+
+def test_a_note_is_written_whole_where_a_disk_takes_a_part_at_a_time(
+    place: notes.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: writes(handle, data[:10]))
+    place.begin(NOTE).finish(NOTE)
+    monkeypatch.undo()
+    assert notes.Directory(place.path).whole("u1") == [NOTE]
+
+
+def test_a_disk_that_is_full_is_told_with_the_name_of_the_note(place: notes.Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = place.begin(NOTE)
+
+    def refuses(*_words: t.Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    with pytest.raises(_errors.BackupFailed, match=r"/web\.one\.backup\.json: No space left on device"), notes.explained("web"):
+        held.finish(NOTE)
+    assert names(place) == ["web.one.backup.json.part"]
+
+
+def test_the_note_of_something_else_is_not_written_over(place: notes.Directory) -> None:
+    other = NOTE._replace(name="two.one", domain="web")
+    place.begin(other).finish(other)
+    ours = NOTE._replace(name="one", domain="web.two", uuid="u2")
+    held = place.begin(ours)
+    with pytest.raises(_errors.BackupFailed, match=r"web\.two\.one\.backup\.json: File exists"), notes.explained("web"):
+        held.finish(ours)
+    assert place.whole("u1") == [other]
+
+
+def test_a_directory_has_one_path(tmp_path: Path) -> None:
+    """What a killed task has left is found by the path that libvirt was told."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert notes.Directory(f"{tmp_path}/link").path == str(tmp_path)
+
+
 def test_a_whole_one_is_removed(place: notes.Directory) -> None:
     place.begin(NOTE).finish(NOTE)
     held = place.removing(NOTE)
