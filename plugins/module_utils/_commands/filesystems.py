@@ -50,7 +50,7 @@ def privileged_totals(agent: GuestAgent, mount_points: t.Sequence[str]) -> dict[
     agent.require_posix("stat")
     result = _exec.run(agent, ["stat", "-f", "-c", "%S %b %n", "--", *mount_points], timeout=agent.timeout)
     totals = {}
-    for line in result.stdout.decode("utf-8", "replace").splitlines():
+    for line in result.stdout.decode("utf-8", "replace").split("\n"):
         size, _blank, rest = line.partition(" ")
         blocks, _blank, mount_point = rest.partition(" ")
         if size.isdecimal() and blocks.isdecimal() and len(line) < 4096 and len(size) <= 12 and len(blocks) <= 18:

@@ -120,9 +120,10 @@ def _beyond_reach(listed: t.AbstractSet[str], mount_table: str | None) -> t.Iter
         if not listed & {"/", _SYSROOT}:
             yield "/"
         return
-    for line in mount_table.splitlines():
+    # Of what separates words and lines elsewhere, only these cannot stand in a name here.
+    for line in mount_table.split("\n"):
         place, _dash, kind = line.partition(" - ")
-        words = place.split()
+        words = place.split(" ")
         file_system_type = kind.partition(" ")[0]
         if len(words) >= 5 and file_system_type in _PASSED_OVER and _unescaped(words[4]) not in listed:
             yield f"{untrusted.clean(_unescaped(words[4]), 255)} ({file_system_type})"

@@ -246,11 +246,13 @@ class _Transfer:
     def skip_to(self, word: str) -> None:
         """Until the guest's end says ``word``; whatever came before it is not of this transfer."""
         line = f"{self._number} {word}\n".encode()
-        found = b""
+        found, skipped = b"", 0
         while line not in found:
-            if len(found) > _STALE_MAX:
+            if skipped > _STALE_MAX:
                 raise ConnectionError("another program than the guest's end writes to the port")
-            found += self.receive()
+            data = self.receive()
+            # It may come a byte at a time: all of it is not searched again for each.
+            found, skipped = found[-len(line) :] + data, skipped + len(data)
         self._received = found.partition(line)[2]
 
     def clean_up(self) -> None:

@@ -16,7 +16,7 @@ import typing as t
 from .._agent import untrusted
 from .._agent.client import GuestAgent
 from .._deadline import SYSTEM_CLOCK, Clock, Deadline
-from .._errors import AgentDisappeared, CommandFailed, InvalidInput, ProtocolError, WaitTimeout
+from .._errors import AgentDisappeared, CommandFailed, GuestAgentError, InvalidInput, ProtocolError, WaitTimeout
 
 #: What a probe may print; one reply stays far below libvirt's limits.
 PROBE_OUTPUT_MAX: t.Final = 64 * 1024
@@ -107,6 +107,10 @@ def status(agent: GuestAgent, pid: int, mark: bytes = b"") -> ExecResult | None:
             ended = _status(agent, pid)
         except ProcessForgotten:
             break
+        except GuestAgentError:
+            if mark:
+                raise
+            break  # It is told once: who asks again would hear that there is no such process.
     return ended
 
 

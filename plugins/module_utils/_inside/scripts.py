@@ -80,6 +80,8 @@ def stored(agent: GuestAgent, lane: Lane, nonce: str, source: t.BinaryIO, size: 
         if isinstance(said, report.Refused) and said.word == "space":
             raise refusals.no_space(agent, [*(f"{place}:full" for place in full), *said.more])
         path = spooled(agent, nonce, said.stem if isinstance(said, report.Stored) else "") + ".i"
+        if path.rpartition("/")[0] in full:  # it was told to skip that, and would be for ever
+            raise refusals.unreadable(agent, "the place of a command's files")
         try:
             lane.write(path, source, size, count)
             return path

@@ -50,7 +50,7 @@ class Shell:
             if _ROOT.fullmatch(self.root):
                 break
             told = _exec.run(self._agent, ("cmd.exe", "/u", "/d", "/c", "set"), SHORT).stdout.decode("utf-16-le", "replace")
-            found = (_VARIABLE.fullmatch(line) for line in told.splitlines())
+            found = (_VARIABLE.fullmatch(line) for line in told.split("\r\n"))
             self._base = {variable[1]: variable[2] for variable in found if variable}
         if not _ROOT.fullmatch(self.root):
             raise ProtocolError("the guest's environment does not say where Windows is", domain=self._agent.name)

@@ -105,7 +105,7 @@ def _brought(agent: GuestAgent, shell: Shell, source: t.BinaryIO, new: str, want
             raise
         parent = ntpath.dirname(new)
         raise _problem(agent, "create" if shell_has(shell, parent) else "parent", parent) from error
-    if (_told_sum(agent, shell, new) or _read_sum(agent, shell, new)) != wanted[1]:
+    if (_told_sum(agent, shell, new) or _read_sum(agent, shell, new, wanted[0])) != wanted[1]:
         raise _problem(agent, "corrupt", new)
 
 
@@ -162,9 +162,20 @@ def _printed(agent: GuestAgent, pid: int, deadline: Deadline) -> str:
     return ended.stdout.decode("ascii", "replace")
 
 
-def _read_sum(agent: GuestAgent, shell: Shell, path: str) -> str:
-    digest = hashlib.sha256()
-    content.read(agent, shell, path, digest.update)
+def _read_sum(agent: GuestAgent, shell: Shell, path: str, size: int) -> str:
+    """
+    :raise FileFailed: there is more than ``size``, for a guest may never come to an end.
+    """
+    digest, left = hashlib.sha256(), size
+
+    def take(data: bytes) -> None:
+        nonlocal left
+        left -= len(data)
+        if left < 0:
+            raise _problem(agent, "corrupt", path)
+        digest.update(data)
+
+    content.read(agent, shell, path, take)
     return digest.hexdigest()
 
 

@@ -27,15 +27,15 @@ def errors(stderr: bytes) -> bytes:
     if _HEADER not in stderr:
         return stderr
     parts: list[bytes] = []
-    header = b""
+    headers: list[bytes] = []
     for line in stderr.splitlines(keepends=True):
         if line.rstrip(b"\r\n") == _HEADER:
-            header += line
+            headers.append(line)
             continue
-        decoded = _decoded(line) if header else None
-        parts += [header, line] if decoded is None else [decoded]
-        header = b""
-    return b"".join([*parts, header])
+        decoded = _decoded(line) if headers else None
+        parts += [*headers, line] if decoded is None else [decoded]
+        headers = []
+    return b"".join([*parts, *headers])
 
 
 def _decoded(line: bytes) -> bytes | None:

@@ -61,11 +61,12 @@ def test_filesystems_come_in_mount_order_and_without_what_the_agent_does_not_kno
 
 
 def test_privileged_totals() -> None:
-    argv = ("stat", "-f", "-c", "%S %b %n", "--", "/", "/a b")
+    argv = ("stat", "-f", "-c", "%S %b %n", "--", "/", "/a\u2028 b")
     guest = FakeGuest(
-        "7.2", programs={argv: Program(1, b"4096 100 /\n4096 7 /a b\nnonsense\n-1 5 /c\n1 " + b"x" * 9999, b"stat: no")}
+        "7.2",
+        programs={argv: Program(1, "4096 100 /\n4096 7 /a\u2028 b\nnonsense\n-1 5 /c\n1 ".encode() + b"x" * 9999, b"stat: no")},
     )
-    assert filesystems.privileged_totals(guest.agent(), ["/", "/a b"]) == {"/": 409600, "/a b": 28672}
+    assert filesystems.privileged_totals(guest.agent(), ["/", "/a\u2028 b"]) == {"/": 409600, "/a\u2028 b": 28672}
 
 
 def test_a_process_is_asked_until_it_has_ended() -> None:
@@ -278,6 +279,12 @@ EXTENTS = [
     ([("vda1", "/", "ext4"), ("vda15", "/boot/efi", "vfat")], "", None, (1, (), ("/boot/efi (vfat)",), ())),
     ([("vda1", "/", "ext4"), ("vdb", "/x", "exfat")], "", None, (2, (), (), ("/x (exfat)",))),
     ([("vda1", "/", "ext4")], MOUNTS, None, (1, ("/tank x (zfs)",), (), ())),
+    (
+        [("vda1", "/", "ext4")],
+        "31 22 0:30 / /a\u2028\xa0b\x0bc rw - zfs tank rw",
+        None,
+        (1, ("/a\ufffd\xa0b\ufffdc (zfs)",), (), ()),
+    ),
     ([("vda1", "/boot", "ext4")], None, None, (1, ("/",), (), ())),
     ([("vda1", "/boot", "ext4")], "22 1 0:1 / / rw - rootfs rootfs rw", None, (1, (), (), ())),
     ([("vda1", "/sysroot", "xfs")], None, None, (1, (), (), ())),

@@ -9,6 +9,7 @@ import contextlib
 import io
 import socket
 import threading
+import time
 import typing as t
 
 import pytest
@@ -182,6 +183,16 @@ def test_too_much_that_is_not_of_this_transfer(lane: DataLane, guest: Guest, mon
     guest.stale = b"x" * 400_000
     with pytest.raises(LaneFailed, match="another program than the guest's end"):
         _read(lane, 5)
+
+
+def test_what_comes_a_byte_at_a_time_is_searched_once(lane: DataLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    transfer = data_lane._Transfer(t.cast(t.Any, None), t.cast(t.Any, None), 9, t.cast(t.Any, None))
+    come = iter([*(bytes([number]) for number in b"x" * 100_000 + f"{transfer._number} ready\nab".encode()), b"cd"])
+    monkeypatch.setattr(transfer, "receive", lambda: next(come))
+    began = time.process_time()
+    transfer.skip_to("ready")
+    assert (transfer._received, next(come)) == (b"", b"a")
+    assert time.process_time() - began < 2
 
 
 def test_numbers_differ(lane: DataLane, guest: Guest) -> None:

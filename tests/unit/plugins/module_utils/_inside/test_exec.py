@@ -8,10 +8,12 @@ place does harm.
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import subprocess
 import tempfile
+import types
 import typing as t
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import
     exec as exec_,
     scripts,
     shell,
+    spool,
 )
 from ansible_collections.virtops.guest_agent.plugins.plugin_utils._connection.pace import Pace
 from ansible_collections.virtops.guest_agent.tests.unit import real_agent
@@ -175,6 +178,42 @@ def test_an_end_is_not_that_of_an_older_process_of_the_same_number(numbered: Wat
     numbered.faults["guest-exec"] = faults
     assert RUNS[kind](numbered) == b"mine\n"
     assert seen == [number]
+
+
+def _tells_once(guest: FakeGuest) -> None:
+    """The first question is answered, and no further one: nobody can ask for that end again."""
+    guest.after["guest-exec-status"] = lambda: guest.raises.update({"guest-exec-status": _errors.AgentTimeout("late")})
+
+
+def test_an_end_that_was_told_is_not_lost_by_the_second_question() -> None:
+    guest = FakeGuest(programs=lambda argv: Program(7))
+    _tells_once(guest)
+    assert exec_.run(guest.agent(), ["/bin/true"], 9, FakeClock()).rc == 7
+    assert guest.sent.count("guest-exec-status") == 2
+
+
+def test_an_end_without_the_mark_is_none_as_long_as_the_agent_may_know_another() -> None:
+    guest = FakeGuest(programs=lambda argv: Program(7))
+    _tells_once(guest)
+    with pytest.raises(_errors.AgentTimeout):
+        exec_.run(guest.agent(), ["/bin/true"], 9, FakeClock(), mark=b"mine")
+
+
+def test_a_guest_that_names_the_same_full_place_again() -> None:
+    """It is told to skip that, and could go on for ever."""
+    guest = FakeGuest()
+    agent = guest.agent()
+    stem = spool.stems("n")[0]
+    lane = types.SimpleNamespace(write=lambda *_words: _raise(_errors.NoSpace("full", command="guest-file-write")))
+    with pytest.MonkeyPatch.context() as patch:
+        ends = iter([exec_.ExecResult(0, None, f"{stem}.i\n".encode(), b"")] * 5)
+        patch.setattr(scripts, "run", lambda *_words: next(ends))
+        with pytest.raises(_errors.ProtocolError, match="the place of a command's files"):
+            scripts.stored(agent, t.cast(t.Any, lane), "n", io.BytesIO(b"x"), 1, lambda _count: None)
+
+
+def _raise(error: Exception) -> t.NoReturn:
+    raise error
 
 
 def test_an_agent_that_never_forgets_costs_some_questions() -> None:

@@ -60,6 +60,12 @@ def test_a_variable_is_added_and_replaces_one_of_the_same_name_in_other_letters(
     }
 
 
+def test_a_variable_with_what_separates_lines_elsewhere(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "ODD", "a\u2028b\x0cc\x85d=e")
+    run(guest, "both.exe")
+    assert guest.started[0][1] == ENVIRONMENT
+
+
 @pytest.mark.parametrize("size", [1, 300_000])
 def test_input_of_any_size(guest: FakeWindows, size: int) -> None:
     run(guest, "both.exe", stdin=b"\xff\0" * size)

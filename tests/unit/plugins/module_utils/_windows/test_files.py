@@ -129,6 +129,20 @@ def test_content_that_arrives_otherwise_is_not_kept(guest: FakeWindows) -> None:
     assert guest.files[r"c:\data\old.txt"] == b"old"
 
 
+def test_a_new_file_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = FakeWindows(certutil=False)
+    turns = iter(range(20))
+
+    def endless(_file: object, _offset: int, count: int) -> bytes:
+        next(turns)
+        return b"x" * count
+
+    monkeypatch.setattr(lanes.File, "read", endless)
+    with pytest.raises(_errors.FileFailed, match="differs from what was sent"):
+        push(guest, PLACE)
+    assert guest.files == {}
+
+
 @pytest.mark.parametrize("path", ["old.txt", "/etc/passwd", r"\x", "C:x", r"C:\Data\a?b", r"C:\Data\x:y", 'C:\\a"b', "C:\\a\nb"])
 def test_what_is_no_path_on_windows(guest: FakeWindows, path: str) -> None:
     with pytest.raises(_errors.InvalidInput):
