@@ -17,7 +17,9 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from tests.integration import second_agent, tested
 from tests.integration.ansible_cli import FULL, Ansible
 from tests.lab import Guest, Lab
 from tests.lab.hypervisor_root import asked_for
+from tests.lab.paths import state_dir
 from tests.lab.second import second_hypervisor
 from tests.lab.ssh_server import ssh_server
 
@@ -39,6 +42,7 @@ PART = os.environ.get("INTEGRATION_PART") or "1/1"
 #: Of two runs side by side each boots one of the Debian guests: under emulation that takes half a minute of a processor.
 OWN = DEBIANS[(int(PART.partition("/")[0]) - 1) % len(DEBIANS)]
 HYPERVISOR = asked_for()
+DOOR = os.environ.get("DOOR", "")
 SHARED = "it-tiny-shared"
 
 
@@ -93,7 +97,7 @@ def lab() -> Iterator[Lab]:
     if HYPERVISOR and os.geteuid() != 0:
         pytest.skip(f"SKIPPED OUT LOUD: nothing is tried on the libvirt of {HYPERVISOR}, for that takes root")
     with contextlib.ExitStack() as stack:
-        yield DOORS[os.environ.get("DOOR", "")](stack)
+        yield DOORS[DOOR](stack)
 
 
 def _system(stack: contextlib.ExitStack) -> Lab:
@@ -212,6 +216,16 @@ def _is_well(lab: Lab, name: str) -> bool:
 @pytest.fixture(scope="session")
 def ansible(tmp_path_factory: pytest.TempPathFactory) -> Ansible:
     return Ansible(tmp_path_factory.mktemp("ansible"))
+
+
+@pytest.fixture(scope="session")
+def images(lab: Lab) -> Iterator[Path]:
+    """A directory for images of the guests, in which their QEMU may write whoever's that is."""
+    path = Path(tempfile.mkdtemp(prefix="images-", dir=state_dir()))
+    path.chmod(0o755)
+    lab.give_away(path)
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from tests.lab import Guest, Lab
 from tests.lab.processes import qemu_of
 from tests.lab.wire import Wire
 
-MAX_SECONDS = 10
 A, B = "it-backup-a", "it-backup-b"
 RAW = """<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{place}/raw'/>
   <target dev='vdb' bus='virtio'/></disk>"""
@@ -39,8 +38,9 @@ GROUP = (A, B)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where QEMU may write."""
-    place = tmp_path_factory.mktemp("backups")
-    place.chmod(0o755)
+    if os.environ.get("DOOR") == "session":
+        pytest.skip("SKIPPED OUT LOUD: backups by root are not tried, for this QEMU is another's; test_session.py has that user's")
+    (place := tmp_path_factory.mktemp("backups")).chmod(0o755)
     return place
 
 
@@ -196,7 +196,7 @@ def _running(lab: Lab, place: Path, **options: Any) -> subprocess.Popen[str]:
 def _options(lab: Lab, place: Path) -> dict[str, Any]:
     return {
         "name": "cut", "domains": list(GROUP), "state": "present", "uri": lab.uri, "ssh_persist": 0, "quiesce": "required",
-        "disks": None, "directory": str(place), "timeout": 10, "max_seconds": MAX_SECONDS, "backup_timeout": 60, "keep": 0,
+        "disks": None, "directory": str(place), "timeout": 10, "max_seconds": 10, "backup_timeout": 60, "keep": 0,
         "agent_timeout": 10, "mode": "auto", "max_increments": 6, "checkpoint": True,
     }  # fmt: skip
 

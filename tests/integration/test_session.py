@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.integration.ansible_cli import ROOT, Ansible, hostvars, write_inventory
+from tests.integration.conftest import DOOR
 from tests.integration.guests_by_agent import Plays, ok
 from tests.lab import Guest, Lab
 from tests.lab.second import SecondHypervisor, second_hypervisor
@@ -30,7 +31,7 @@ class OrdinaryUser(Ansible):
     def __init__(self, session: SecondHypervisor) -> None:
         super().__init__(session.place / "ansible")
         self.env.update(session.environment)
-        account = pwd.getpwnam(session.user) if session.user else None
+        account = self.account = pwd.getpwnam(session.user) if session.user else None
         self._become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"] if account else []
         if account:
             for path in (session.place / "ansible", session.place / "ansible" / "ansible.cfg"):
@@ -119,6 +120,25 @@ def test_a_snapshot_and_its_way_back(user: OrdinaryUser, session: SecondHypervis
     assert "one" in str(known)
 
 
+def test_a_backup_and_an_increment(user: OrdinaryUser) -> None:
+    """The images are the user's, whose QEMU writes into them."""
+    place = user.place / "backups"
+    place.mkdir()
+    if user.account:
+        shutil.chown(place, user.account.pw_uid, user.account.pw_gid)
+    full, more, *removed = map(
+        ok,
+        user.plays().play(
+            *(module("backup", name=name, directory=str(place)) for name in ("one", "two")),
+            *(module("backup", name=name, directory=str(place), state="absent") for name in ("two", "one")),
+        ),
+    )
+    kinds = [(taken["domains"][0]["kind"], taken["domains"][0]["quiesced"]) for taken in (full, more)]
+    assert kinds == [("full", True), ("incremental", True)]
+    assert [each["changed"] for each in removed] == [True, True]
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.full
 def test_off_and_on(user: OrdinaryUser) -> None:
     off, on, run = map(
@@ -153,6 +173,8 @@ def test_a_domain_of_another_hypervisor(user: OrdinaryUser) -> None:
 )
 def test_the_system_is_not_open_to_this_user(user: OrdinaryUser, lab: Lab) -> None:
     """The lab's own daemon is root's alone."""
+    if DOOR:
+        pytest.skip(f"SKIPPED OUT LOUD: a system daemon that is another's is not tried, for DOOR={DOOR} leads elsewhere")
     (result,) = user.plays(ansible_guest_agent_uri=lab.uri).play(module("run_command", argv=["id"]), ignore_errors=True)
     assert result["failure"]["kind"] == "permission_denied", result
     assert f"{lab.uri} is not open to this user" in result["msg"]

@@ -118,7 +118,7 @@ class Lab:
             disk = record.directory / "disk.qcow2"
             backing = ["-b", str(base.disk), "-F", "raw"]
             run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk)])
-            self._give_away(record.directory, disk)
+            self.give_away(record.directory, disk)
             files = Files(base.kernel, base.initrd, disk, record.directory)
             self._create(guest, domain_xml(guest, record.uuid, files, state_dir()))
         except BaseException:
@@ -277,7 +277,8 @@ class Lab:
         record.save()
         return record
 
-    def _give_away(self, *paths: Path) -> None:
+    def give_away(self, *paths: Path) -> None:
+        """Give these to the user whose QEMU has the guests, where that is another one."""
         if self._owner:
             for path in paths:
                 shutil.chown(path, *self._owner)
