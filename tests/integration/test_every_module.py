@@ -186,6 +186,7 @@ def blocked(lab: Lab, name: str) -> Iterator[None]:
     place = "/run/blocked"
     start = f"mkdir -p {place} && qemu-ga -d -m virtio-serial -p {port} -t {place} -f {place}.pid --block-rpcs={commands}"
     shell(lab, name, "systemctl stop qemu-guest-agent", start)
+    lab.wait_agents()
     try:
         yield
     finally:

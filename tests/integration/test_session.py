@@ -178,7 +178,7 @@ def test_the_system_is_not_open_to_this_user(user: OrdinaryUser, lab: Lab) -> No
     (result,) = user.plays(ansible_guest_agent_uri=lab.uri).play(module("run_command", argv=["id"]), ignore_errors=True)
     assert result["failure"]["kind"] == "permission_denied", result
     assert f"{lab.uri} is not open to this user" in result["msg"]
-    assert "libvirt-sock-ro" in result["msg"]
+    assert "-sock-ro" in result["msg"]
     source = write_inventory(user.place / "system.libvirt.yml", uri=[lab.uri])
     warned = user.run("ansible-inventory", "-i", str(source), "--list", check=False)
     assert "is not open to this user" in " ".join(warned.stderr.split())

@@ -123,6 +123,8 @@ def _other_debian(name: str) -> str:
     programs, listens = (_MODULAR, "virtqemud-sock") if name == MODULAR else (_MONOLITHIC, "libvirt-sock")
     uri = f"qemu+unix:///system?socket={daemon_socket(base / 'run', listens)}"
     if not _reachable(uri):
+        # /var/lock leads there, where libvirt notes who has a channel open.
+        (base / "run" / "lock").mkdir(parents=True, exist_ok=True)
         start_mounted(name, uri, {root / "usr": "/usr", root / "etc": "/etc", base / "run": "/run"}, programs=programs)
     return uri
 
