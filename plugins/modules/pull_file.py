@@ -124,8 +124,8 @@ msg:
   sample: the guest has no /etc/ssh/sshd_config
 transfer:
   description:
-    - How the content was transferred, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that was available for large
-      files, V(agent) or V(data).
+    - How the content was transferred, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that carried most of it,
+      V(agent) or V(data).
   returned: when the content was transferred
   type: dict
   sample: {bytes: 20971520, seconds: 1.52, mib_per_second: 13.16, lane: agent}

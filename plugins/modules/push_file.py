@@ -154,8 +154,8 @@ backup_file:
   sample: /etc/systemd/network/eth0.network.4711.2026-03-01@10:00:00~
 transfer:
   description:
-    - How the content was transferred, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that was available for large
-      files, V(agent) or V(data).
+    - How the content was transferred, with C(bytes), C(seconds), C(mib_per_second), and the C(lane) that carried most of it,
+      V(agent) or V(data).
   returned: when the content was transferred
   type: dict
   sample: {bytes: 20971520, seconds: 1.52, mib_per_second: 13.16, lane: agent}

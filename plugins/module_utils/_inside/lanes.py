@@ -158,6 +158,8 @@ class Preferred:
     def __init__(self, first: Lane, second: Lane) -> None:
         self._first = first
         self._second = second
+        #: Name of a lane -> bytes that it has carried.
+        self.carried = {second.name: 0, first.name: 0}
 
     @property
     def name(self) -> str:
@@ -165,7 +167,7 @@ class Preferred:
 
     def write(self, path: str, source: t.BinaryIO, size: int, progress: Progress) -> None:
         if size < _LARGE:
-            self._second.write(path, source, size, progress)
+            self._write_second(path, source, size, progress)
             return
         start = source.tell()
         done = 0
@@ -177,14 +179,19 @@ class Preferred:
 
         try:
             self._first.write(path, source, size, count)
+            self.carried[self._first.name] += size
         except _LANE_TROUBLES:
             progress(-done)
             source.seek(start)
-            self._second.write(path, source, size, progress)
+            self._write_second(path, source, size, progress)
+
+    def _write_second(self, path: str, source: t.BinaryIO, size: int, progress: Progress) -> None:
+        self._second.write(path, source, size, progress)
+        self.carried[self._second.name] += size
 
     def read(self, path: str, size: int, sink: Sink, offset: int = 0) -> None:
         if size < _LARGE:
-            self._second.read(path, size, sink, offset)
+            self._read_second(path, size, sink, offset)
             return
         done = 0
 
@@ -192,11 +199,16 @@ class Preferred:
             nonlocal done
             sink(data)
             done += len(data)
+            self.carried[self._first.name] += len(data)
 
         try:
             self._first.read(path, size, count, offset)
         except _LANE_TROUBLES:
-            self._second.read(path, size - done, sink, offset + done)
+            self._read_second(path, size - done, sink, offset + done)
+
+    def _read_second(self, path: str, size: int, sink: Sink, offset: int) -> None:
+        self._second.read(path, size, sink, offset)
+        self.carried[self._second.name] += size
 
 
 def read_beginning(agent: GuestAgent, path: str, count: int) -> bytes:

@@ -16,6 +16,7 @@ import typing as t
 
 from .._agent.client import GuestAgent
 from .._errors import GuestAgentError, InvalidInput
+from .._inside.lanes import Preferred
 from .._reach.guest import Guest
 
 #: The largest file whose content a diff shows.
@@ -128,11 +129,17 @@ class Stopwatch:
     """The time of one transfer."""
 
     def __init__(self, guest: Guest) -> None:
-        self._lane = guest.lane.name
+        self._lane = guest.lane
+        self._before = self._carried()
         self._started = time.monotonic()
+
+    def _carried(self) -> dict[str, int]:
+        return dict(self._lane.carried) if isinstance(self._lane, Preferred) else {self._lane.name: 0}
 
     def transfer(self, size: int) -> dict[str, t.Any]:
         """The line that a long transfer deserves."""
         seconds = max(time.monotonic() - self._started, 1e-3)
         mib = size / 1024 / 1024
-        return {"bytes": size, "seconds": round(seconds, 3), "mib_per_second": round(mib / seconds, 2), "lane": self._lane}
+        carried = self._carried()
+        lane = max(carried, key=lambda name: carried[name] - self._before[name])
+        return {"bytes": size, "seconds": round(seconds, 3), "mib_per_second": round(mib / seconds, 2), "lane": lane}

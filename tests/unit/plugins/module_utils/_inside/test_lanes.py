@@ -308,6 +308,8 @@ def test_the_second_lane_takes_over(guest: Watched, tmp_path: Path, after: int) 
     lane.read(str(tmp_path / "x"), len(DATA) - 5, found.append, 5)
     assert b"".join(found) == DATA[5:]
     assert lane.name == "failing"
+    read = min(after, len(DATA) - 5)
+    assert lane.carried == {"agent": 2 * len(DATA) - 5 - read, "failing": read}
 
 
 def test_the_first_lane_is_for_what_is_large(guest: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
