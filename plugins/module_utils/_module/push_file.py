@@ -21,6 +21,8 @@ from . import transfer
 #: What a new file gets where no mode is given, whatever umask its user has.
 _NEW_MODE: t.Final = "0644"
 _ASK_SECONDS: t.Final = 60.0
+#: A user's number, and the line of a group, or all lines where there is no program that finds one.
+_NUMBERS: t.Final = 'id -u "$1" 2>/dev/null || echo; [ -z "$2" ] || getent group "$2" 2>/dev/null || cat /etc/group'
 
 
 #: What is in the file that is there: nothing is there, what is wanted, something else; or, with force=false, anything.
@@ -161,11 +163,25 @@ class Place(t.NamedTuple):
         # Who may not give files away, owns what he has put to a place.
         kept = new is None or (old is not None and self._inherits() and user in ("root", old.owner))
         if old is not None and kept:
-            owner = old.owner if wanted.owner in ("", old.owner, str(old.uid)) else wanted.owner
-            group = old.group if wanted.group in ("", old.group, str(old.gid)) else wanted.group
+            others = self._others(wanted, old)
+            owner, group = others.owner or old.owner, others.group or old.group
         else:
             owner, group = wanted.owner or user, wanted.group or self._group_of_new()
         return {**before, **(new or {}), "mode": wanted.mode or before["mode"], "owner": owner, "group": group}
+
+    def _others(self, wanted: files.Attributes, old: files.FileState) -> files.Attributes:
+        """``wanted`` with "" for an owner and a group that the file has, by whichever of their names: the guest is asked for these
+        where they are not the ones that are told.
+        """
+        owner = "" if wanted.owner in ("", old.owner, str(old.uid)) else wanted.owner
+        group = "" if wanted.group in ("", old.group, str(old.gid)) else wanted.group
+        if not owner + group:
+            return wanted._replace(owner="", group="")
+        asked = shell.Command(("/bin/sh", "-c", _NUMBERS, "sh", owner, group))
+        number, *lines = shell.execute(self.guest.agent, asked, _ASK_SECONDS).stdout.decode("utf-8", "replace").split("\n")
+        groups = (line.split(":") for line in lines)
+        gids = [words[2] for words in groups if len(words) > 2 and words[0] == group]
+        return wanted._replace(owner="" if number == str(old.uid) else owner, group="" if gids[:1] == [str(old.gid)] else group)
 
     def _group_of_new(self) -> str:
         agent = self.guest.agent
