@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A guest whose /bin/sh is another one: a Debian in which another shell lies over its own."""
+"""A guest whose /bin/sh is another one: a Debian in which another shell lies over its own. And one without GNU tools."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ NAME, PLACE = "it-other-shell", "/usr/local/shell"
 KIND = "debian13" if platform.freedesktop_os_release().get("VERSION_CODENAME") == "trixie" else "debian12"
 SHELLS = ("mksh", "ksh93", "yash", "zsh-static")
 OVER_SH = 'mount --bind {place}/{program} "$(readlink -f /bin/sh)"'
+#: As on Alpine: the tools and the shell are links to busybox, where that has them.
+WITHOUT_GNU = """
+b=/usr/local/bin/busybox
+for p in $(dpkg -L coreutils findutils grep sed gzip tar diffutils dash | $b grep '^\\(/usr\\)\\?/s\\?bin/') /usr/bin/awk; do
+  $b --list | $b grep -qxF "${p##*/}" && $b ln -sf $b "$p"
+done
+$b ln -sf $b /bin/sh
+$b sed -i 's,/bin/bash$,/bin/sh,' /etc/passwd
+$b mv /bin/bash /root/bash
+"""
 BACK = "umount -l $(awk '$4 ~ /shell/ {print $5}' /proc/self/mountinfo)"
 
 
@@ -82,6 +92,32 @@ def test_commands_and_files(lab: Lab, ansible: Ansible, debian: str, shell: str,
 def test_connection_target(lab: Lab, debian: str, shell: str, tmp_path: Path, resident: str) -> None:
     commands = bin_dir("2.21", f"the connection target over {shell}")
     connection = target(lab, debian, True, resident, commands, tmp_path)
+    status = connection.run()
+    said = connection.output.read_text(encoding="utf-8", errors="replace")
+    assert status == 0, said[-5000:]
+    assert (said.count(RUN_BY_IT) > 10) == (resident == "auto")
+
+
+@pytest.fixture(scope="module")
+def without_gnu(lab: Lab, ansible: Ansible) -> Iterator[str]:
+    name = "it-without-gnu"
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("SKIPPED OUT LOUD: a guest without GNU tools is not tried, for this machine has no busybox to give")
+    lab.start_all([Guest(name=name, kind=KIND, vcpus=2)])
+    ok(ansible.module("push_file", domain=name, uri=lab.uri, src=busybox, dest="/usr/local/bin/busybox", mode="0755"))
+    lab.run(name, WITHOUT_GNU)
+    tools = ["sh", "cat", "stat", "head", "mktemp", "sha256sum", "chown", "dd"]
+    found = lab.run(name, f"for p in {' '.join(tools)}; do readlink -f /usr/bin/$p; done").output.split()
+    assert found == ["/usr/local/bin/busybox"] * len(tools)
+    yield name
+    lab.destroy(name)
+
+
+@pytest.mark.parametrize("resident", ["auto", "never"])
+def test_connection_target_without_gnu_tools(lab: Lab, without_gnu: str, tmp_path: Path, resident: str) -> None:
+    commands = bin_dir("2.21", "the connection target without GNU tools")
+    connection = target(lab, without_gnu, True, resident, commands, tmp_path)
     status = connection.run()
     said = connection.output.read_text(encoding="utf-8", errors="replace")
     assert status == 0, said[-5000:]
