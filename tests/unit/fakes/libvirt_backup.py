@@ -73,6 +73,9 @@ class Backups:
         self.end: dict[str, t.Any] = {"type": COMPLETED, "success": True}
         self.while_begun: t.Callable[[], None] = lambda: None
 
+    def _do(self, what: str) -> None:
+        raise NotImplementedError
+
     def _do_running(self, what: str) -> None:
         raise NotImplementedError
 
@@ -142,6 +145,7 @@ class Backups:
 
     def listAllCheckpoints(self, flags: int) -> list[Checkpoint]:
         assert flags == 2
+        self._do("listAllCheckpoints")
         return [Checkpoint(self, name) for name in self.checkpoints]
 
     def checkpointLookupByName(self, name: str, _flags: int) -> Checkpoint:

@@ -337,8 +337,24 @@ def test_a_task_that_is_at_work_is_left_alone(web: Domain, run: Run, tmp_path: P
     result = run(name="two")
     assert result["failure"]["kind"] == "domain_busy"
     assert "another task is at work on the backup one" in result["msg"]
+    assert run(name="two", check=True)["failure"] == result["failure"]
     assert web.backup
     held.leave()
+
+
+@pytest.mark.usefixtures("left")
+def test_what_is_left_and_cannot_be_removed(web: Domain, run: Run, tmp_path: Path) -> None:
+    web.raises["abortJob"] = Error(1, "internal error: no")
+    before = names(tmp_path)
+    assert "internal error: no" in run(name="two")["msg"]
+    assert names(tmp_path) == before
+
+
+def test_one_of_them_that_cannot_be_looked_at(host: Hypervisor, run: Run, tmp_path: Path) -> None:
+    host.domains[1].raises["listAllCheckpoints"] = Error(1, "internal error: no")
+    result = run(domains=["web", "db"])
+    assert (result["failure"]["kind"], result["failure"]["domain"]) == ("libvirt_error", "db")
+    assert names(tmp_path) == []
 
 
 def test_a_job_of_another_client(web: Domain, run: Run, tmp_path: Path) -> None:
@@ -382,6 +398,7 @@ def test_a_domain_that_is_off(web: Domain, run: Run) -> None:
     web.current = 5
     result = run()
     assert (result["failure"]["kind"], result["failure"]["domain"]) == ("domain_not_running", "web")
+    assert "libvirt backs up running domains only" in result["msg"]
 
 
 def test_the_agents_are_asked_before(host: Hypervisor, run: Run) -> None:

@@ -163,6 +163,20 @@ def test_a_directory_has_one_path(tmp_path: Path) -> None:
     assert notes.Directory(f"{tmp_path}/link").path == str(tmp_path)
 
 
+def test_a_file_system_that_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, opens = notes.Directory(str(tmp_path)), os.open
+
+    def refuses(path: t.Any, flags: int, *more: t.Any, **options: t.Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        return opens(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", refuses)
+    with pytest.raises(OSError, match="No space left"):
+        directory.begin(NOTE)
+    assert names(directory) == []
+
+
 def test_a_whole_one_is_removed(place: notes.Directory) -> None:
     place.begin(NOTE).finish(NOTE)
     held = place.removing(NOTE)

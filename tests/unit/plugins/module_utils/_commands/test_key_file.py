@@ -13,6 +13,8 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._commands import key_file
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.real_agent import Watched
 
 pytest_plugins = ("ansible_collections.virtops.guest_agent.tests.unit.real_agent",)
@@ -100,3 +102,27 @@ def test_a_user_that_is_not_there(guest: Watched) -> None:
 def test_a_user_without_a_home(guest: Watched) -> None:
     with pytest.raises(_errors.FileFailed, match="the user 'nobody' has no home"):
         key_file.keys_of(guest.agent(), "nobody")
+
+
+def test_no_room_is_no_matter_of_rights(keys: key_file.Keys, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user may not do, root does; what cannot be done is not tried again."""
+    written(home, FILE)
+    users = []
+
+    def push(_agent: object, _source: object, where: files.Where, _attributes: object) -> None:
+        users.append(where.user)
+        raise _errors.FileFailed("no space", reason="space")
+
+    monkeypatch.setattr(files, "push", push)
+    with pytest.raises(_errors.FileFailed, match="no space"):
+        keys.add(["ssh-rsa C c"])
+    assert users == ["nobody"]
+
+
+def test_neither_a_shell_nor_commands_for_keys() -> None:
+    """It is told why there is no way by the file, which is the one that others have."""
+    guest = FakeGuest(block=["guest-ssh-get-authorized-keys"])
+    with pytest.raises(_errors.CommandFailed, match="No such file"):
+        key_file.keys_of(guest.agent(), "nobody")
+    with_commands = FakeGuest()
+    assert not key_file.keys_of(with_commands.agent(), "nobody").by_file
