@@ -126,10 +126,11 @@ class EventStream:
 
     def _look(self, found: Gathered) -> None:
         for record in found.records:
-            for passed in self._fill.compare(_record.key(record), record.get("filesystems", [])):
+            # Of a guest that is off, silent or frozen nothing is known, and all is as it was.
+            for passed in self._fill.compare(_record.key(record), record["filesystems"]) if "filesystems" in record else ():
                 self._passed(record["libvirt"], passed)
-        if not found.failures:
-            self._fill.forget_all_but({_record.key(record) for record in found.records})
+        answered = {record["libvirt"]["uri"] for record in found.records} - found.failures.keys()
+        self._fill.forget_all_but({_record.key(record) for record in found.records}, answered if found.failures else None)
 
     def _passed(self, libvirt: _record.LibvirtPart, passed: fill.Passed) -> None:
         event = _event("filesystem_above" if passed.is_above else "filesystem_below", libvirt["uri"], libvirt["hypervisor"])

@@ -41,9 +41,16 @@ class FillLedger:
         #: domain -> mount point -> number of thresholds, where there are any
         self._levels: dict[str, dict[str, int]] = {}
 
-    def forget_all_but(self, keys: t.Container[str]) -> None:
-        """Domains that there are no more; one that is off, or silent, comes back as it was."""
-        self._levels = {key: levels for key, levels in self._levels.items() if key in keys}
+    def forget_all_but(self, keys: t.Container[str], answered: t.Container[str] | None = None) -> None:
+        """Domains that there are no more; one that is off, or silent, comes back as it was.
+
+        :param answered: the URIs of the hypervisors that could be asked; None for all
+        """
+
+        def stays(key: str) -> bool:
+            return key in keys or (answered is not None and key.rpartition(" ")[0] not in answered)
+
+        self._levels = {key: levels for key, levels in self._levels.items() if stays(key)}
 
     def compare(self, key: str, filesystems: t.Sequence[_record.Filesystem]) -> list[Passed]:
         """What is new by how full a domain's filesystems are now."""

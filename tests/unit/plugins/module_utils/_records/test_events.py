@@ -121,6 +121,10 @@ def test_filesystems(hosts: tuple[Hypervisor, Hypervisor], watch: Watch) -> None
     event = taken.next()
     assert (event["type"], event["domain"], event["threshold"], event["replaced"]) == ("filesystem_below", "db", 80, 0)
     json.dumps(event)
+    hosts[0].domains[0].guest = full(96, "/srv/{{ 7 * 7 }}\x1b[31m")  # as it was: that is no news
+    hosts[1].domains[0].guest = full(81, "/")
+    event = taken.next()
+    assert (event["type"], event["domain"]) == ("filesystem_above", "db")
 
 
 def test_no_agent_is_asked_without_an_interval(hosts: tuple[Hypervisor, Hypervisor], watch: Watch) -> None:

@@ -64,6 +64,14 @@ def test_a_guest_is_known_by_its_key() -> None:
     assert told(ledger, 95, key="db") == []
 
 
+def test_a_hypervisor_that_is_away_keeps_no_domains_of_the_others() -> None:
+    ledger = fill.FillLedger([90])
+    keys = ("test:///a web", "test:///b db", "test:///b gone")
+    assert all(told(ledger, 95, key=key) for key in keys)
+    ledger.forget_all_but({"test:///b db"}, {"test:///b"})
+    assert [len(told(ledger, 95, key=key)) for key in keys] == [0, 0, 1]
+
+
 def test_a_filesystem_that_was_unmounted_is_forgotten() -> None:
     ledger = fill.FillLedger([90])
     assert len(told(ledger, 95)) == 1
