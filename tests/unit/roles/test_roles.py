@@ -50,6 +50,16 @@ def test_nobody_becomes_root_on_the_controller(path: Path) -> None:
     assert [task["name"] for task in there if task.get("become") is not False] == []
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "roles")))
+def test_a_fact_that_grows_begins_anew_with_each_use_of_the_role(path: Path) -> None:
+    begun: set[str] = set()
+    for task in _tasks(yaml.safe_load(path.read_text(encoding="utf-8")), {}):
+        for name, value in task.get("ansible.builtin.set_fact", {}).items():
+            grows = isinstance(value, str) and re.search(rf"\b{name}\b", value)
+            assert not grows or name in begun, f"{task['name']}: {name} has what an earlier use has put into it"
+            begun |= set() if grows else {name}
+
+
 @pytest.mark.parametrize("path", COPIED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_modules_speak_to_libvirt(path: Path) -> None:
     assert "virsh" not in path.read_text(encoding="utf-8")
