@@ -25,6 +25,9 @@ _NOTE: t.Final = ".backup.json"
 _BYTES_MAX: t.Final = 1024 * 1024
 #: A file system that makes no file without a name, such as NFS, or a kernel that knows none.
 _NO_UNNAMED: t.Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+#: What its name ends in there, until it is whole; and how often it is made where others take it for a dead one.
+_NEW: t.Final = ".new"
+_TURNS: t.Final = 5
 
 
 class DiskNote(t.NamedTuple):
@@ -132,6 +135,13 @@ class Directory:
     def unfinished(self, uuid: str) -> list[Unfinished]:
         return [Unfinished(note, self._is_held(note)) for note in self._notes(_NOTE + PART) if note.uuid == uuid]
 
+    def tidy(self) -> None:
+        """Remove what killed tasks have left of notes that were not whole: see ``_written``."""
+        for name in self.files():
+            if name.endswith((_NOTE + _NEW, _NOTE + PART + _NEW)):
+                with contextlib.suppress(OSError):
+                    _remove_dead(os.path.join(self.path, name))
+
     def begin(self, note: Note) -> Held:
         """Note that a backup is to be made.
 
@@ -184,42 +194,65 @@ class Directory:
 
 def _written(place: str, text: str) -> int:
     """A new file, locked and whole before it is seen: none that is seen without a lock is at work. A task that is killed before
-    leaves no file; where the file system makes none without a name, one that ends in ``.new`` until the next task comes.
+    leaves no file; where the file system makes none without a name, one that ends in ``.new``, until ``Directory.tidy``.
 
     :raise FileExistsError: there is one, or another task is about to make it.
     """
-    handle, temporary = _new(place)
-    try:
+    with _about(place):
+        handle, temporary = _new(place)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if temporary and not _is_at(handle, temporary):  # another task took it for a dead one before it was locked
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            _write(handle, text.encode())
-            if temporary:
-                os.link(temporary, place)
-            else:
-                _name(handle, place)
-        finally:
-            if temporary and _is_at(handle, temporary):
-                os.unlink(temporary)
-    except BaseException as error:
-        os.close(handle)
-        if isinstance(error, OSError):  # an open file has no name to tell
-            raise OSError(error.errno, error.strerror, place) from error
-        raise
+            try:
+                _write(handle, text.encode())
+                if temporary:
+                    os.link(temporary, place)
+                else:
+                    _name(handle, place)
+            finally:
+                if temporary:
+                    os.unlink(temporary)
+        except BaseException:
+            os.close(handle)
+            raise
     return handle
 
 
-def _new(place: str) -> tuple[int, str]:
-    """An open file, and its temporary name; "" where it has none."""
+@contextlib.contextmanager
+def _about(place: str) -> t.Iterator[None]:
+    """An open file has no name that an error could tell."""
     try:
-        return os.open(os.path.dirname(place), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600), ""
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, place) from error
+
+
+def _new(place: str) -> tuple[int, str]:
+    """An open file that is locked, and its temporary name; "" where it has none."""
+    try:
+        handle = os.open(os.path.dirname(place), os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in _NO_UNNAMED:
             raise
-    temporary = f"{place}.new"
-    _remove_dead(temporary)
-    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), temporary
+    else:
+        return _with_lock(handle), ""
+    temporary = f"{place}{_NEW}"
+    for _turn in range(_TURNS):
+        _remove_dead(temporary)
+        handle = _with_lock(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), temporary)
+        if _is_at(handle, temporary):
+            return handle, temporary
+        os.close(handle)  # another task took it for a dead one before it was locked
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def _with_lock(handle: int, temporary: str = "") -> int:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except BaseException:  # such as a server of NFS that has no locks
+        if temporary:
+            os.unlink(temporary)
+        os.close(handle)
+        raise
+    return handle
 
 
 def _write(handle: int, data: bytes) -> None:

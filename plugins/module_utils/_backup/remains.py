@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from .._deadline import Deadline
-from .._errors import DomainNotRunning, DomainOff, WaitTimeout
+from .._errors import DomainNotRunning, DomainOff, LibvirtFailure, WaitTimeout
 from .._freeze import moment
 from .._libvirt.hypervisor import Domain
 from . import documents
@@ -76,8 +76,12 @@ def _end_job(domain: Domain, directory: Directory, note: Note, deadline: Deadlin
     for number, _turn in enumerate(deadline.pauses(_FIRST_PAUSE, _LONGEST_PAUSE)):
         if not documents.files_of(domain.storage.backups.running()) & paths:
             return
-        if not number:
-            domain.storage.backups.abort()
+        try:
+            if not number:
+                domain.storage.backups.abort()
+        except LibvirtFailure:  # it may have ended before it was told to
+            if documents.files_of(domain.storage.backups.running()) & paths:
+                raise
     raise WaitTimeout(f"libvirt did not cancel the backup within {SECONDS:g} s", domain=domain.name)
 
 

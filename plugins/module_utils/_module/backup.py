@@ -36,6 +36,8 @@ def begin(task: Task, directory: Directory, wish: _plan.Wish, domains: t.Sequenc
 
     :raise GuestAgentError: another task is at work there, or something cannot be removed.
     """
+    if not task.check_mode:
+        directory.tidy()
     found = _group.look_at(domains, directory)
     retention.check_not_held(found, directory)
     for warning in retention.left_behind(found, directory):

@@ -325,6 +325,7 @@ def test_what_a_killed_task_has_left_is_named_and_removed(web: Domain, run: Run,
 
 @pytest.mark.usefixtures("left")
 def test_what_a_killed_task_has_left_is_removed_with_its_name(web: Domain, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "web.two.backup.json.part.new").touch()
     assert good(run(state="absent"))["changed"]
     assert (names(tmp_path), web.checkpoints, web.backup) == ([], {}, "")
 

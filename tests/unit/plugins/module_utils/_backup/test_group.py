@@ -197,6 +197,20 @@ def test_what_cannot_be_taken_back_is_named_and_stays_on_note(scene: Scene) -> N
     assert (db.backup, db.checkpoints) == ("", {})
 
 
+def test_a_job_that_ends_when_it_is_cancelled_is_no_obstacle(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    web, db = scene.domains
+    web.looks, db.end = None, {"type": 4}
+    cancel = web.abortJob
+
+    def late() -> int:
+        web.over(web.end)
+        return cancel()
+
+    monkeypatch.setattr(web, "abortJob", late)
+    assert "no backup is left" in str(scene.take())
+    assert scene.nothing_left()
+
+
 def test_a_connection_that_is_lost_while_libvirt_copies(scene: Scene, host: Hypervisor) -> None:
     """The job goes on without us."""
     web = scene.domains[0]

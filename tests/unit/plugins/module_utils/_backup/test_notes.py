@@ -87,13 +87,43 @@ def test_a_task_that_is_killed_while_it_writes_leaves_nothing(
     nameless = "ext4" in request.node.callspec.id
     killed(lambda: place.begin(NOTE))
     assert names(place) == ([] if nameless else ["web.one.backup.json.part.new"])
+    place.tidy()
+    assert names(place) == []
+    killed(lambda: place.begin(NOTE))
     held = place.begin(NOTE)  # the next one
     assert names(place) == ["web.one.backup.json.part"]
     killed(lambda: held.finish(NOTE))
     temporary = [] if nameless else ["web.one.backup.json.new"]
     assert names(place) == [*temporary, "web.one.backup.json.part"]
+    place.tidy()
+    assert names(place) == ["web.one.backup.json.part"]
     held.finish(NOTE)
     assert names(place) == ["web.one.backup.json"]
+
+
+def test_one_that_is_made_once_more(place: notes.Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another task tidies up between its making and its lock."""
+    locks = notes.fcntl.flock
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.setattr(notes.fcntl, "flock", locks)
+        place.tidy()
+        locks(handle, how)
+
+    monkeypatch.setattr(notes.fcntl, "flock", late)
+    place.begin(NOTE)
+    assert names(place) == ["web.one.backup.json.part"]
+    assert place.unfinished("u1") == [notes.Unfinished(NOTE, True)]
+
+
+def test_a_server_without_locks(place: notes.Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_words: t.Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(notes.fcntl, "flock", refuses)
+    with pytest.raises(_errors.BackupFailed, match=r"web\.one\.backup\.json\.part: No locks available"), notes.explained("web"):
+        place.begin(NOTE)
+    assert names(place) == []
 
 
 def test_one_that_is_being_written_is_left_to_its_task(tmp_path: Path) -> None:
@@ -102,6 +132,7 @@ def test_one_that_is_being_written_is_left_to_its_task(tmp_path: Path) -> None:
         notes.fcntl.flock(file, notes.fcntl.LOCK_EX)
         with pytest.raises(FileExistsError):
             notes._remove_dead(temporary)
+        notes.Directory(str(tmp_path)).tidy()
     notes._remove_dead(temporary)
     notes._remove_dead(temporary)
     assert os.listdir(tmp_path) == []
