@@ -44,6 +44,8 @@ _LONGEST: t.Final = 3600.0
 _FLUSHED: t.Final = 8 * 1024 * 1024
 #: Seconds for what is asked of an agent that was silent for all of its timeout: one that is well again answers at once.
 _AFTER_SILENCE: t.Final = 2
+#: How often a file is opened. An agent that ends at each request, or lies, would let that be done for ever.
+_OPENED_MAX: t.Final = 100
 
 #: The agent's own lane goes on where the other one cannot.
 _LANE_TROUBLES: t.Final = (LaneFailed, AgentUnavailable, UnknownOutcome)
@@ -231,14 +233,16 @@ class File:
         self._patience, self._clock = patience, clock
         #: whether the agent may be at another place of the file than it should
         self._astray = False
-        #: whether a request may still be done later, at the place of this handle
-        self._adrift = False
+        #: whether a request may still be done later, at the place of this handle; and how often the file was opened
+        self._adrift, self._opened = False, 0
         # Where the answer is lost, a handle stays with the agent that nothing in the guest tells.
         self._handle = self._through(self._open)
 
     def _open(self) -> int:
-        arguments = {"path": self._path, "mode": self._mode}
-        return untrusted.integer(self._agent.call("guest-file-open", arguments), "a file handle")
+        self._opened += 1
+        if self._opened > _OPENED_MAX:
+            raise ProtocolError(f"the agent has lost its place in the file {_OPENED_MAX} times", domain=self._agent.name)
+        return untrusted.integer(self._agent.call("guest-file-open", {"path": self._path, "mode": self._mode}), "a file handle")
 
     def seek(self, offset: int, timeout: int | None = None) -> None:
         arguments = {"handle": self._handle, "offset": offset, "whence": 0}

@@ -249,6 +249,23 @@ def test_lies_end_the_transfer_and_close_the_file(guest: Watched, file: Path, co
     assert guest.open_handles == 0
 
 
+@pytest.mark.parametrize("command", ["guest-file-read", "guest-file-write"])
+def test_an_agent_that_never_finds_the_place_again(
+    guest: Watched, file: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens the file each time, and could do so for ever."""
+
+    def forgotten(arguments: Message, ask: t.Callable[[], Message]) -> Message:
+        guest.agent().call("guest-file-close", {"handle": arguments["handle"]})
+        return ask()
+
+    monkeypatch.setattr(lanes, "_OPENED_MAX", 9)
+    guest.faults = {command: [struck(_errors.AgentTimeout("no reply"))], "guest-file-seek": [forgotten] * 100}
+    with pytest.raises(_errors.ProtocolError, match="has lost its place in the file 9 times"):
+        read(guest, file) if command == "guest-file-read" else write(guest, file)
+    assert guest.count("guest-file-seek") == 9
+
+
 def test_a_close_that_gets_lost_after_a_failure(guest: Watched, file: Path) -> None:
     guest.faults = {"guest-file-read": [real_agent.refusing("Input/output error")], "guest-file-close": [real_agent.unheard]}
     with pytest.raises(_errors.CommandFailed, match="Input/output error"):
