@@ -278,7 +278,7 @@ class _Task:
     def _mapping(self, body: bytes) -> dict[str, t.Any]:
         try:
             return untrusted.mapping(json.loads(body))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError("the resident's answer is no JSON", domain=self._agent.name) from error
 
     def _request(self) -> bytes:
