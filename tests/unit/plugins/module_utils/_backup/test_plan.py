@@ -70,6 +70,8 @@ def test_a_clock_that_was_set_back_costs_no_backup_that_is_needed() -> None:
     full, first, second = note("full", begun="1"), note("first", "full", "3"), note("second", "first", "2")
     backups = [full, second, first, note("third", "second", "4")]  # in the order of their times
     assert plan.outdated(found(*backups), backups, 1) == []
+    circle = [note("one", "two"), note("two", "one")]
+    assert plan.outdated(found(*circle), circle, 1) == []
     backups[-1] = note("another", begun="4")
     assert [each.name for each in plan.outdated(found(*backups), backups, 1)] == ["first", "second", "full"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import types
 import typing as t
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ansible_collections.virtops.guest_agent.tests.unit.module_runs import run_m
 
 #: Names of root and its group, and of nobody else, in the guest of ``aliased``.
 USERS = "root:x:0:0::/root:/bin/sh\ntoor:x:0:0::/root:/bin/sh\ndaemon:x:1:1::/:/bin/sh\n"
-GROUPS = "root:x:0:\nwheel:x:0:toor\ndaemon:x:1:\n"
+GROUPS = "root:x:0:\nwheel\nwheel:x:0:toor\ndaemon:x:1:\n"
 NEW = {"sha256": "1" * 64, "size": 7}
 SAME = files.FileState("file", False, "0644", 0, 0, "root", "root", 7, "1" * 64)
 NONE = t.cast(t.Any, None)
@@ -60,6 +61,14 @@ def test_what_is_there(old: files.FileState | None, force: bool, there: str) -> 
 )
 def test_what_is_done(there: push_file.There, settled: bool, step: str) -> None:
     assert push_file.step(there, settled) == step
+
+
+def test_no_name_is_asked_for_that_is_told() -> None:
+    guest = t.cast(t.Any, types.SimpleNamespace(agent=types.SimpleNamespace(windows=None)))  # it can run nothing
+    place = Place(guest, files.Where("/x"), SAME)
+    before = place.state()
+    for owner, group in (("root", "root"), ("0", "0"), ("", "")):
+        assert place.planned(files.Attributes("", owner, group), before, None) == before
 
 
 @pytest.fixture(params=["getent", "no getent"])
