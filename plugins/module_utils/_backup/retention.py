@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .._errors import DomainBusy, GuestAgentError
@@ -38,7 +39,11 @@ def check_not_held(found: t.Iterable[Found], directory: Directory) -> None:
 def left_behind(found: t.Iterable[Found], directory: Directory) -> t.Iterator[str]:
     """Of what killed tasks have left, and of images that are missing."""
     for state in found:
-        for note in state.left:
+        for note, _held in state.unfinished:
+            if note not in state.left:
+                named = f"{note.domain} ({os.path.join(directory.path, note.file)})"
+                yield f"The task that made the backup {note.name} was killed when it was whole, and it stays: {named}."
+                continue
             named = remains.left_of(directory, note)
             yield f"The task that made or removed the backup {note.name} was killed; what it has left is removed: {named}."
         for note in state.backups:

@@ -81,4 +81,5 @@ def test_a_backup_that_was_whole_when_its_task_was_killed_stays() -> None:
     seen = found(whole)._replace(unfinished=[Unfinished(whole, False)])
     seen = seen._replace(files=seen.files | {whole.file + ".part"})
     assert plan.without_unfinished(seen, "/b") == found(whole)
-    assert list(retention.left_behind([seen], Directory("/"))) == []
+    (told,) = retention.left_behind([seen], Directory("/"))
+    assert told == "The task that made the backup old was killed when it was whole, and it stays: web (/web.old.backup.json)."
