@@ -14,7 +14,6 @@ import inspect
 import re
 import secrets
 import shlex
-import struct
 import typing as t
 
 from .._agent.client import GuestAgent
@@ -29,7 +28,6 @@ from .lanes import read_beginning
 from .resident_link import Link
 from .resident_program import command, interpreter as interpreter_, keeper, links, processes, session, wire
 
-_FRAME: t.Final = struct.Struct(">cI")
 _FRAME_MAX: t.Final = 1024 * 1024
 #: Seconds for the resident to answer to a greeting, and those for one that is there and has no time.
 _GREETING_SECONDS: t.Final = 2.0
@@ -178,14 +176,14 @@ class Resident:
 
     def _parsed(self) -> list[tuple[bytes, bytes]]:
         found, start = [], 0
-        while len(self._buffer) - start >= _FRAME.size:
-            kind, length = _FRAME.unpack_from(self._buffer, start)
+        while len(self._buffer) - start >= wire.FRAME.size:
+            kind, length = wire.FRAME.unpack_from(self._buffer, start)
             if length > _FRAME_MAX:
                 raise ProtocolError("the resident sent a frame that is too long", domain=self._agent.name)
-            end = start + _FRAME.size + length
+            end = start + wire.FRAME.size + length
             if len(self._buffer) < end:
                 break
-            found.append((kind, self._buffer[start + _FRAME.size : end]))
+            found.append((kind, self._buffer[start + wire.FRAME.size : end]))
             start = end
         self._buffer = self._buffer[start:]
         return found
@@ -215,7 +213,7 @@ class Resident:
 def frame(kind: bytes, body: bytes = b"") -> bytes:
     """As ``wire.plain`` reads it: no greeting can stand in it."""
     stuffed = body.replace(b"\0\1", b"\0\1\1").replace(b"\0v", b"\0\1v")
-    return _FRAME.pack(kind, len(stuffed)) + stuffed
+    return wire.FRAME.pack(kind, len(stuffed)) + stuffed
 
 
 def start(agent: GuestAgent, interpreter: str, directory: str, port: str, idle: int) -> int:

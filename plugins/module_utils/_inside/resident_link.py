@@ -20,9 +20,9 @@ from .._libvirt.hypervisor import Domain
 from .._libvirt.stream import ChannelStream
 from . import data_lane
 from .lanes import READ_MAX, WRITE_MAX, decoded
+from .resident_program import wire
 
-#: What is read of a pipe first: the length of an answer and its beginning, as ``resident_program.links`` writes it.
-BLOCK: t.Final = 4096
+#: What is read of a pipe first is a block with the length of an answer and its beginning, as ``resident_program.links`` writes it.
 _LENGTH: t.Final = struct.Struct(">I")
 _NOTHING: t.Final = re.compile("temporarily unavailable")
 #: How long the guest may leave what is sent to it unread.
@@ -127,10 +127,10 @@ class PipesLink:
             raise ProtocolError("the agent wrote less than it was given", domain=self._agent.name)
 
     def receive(self, seconds: float) -> bytes:
-        block = self._read(BLOCK)
+        block = self._read(wire.BLOCK)
         if not block:
             return b""
-        if len(block) != BLOCK:
+        if len(block) != wire.BLOCK:
             raise ProtocolError("the resident's answer has no beginning", domain=self._agent.name)
         (length,) = _LENGTH.unpack_from(block)
         if length > READ_MAX:

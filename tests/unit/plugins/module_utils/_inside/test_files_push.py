@@ -280,3 +280,10 @@ def test_a_push_goes_on(guest: Watched, place: Path, packed: bool) -> None:
     data = bytes(len(DATA)) if packed else DATA
     push(guest, place / "x", data)
     assert (place / "x").read_bytes() == data
+
+
+def test_a_source_that_has_become_shorter() -> None:
+    rest = files._Rest(io.BytesIO(b"12345"), 10)
+    assert rest[:5] == b"12345"
+    with pytest.raises(_errors.InvalidInput, match="the source was 10 bytes long, and ended at 5"):
+        rest[4:8]

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 import typing as t
 
 import pytest
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import HypervisorUnreachable
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import data_lane
-from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.resident_link import PortLink
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import HypervisorUnreachable, ProtocolError
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import data_lane, lanes
+from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.resident_link import PipesLink, PortLink
 
 
 class Stream:
@@ -82,3 +84,55 @@ def test_the_last_words_fail_silently() -> None:
     found, stream = link(TimeoutError())
     found.send_last(b"over")
     assert stream.sent == b""
+
+
+class Agent:
+    """One that has opened both pipes, reads ``pieces`` from one, and writes as many bytes as it likes."""
+
+    name = "web1"
+
+    def __init__(self, *pieces: bytes, writes: int = 0) -> None:
+        self._pieces = list(pieces)
+        self._writes = writes
+
+    def call(self, command: str, _arguments: object) -> t.Any:
+        if command == "guest-file-open":
+            return 7
+        if command == "guest-file-write":
+            return {"count": self._writes, "eof": False}
+        if command == "guest-file-flush":
+            return {}
+        piece = self._pieces.pop(0)
+        return {"count": len(piece), "buf-b64": base64.b64encode(piece).decode(), "eof": False}
+
+
+def pipes(*pieces: bytes, writes: int = 0) -> PipesLink:
+    return PipesLink(t.cast("t.Any", Agent(*pieces, writes=writes)), "/run/x")
+
+
+def block(length: int) -> bytes:
+    return struct.pack(">I", length).ljust(4096, b"x")
+
+
+def test_an_answer_of_several_pieces() -> None:
+    assert pipes(block(5000), b"y" * 908).receive(1) == b"x" * 4092 + b"y" * 908
+
+
+@pytest.mark.parametrize(
+    ("pieces", "what"),
+    [
+        ([block(5000)[:-1]], "has no beginning"),
+        ([block(lanes.READ_MAX + 1), b"y" * (lanes.READ_MAX + 1 - 4092)], "is too long"),
+        ([block(5000), b"y" * 907], "has no end"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_answer_that_makes_no_sense(pieces: list[bytes], what: str) -> None:
+    with pytest.raises(ProtocolError, match=f"the resident's answer {what}"):
+        pipes(*pieces).receive(1)
+
+
+def test_less_was_written_than_was_given() -> None:
+    with pytest.raises(ProtocolError, match="wrote less than it was given"):
+        pipes(writes=7).send(b"question")
+    pipes(writes=8).send(b"question")
