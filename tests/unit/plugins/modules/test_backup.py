@@ -369,6 +369,17 @@ def test_a_job_of_another_client(web: Domain, run: Run, tmp_path: Path) -> None:
     assert web.backup
 
 
+def test_a_job_that_cannot_be_read(web: Domain, run: Run, tmp_path: Path) -> None:
+    """It may write to any file of the directory."""
+    web.looks = None
+    (tmp_path / "theirs").touch()
+    web.backupBegin(f"<domainbackup><disks><disk><target file='{tmp_path}/theirs'/></disk></disks></domainbackup>", "", 1)
+    web.raises["backupGetXMLDesc"] = Error(1, "internal error: no")
+    assert run()["failure"]["kind"] == "libvirt_error"
+    web.raises.clear()
+    web.abortJob()
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "word"),
     [

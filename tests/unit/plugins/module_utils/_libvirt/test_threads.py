@@ -220,3 +220,12 @@ def test_threads_wait_unhurried_only_as_long_as_they_are_many() -> None:
     with pytest.raises(InvalidInput):
         fail()
     assert (during, sys.getswitchinterval()) == ([1.0], before)
+
+
+def test_where_python_ends_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No daemon thread runs any more, which the caller would wait for."""
+    workers, done = Workers(1), []
+    monkeypatch.setattr(_threads.sys, "is_finalizing", lambda: True)
+    with pytest.raises(_threads.NoFreeWorker):
+        workers.call(lambda: done.append(1), 5)
+    assert done == []
