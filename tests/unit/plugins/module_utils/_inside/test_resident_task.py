@@ -81,12 +81,6 @@ def test_a_frame_that_is_too_long() -> None:
         one.frames(1.0)
 
 
-@pytest.mark.parametrize("body", [b"", b"1234567", b"123456789"])
-def test_a_number_of_another_size(body: bytes) -> None:
-    with pytest.raises(_errors.ProtocolError, match="has no number"):
-        task()._take(b"A", body)
-
-
 def test_more_output_than_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resident_task, "_OUTPUT_MAX", 10)
     one = task()
