@@ -12,9 +12,12 @@ import pytest
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
-from ansible_collections.virtops.guest_agent.plugins.module_utils._module import wait_for_guest
+from ansible_collections.virtops.guest_agent.plugins.module_utils._deadline import Deadline
+from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import HypervisorUnreachable
+from ansible_collections.virtops.guest_agent.plugins.module_utils._module import start as start_, wait_for_guest
 from ansible_collections.virtops.guest_agent.plugins.modules import start
 from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.fakes.clock import FakeClock
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import OFF, Domain, Error, Hypervisor
 from ansible_collections.virtops.guest_agent.tests.unit.module_runs import Run
@@ -99,6 +102,23 @@ def test_a_domain_on_its_way_off_is_started_when_it_is_off(domain: Domain, run: 
     off.join()
     assert (result["method"], result["changed"]) == ("started", True)
     assert domain.asked() == ["create"]
+
+
+def test_a_link_that_is_cut_at_each_start_costs_its_time() -> None:
+    clock, starts = FakeClock(), []
+
+    class Cut:
+        def start(self, _seconds: float) -> None:
+            starts.append(clock.monotonic())
+            assert len(starts) < 1000, "it is tried without end"
+            raise HypervisorUnreachable("the link is cut")
+
+        def state(self) -> str:
+            return "shut off"
+
+    with pytest.raises(HypervisorUnreachable):
+        start_.switch_on(t.cast("t.Any", Cut()), "started", t.cast("t.Any", None), Deadline(10, clock))
+    assert starts[-1] - starts[0] == pytest.approx(10)
 
 
 def test_an_agent_that_comes_later_is_waited_for(guest: FakeGuest, domain: Domain, run: Run) -> None:

@@ -306,6 +306,19 @@ def test_a_request_that_got_through_after_the_link_broke() -> None:
     assert scene.chains == [2, 2]
 
 
+def test_a_request_that_got_through_neither_time() -> None:
+    scene = Scene()
+    domain, asked = scene.domains[1], []
+
+    def taken(_xml: str, _seconds: float) -> None:
+        asked.append(True)
+        raise _errors.HypervisorUnreachable("the connection was lost")
+
+    domain.take = taken  # type: ignore[method-assign]
+    assert "the connection was lost" in str(scene.take())
+    assert (len(asked), scene.chains) == (2, [1, 1])
+
+
 def test_a_libvirt_that_does_not_come_back_in_time(clock: FakeClock) -> None:
     scene = Scene()
     domain = scene.domains[1]
