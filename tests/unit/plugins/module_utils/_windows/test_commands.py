@@ -253,6 +253,19 @@ def test_a_word_of_the_end_that_got_lost(guest: FakeWindows) -> None:
     assert len(guest.started) == 1
 
 
+def test_a_note_of_the_end_that_cannot_be_read_is_no_end(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no file in use may pass, and tells nothing."""
+    agent = opened(guest)
+    run_ = commands.Run(agent, agent.windows._shell, shell.Command(("both.exe",)), 1.0)
+
+    def fail(_run: commands.Run, _which: str) -> str:
+        raise _errors.CommandFailed("too many open files")
+
+    monkeypatch.setattr(commands.Run, "_text", fail)
+    with pytest.raises(_errors.CommandFailed, match="too many open files"):
+        run_._told_by_file()
+
+
 def test_output_that_a_child_still_writes_to_is_copied(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
     stems: list[str] = []
     new_path = commands.Shell.new_path

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside import files, lanes
-from ansible_collections.virtops.guest_agent.plugins.module_utils._windows import files as files_of_windows
+from ansible_collections.virtops.guest_agent.plugins.module_utils._windows import content, files as files_of_windows
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.windows import VERSIONS, FakeWindows
 from ansible_collections.virtops.guest_agent.tests.unit.plugins.module_utils._windows.test_commands import opened
 
@@ -114,6 +114,22 @@ def test_a_backup(guest: FakeWindows) -> None:
     installed = push(guest, r"C:\Data\old.txt", backup="7.2026-01-01@10:00:00")
     assert installed.backup == r"C:\Data\old.txt.7.2026-01-01@10-00-00~"
     assert guest.files[installed.backup.lower()] == b"old"
+
+
+def test_without_its_backup_a_file_is_not_replaced(guest: FakeWindows, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = files_of_windows.Shell.put
+    monkeypatch.setattr(files_of_windows.Shell, "put", lambda *words: not words[1].startswith("copy") and put(*words))
+    with pytest.raises(_errors.FileFailed, match="no backup could be made"):
+        push(guest, r"C:\Data\old.txt", backup="7.2026-01-01@10:00:00")
+    assert guest.files[r"c:\data\old.txt"] == b"old"
+
+
+def test_a_file_that_is_missing_is_told_by_its_own_name(guest: FakeWindows) -> None:
+    """Not by that of the copy that was tried."""
+    agent = opened(guest)
+    with pytest.raises(_errors.CommandFailed) as failed:
+        content.read(agent, agent.windows._shell, r"C:\Data\none.txt", lambda _data: None)
+    assert "none.txt" in failed.value.detail
 
 
 def test_content_that_arrives_otherwise_is_not_kept(guest: FakeWindows) -> None:
