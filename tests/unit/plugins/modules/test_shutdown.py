@@ -36,6 +36,7 @@ SHUTDOWNS = [
     ({"check": True}, (), 1, "agent", "requested", []),
     ({}, (), 5, "none", "off", []),
     ({}, (), 3, None, None, []),
+    ({"check": True}, (), 3, None, None, []),
     ({"force_after": -1}, (), 1, None, None, []),
     ({"force_after": 1, "wait": False}, (), 1, None, None, []),
     ({"force_after": 5, "timeout": 5}, (), 1, None, None, []),
@@ -153,6 +154,14 @@ def test_a_guest_that_sleeps_is_woken_to_shut_down(host: Hypervisor, run: Run, m
     assert domain.current == 7
     result = run(shutdown, mode=mode)
     assert (result["method"], result["outcome"]) == (method, "off")
+
+
+def test_a_guest_that_sleeps_and_whose_agent_does_not_wake_up(host: Hypervisor, guest: FakeGuest, run: Run) -> None:
+    domain = host.domains[0]
+    domain.current = 7
+    guest.silent = {"guest-ping"}
+    assert run(shutdown, mode="agent", timeout=1)["failure"]["kind"] == "not_back"
+    assert "guest-shutdown" not in guest.sent
 
 
 def test_a_domain_that_is_gone_already_is_gone(host: Hypervisor, run: Run) -> None:

@@ -76,6 +76,14 @@ def run(run: Run) -> Run:
     return functools.partial(run, snapshot, name="s", domains=["web", "db"], domain=None, state="reverted", diff=True)
 
 
+def test_one_of_them_that_cannot_be_looked_at(host: Hypervisor, run: Run) -> None:
+    for domain in host.domains:
+        give(domain)
+    host.domains[1].raises["listAllSnapshots"] = Error(1, "internal error: no")
+    assert run()["failure"]["domain"] == "db"
+    assert [what for domain in host.domains for what in domain.did if what.startswith("revert")] == []
+
+
 def done(domain: Domain) -> list[str]:
     """What was done to it, and not only asked."""
     words = ("revertToSnapshot", "create", "redefine", "updateDeviceFlags", "destroy")
