@@ -185,7 +185,8 @@ def _running(lab: Lab, place: Path, **options: Any) -> subprocess.Popen[str]:
         "run = importlib.import_module(p + 'module_utils._task.run');"
         "print(run.perform(module.ensure, run.Task(json.load(sys.stdin), False, False, print)))"
     )
-    command = [sys.executable, "-c", program, str(ROOT / ".collections")]
+    # A shell that runs the tests in the background lets them ignore SIGINT, and Python leaves it so.
+    command = ["env", "--default-signal=INT", sys.executable, "-c", program, str(ROOT / ".collections")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdin
     process.stdin.write(json.dumps(given))
