@@ -76,6 +76,7 @@ def open_lane(lab: Lab, core: SimpleNamespace) -> Iterator[Callable[[str], Any]]
     with contextlib.ExitStack() as stack:
 
         def open_one(name: str) -> Any:
+            lab.touch(name)
             guest = stack.enter_context(core.guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
             lane = core.data_lane.DataLane(guest.domain, guest.agent, STALL)
             return SimpleNamespace(domain=guest.domain, agent=guest.agent, lane=lane)

@@ -46,6 +46,7 @@ def opened(lab: Lab, core: SimpleNamespace) -> Iterator[Callable[..., Any]]:
     with contextlib.ExitStack() as stack:
 
         def open_one(name: str, channel: str = second_agent.CHANNEL) -> SimpleNamespace:
+            lab.touch(name)
             guest = stack.enter_context(core.guest.open_guest({"uri": lab.uri, "domain": name, "agent_timeout": 5}))
             transport = core.transport.ChannelTransport(guest.domain, channel)
             stack.callback(transport.close)
