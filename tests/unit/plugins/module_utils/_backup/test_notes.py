@@ -20,18 +20,23 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._backup import
 NOTE = notes.Note("one", "web", "u1", "2026-01-01", "", True, (notes.DiskNote("vda", "full", 5, 7),))
 
 
-@pytest.fixture(params=["ext4", "NFS"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> notes.Directory:
-    """On a file system that makes files without a name, and on one that does not."""
+def refuse_unnamed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A file without a name cannot be made, for this reason."""
     opens = os.open
 
     def refuses(path: t.Any, flags: int, *more: t.Any, **options: t.Any) -> int:
         if flags & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+            raise OSError(number, os.strerror(number), path)
         return opens(path, flags, *more, **options)
 
+    monkeypatch.setattr(os, "open", refuses)
+
+
+@pytest.fixture(params=["ext4", "NFS"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> notes.Directory:
+    """On a file system that makes files without a name, and on one that does not."""
     if request.param == "NFS":
-        monkeypatch.setattr(os, "open", refuses)
+        refuse_unnamed(monkeypatch, errno.EOPNOTSUPP)
     return notes.Directory(str(tmp_path))
 
 
@@ -195,14 +200,8 @@ def test_a_directory_has_one_path(tmp_path: Path) -> None:
 
 
 def test_a_file_system_that_has_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory, opens = notes.Directory(str(tmp_path)), os.open
-
-    def refuses(path: t.Any, flags: int, *more: t.Any, **options: t.Any) -> int:
-        if flags & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-        return opens(path, flags, *more, **options)
-
-    monkeypatch.setattr(os, "open", refuses)
+    directory = notes.Directory(str(tmp_path))
+    refuse_unnamed(monkeypatch, errno.ENOSPC)
     with pytest.raises(OSError, match="No space left"):
         directory.begin(NOTE)
     assert names(directory) == []
