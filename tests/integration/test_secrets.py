@@ -21,7 +21,7 @@ import pytest
 from tests.integration.ansible_cli import Ansible
 from tests.integration.test_every_module import EDGES, guest_variables
 from tests.lab import Lab
-from tests.lab.records import daemon_dir
+from tests.lab.records import daemon_dir, daemon_records
 
 SECRET = "correct-horse-battery-staple"
 HASH = "$6$saltsaltsaltsalt$" + "s3cr3tH4sh" * 8 + "abcdef"
@@ -73,8 +73,9 @@ def syslog() -> Iterator[list[bytes]]:
 
 
 def libvirt_logs() -> str:
-    """Those of the lab's daemon, which has libvirt's own level."""
-    logs = sorted(daemon_dir("system").joinpath("log").rglob("*.log"))
+    """Those of the lab's daemons, which have libvirt's own level."""
+    places = {place for record in daemon_records() for place in (daemon_dir(record.role), *map(Path, record.remove))}
+    logs = sorted({log for place in places for log in place.rglob("*.log")})
     assert logs
     return "".join(path.read_text(encoding="utf-8", errors="replace") for path in logs)
 
