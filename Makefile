@@ -74,25 +74,25 @@ UNIT_DOORS := $(addprefix tests/unit/,roles test_example_blocks.py \
 unit: packages collections ## unit tests on the oldest and the newest ansible-core of the matrix, and those of the doors on each
 	tests/tools/cores | sed 's/^/unit-of CORE=/; 1!{$$!s/$$/ PART=DOORS/}' | sort --stable --key 3 | $(APART)
 unit-of: # CORE=2.21 PART=DOORS ONLY="-k pace"
-	tests/tools/pytest-again .venv-core$(CORE)/bin/python $(UNIT_$(or $(PART),ALL)) -q -rs -n 4 $(ONLY)
+	tests/tools/pytest-again .venv-core$(CORE)/bin/python $(UNIT_$(or $(PART),ALL)) -q -rsfE -n 4 $(ONLY)
 
 .PHONY: integration
 integration: system venv collections ## tests on real guests, in their short form (PART=1/2 takes half of the files, ONLY="-k frozen" some)
-	INTEGRATION_PART=$(PART) $(RUN) tests/tools/pytest-again python tests/integration -q -rs --durations=30 $(ONLY)
+	INTEGRATION_PART=$(PART) $(RUN) tests/tools/pytest-again python tests/integration -q -rsfE --durations=30 $(ONLY)
 
 .PHONY: hypervisor-short
 hypervisor-short: system venv collections ## a few of them on the libvirt and QEMU of Debian 13 (HYPERVISOR=testing, DOOR=ssh, DOOR=session for others; make full has all)
-	HYPERVISOR=$(if $(DOOR),$(HYPERVISOR),$(or $(HYPERVISOR),debian13)) $(RUN) tests/tools/pytest-again python tests/integration -q -rs -m hypervisor
+	HYPERVISOR=$(if $(DOOR),$(HYPERVISOR),$(or $(HYPERVISOR),debian13)) $(RUN) tests/tools/pytest-again python tests/integration -q -rsfE -m hypervisor
 
 .PHONY: full
 full: system browser windows shells rulebook venv cores collections ## the full form of the integration tests (hours): ONLY="-k transfers" takes a part of it
-	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rs --durations=30 $(ONLY)
+	INTEGRATION=full $(RUN) python -m pytest tests/integration -q -rsfE --durations=30 $(ONLY)
 
 .PHONY: faults faults-short
 faults: system venv collections ## faults of every kind, and whatever a hostile agent answers, against everything (ONLY="-k templates" takes a part of it)
-	INTEGRATION=full $(RUN) python -m pytest tests/faults -q -rs --durations=10 $(ONLY)
+	INTEGRATION=full $(RUN) python -m pytest tests/faults -q -rsfE --durations=10 $(ONLY)
 faults-short: system venv collections
-	$(RUN) tests/tools/pytest-again python tests/faults -q -rs --durations=10
+	$(RUN) tests/tools/pytest-again python tests/faults -q -rsfE --durations=10
 
 .PHONY: fuzz
 fuzz: packages collections ## fuzz what an agent may answer and a domain's XML may hold, guided by coverage: two minutes (FUZZ=-runs=100000 for more)
@@ -180,7 +180,7 @@ ee: system venv collections build ## build an execution environment as the guide
 	@echo "minutes of work; what it prints is in tests/output/ee-inside.log until it has ended"
 	tests/tools/apart ee-inside
 ee-inside: # in a lab of its own, with its mounts and processes
-	$(RUN) python -m pytest tests/ee -q -rs --durations=10 $(ONLY)
+	$(RUN) python -m pytest tests/ee -q -rsfE --durations=10 $(ONLY)
 build: venv ## dist/virtops-guest_agent-VERSION.tar.gz
 	$(RUN) ansible-galaxy collection build --force --output-path dist
 changelog: venv collections ## release: CHANGELOG.md from changelogs/fragments, for the version in galaxy.yml
