@@ -89,6 +89,7 @@ from ansible.plugins.connection.ssh import Connection as SshConnection
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 
+from ..module_utils._errors import InvalidInput
 from ..module_utils._task.values import in_range
 from ..plugin_utils._connection.ssh_trouble import LastTrouble, not_reached
 from ..plugin_utils._guest_variables import AGENT_CONNECTION
@@ -156,18 +157,26 @@ class Connection(SshConnection):
     def _way(self) -> t.Any:
         """The agent's connection, or None for SSH."""
         if not self._decided:
-            self._find_host()
-            trouble = self._last_trouble()
-            reason = self._reason(trouble)
-            if reason:
-                self._agent = self._by_agent(reason)
-                self._tell(trouble, reason)
-            else:
-                trouble.over()
-            self._decided = True
+            try:
+                self._decide()
+            except InvalidInput as error:
+                raise AnsibleError(str(error)) from None
+            except OSError as error:  # all of the agent's own are told by its plugin
+                raise AnsibleError(f"ssh cannot be run on the controller: {error}") from None
         if self._agent is not None:
             self._agent.become, self._agent._shell, self._agent._play_context = self.become, self._shell, self._play_context
         return self._agent
+
+    def _decide(self) -> None:
+        self._find_host()
+        trouble = self._last_trouble()
+        reason = self._reason(trouble)
+        if reason:
+            self._agent = self._by_agent(reason)
+            self._tell(trouble, reason)
+        else:
+            trouble.over()
+        self._decided = True
 
     def _undecide(self) -> None:
         agent, self._agent, self._decided = self._agent, None, False
@@ -244,10 +253,13 @@ class Connection(SshConnection):
         """Who SSH would log in as."""
         if self.get_option("remote_user"):
             return str(self.get_option("remote_user"))
-        asked = subprocess.run(
-            self._command("-G", self.host), stdin=subprocess.DEVNULL, capture_output=True, timeout=_MASTER_SECONDS, check=False
-        )
-        found = re.search(rb"^user (.+)$", asked.stdout, re.MULTILINE)
+        found = None
+        # It may wait for the resolver (CanonicalizeHostname), or for a command of its configuration (Match exec).
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            asked = subprocess.run(
+                self._command("-G", self.host), stdin=subprocess.DEVNULL, capture_output=True, timeout=_MASTER_SECONDS, check=False
+            )
+            found = re.search(rb"^user (.+)$", asked.stdout, re.MULTILINE)
         if found is None:
             raise AnsibleError("ssh does not tell which user it would log in as: set remote_user (ansible_user)")
         return to_text(found[1]).strip()

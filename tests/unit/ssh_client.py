@@ -21,7 +21,7 @@ printf '%s\n' "$word" >>$state/log
 case $word in
 check) test -e $state/master && exit 0; echo "Control socket connect: No such file or directory" >&2; exit 255 ;;
 stop) rm -f $state/master; exit 0 ;;
-config) echo "user ann"; echo "hostname web1"; exit 0 ;;
+config) test ! -e $state/resolving || exec sleep 600; echo "user ann"; echo "hostname web1"; exit 0 ;;
 esac
 test ! -e $state/master || test ! -e $state/deaf || exec sleep 600
 test ! -s $state/trouble || {{ cat $state/trouble >&2; exit 255; }}
@@ -47,6 +47,10 @@ class FakeSsh:
         (self._state / "master").touch()
         if deaf:
             (self._state / "deaf").touch()
+
+    def resolves_for_ever(self) -> None:
+        """It does not come to tell its configuration."""
+        (self._state / "resolving").touch()
 
     def called(self) -> list[str]:
         """What it was asked since this was last asked: check, stop, config, or a command for the guest."""

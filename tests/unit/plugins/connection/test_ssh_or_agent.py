@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible import constants
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.connection import ssh
 from ansible.plugins.loader import become_loader, connection_loader
@@ -251,6 +251,29 @@ def test_the_agent_runs_as_the_user_of_ssh(world: World, options: dict[str, str]
     world.ssh.fails(REFUSED)
     task = world.connection(**{"agent_user": None, "remote_user": None, **options})
     assert task._way().get_option("remote_user") == user
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ssh_retry_after": -1}, "ssh_retry_after must be from 0 to"),
+        ({"ssh_executable": "/nonexistent/ssh"}, "ssh cannot be run on the controller: .*No such file or directory"),
+    ],
+)
+def test_what_prevents_a_decision_is_a_sentence(world: World, options: dict[str, t.Any], said: str) -> None:
+    task = world.connection(**options)
+    with pytest.raises(AnsibleError, match=said):
+        task.exec_command(world.count)
+    assert (world.ran(), task._agent) == (0, None)
+
+
+def test_an_ssh_that_does_not_tell_its_user_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.ssh.fails(REFUSED)
+    world.ssh.resolves_for_ever()
+    monkeypatch.setitem(type(world.connection())._user.__globals__, "_MASTER_SECONDS", 0.2)
+    with pytest.raises(AnsibleError, match="ssh does not tell which user it would log in as: set remote_user"):
+        world.connection(agent_user=None, remote_user=None).exec_command(world.count)
+    assert world.ran() == 0
 
 
 def test_become_is_the_same(world: World) -> None:
