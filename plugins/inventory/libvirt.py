@@ -141,7 +141,8 @@ options:
   address_cidrs:
     description:
       - Networks to use addresses from, in order of preference. By default all addresses are used except loopback, link-local and
-        multicast ones.
+        multicast ones. Such an address is used only from a network that has no others, such as V(169.254.0.0/16), and never
+        from V(0.0.0.0/0).
     type: list
     elements: str
     default: []

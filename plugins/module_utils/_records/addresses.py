@@ -21,7 +21,10 @@ SOURCES: t.Final = ("agent", "lease", "arp", "agent_unverified")
 OWN: t.Final = "own"
 _VERIFIED: t.Final = frozenset({"lease", "arp"})
 _Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-
+#: Kinds of addresses that are no host's: 240.0.0.0/4 and its like is reserved, site-local was given up by RFC 3879.
+_KINDS: t.Final = ("is_loopback", "is_link_local", "is_multicast", "is_unspecified", "is_reserved", "is_site_local")
+#: Of IPv4: what is below is 0.0.0.0/8.
+_FIRST_HOST: t.Final = 2**24
 
 _Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -160,7 +163,7 @@ def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None
     if address is None:
         return None
     family = f"ipv{address.version}"
-    cidr = _position(policy.cidrs, lambda network: address.version == network.version and address in network)
+    cidr = _position(policy.cidrs, lambda network: _is_meant_by(network, address))
     network = _position(policy.networks, lambda name: name == candidate["network"])
     if family not in policy.families or cidr is None or network is None:
         return None
@@ -169,6 +172,19 @@ def _rank(candidate: Candidate, policy: AddressPolicy) -> tuple[int, ...] | None
     if not policy.cidrs and _never_a_host(address):
         return None
     return (policy.sources.index(candidate["source"]), cidr, network, policy.families.index(family))
+
+
+def _is_meant_by(network: _Network, address: _Address) -> bool:
+    """What is never a host is meant only by a network of nothing else: 0.0.0.0/0 stands for what other networks leave over, and
+    127.0.0.1, which a guest can claim, would be the controller itself.
+    """
+    if address.version != network.version or address not in network:
+        return False
+    if not _never_a_host(address):
+        return True
+    kinds = [kind for kind in _KINDS if getattr(address, kind, False)]
+    last = int(network.broadcast_address)
+    return all(getattr(network, kind) for kind in kinds) if kinds else last < _FIRST_HOST
 
 
 #: Enough for a large fleet: an address is looked at five times until it is a host's, and many are every guest's (loopback).
@@ -182,10 +198,9 @@ def _address(text: str) -> _Address | None:
 
 
 def _never_a_host(address: _Address) -> bool:
-    if address.is_reserved or (address.version == 4 and int(address) < 2**24):  # 240.0.0.0/4 and its like, 0.0.0.0/8
+    if address.version == 4 and int(address) < _FIRST_HOST:
         return True
-    site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local  # deprecated by RFC 3879
-    return address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified or site_local
+    return any(getattr(address, kind, False) for kind in _KINDS)
 
 
 _V = t.TypeVar("_V")

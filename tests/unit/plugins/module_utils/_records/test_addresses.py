@@ -73,6 +73,34 @@ def test_what_is_never_a_host(address: str) -> None:
     assert _addresses.usable([candidate(address)], AddressPolicy()) == []
 
 
+@pytest.mark.parametrize(
+    ("address", "cidrs", "is_meant"),
+    [
+        ("127.0.0.1", ["10.0.0.0/8", "0.0.0.0/0"], False),
+        ("127.0.0.1", ["0.0.0.0/0", "127.0.0.0/8"], True),
+        ("127.0.0.1", ["127.0.0.1/32"], True),
+        ("127.0.0.1", ["126.0.0.0/7"], False),
+        ("::ffff:127.0.0.1", ["::/0", "0.0.0.0/0"], False),
+        ("::1", ["::/0"], False),
+        ("::1", ["::/1"], False),
+        ("::1", ["::1/128"], True),
+        ("0.0.0.0", ["0.0.0.0/0"], False),
+        ("0.0.0.5", ["0.0.0.0/7"], False),
+        ("0.0.0.5", ["0.0.0.0/8"], True),
+        ("169.254.7.7", ["0.0.0.0/0"], False),
+        ("169.254.7.7", ["169.254.7.0/24"], True),
+        ("fe80::1", ["::/0"], False),
+        ("fec0::1", ["fec0::/10"], True),
+        ("224.0.0.1", ["0.0.0.0/0"], False),
+        ("10.0.0.5", ["0.0.0.0/0"], True),
+        ("2001:db8::5", ["::/0"], True),
+    ],
+)
+def test_what_is_no_host_only_where_it_is_meant(address: str, cidrs: list[str], is_meant: bool) -> None:
+    """A guest that says it has 127.0.0.1 is not the controller where all other networks are allowed."""
+    assert bool(_addresses.usable([candidate(address)], AddressPolicy(cidrs=_cidrs(*cidrs)))) is is_meant
+
+
 def test_each_address_once_from_its_best_source() -> None:
     found = _addresses.usable(
         [candidate("10.0.0.5", "arp"), candidate("10.0.0.5", "agent"), candidate("10.0.0.5", "lease")], AddressPolicy()
