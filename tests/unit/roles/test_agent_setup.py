@@ -1,11 +1,17 @@
 # Copyright (c) 2026, virtops contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role puts into a guest: the script that runs the hooks of a freeze."""
+"""What the role puts into a guest: the configuration of its agent, and the script that runs the hooks of a freeze."""
 
 from __future__ import annotations
 
+import configparser
+import json
+import os
+import shutil
 import subprocess
+import sys
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -47,3 +53,69 @@ def test_each_hook_hears_of_the_thaw(tmp_path: Path, word: str, fails: str, ran:
     script = _rendered(text, agent_setup_hook_directory=str(hooks))
     done = subprocess.run(["sh", "-c", script, "fsfreeze-hook", word], capture_output=True, text=True, check=False)
     assert (done.stdout.splitlines(), done.returncode) == ([f"{name} {word}" for name in ran], status)
+
+
+class Place:
+    """The role's tasks on this computer, with another directory in the place of ``/etc``. No agent is restarted."""
+
+    def __init__(self, place: Path) -> None:
+        self.etc = place / "etc"
+        self._play = place / "play.yml"
+        self._role = place / "roles" / "agent_setup"
+        shutil.copytree(ROLE, self._role)
+        for path in (self._role / "tasks").glob("*.yml"):
+            path.write_text(path.read_text(encoding="utf-8").replace(" /etc/", f" {self.etc}/"), encoding="utf-8")
+        handler = [{"name": "Restart the agent", "ansible.builtin.debug": {"msg": "restarted"}}]
+        (self._role / "handlers" / "main.yml").write_text(json.dumps(handler), encoding="utf-8")
+        for folder in ("qemu", "sysconfig"):
+            (self.etc / folder).mkdir(parents=True)
+
+    def run(self, tasks: str, **options: t.Any) -> str:
+        role = {"ansible.builtin.include_role": {"name": "agent_setup", "tasks_from": tasks}, "vars": options}
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": [role]}
+        self._play.write_text(json.dumps([play]), encoding="utf-8")
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), str(self._play), "-i", "localhost,", "-c", "local"]
+        extra = ["-e", f"ansible_python_interpreter={sys.executable}"]
+        done = subprocess.run([*command, *extra], capture_output=True, text=True, env={**os.environ}, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def configuration(self) -> dict[str, str]:
+        """As the agent reads it."""
+        path = shutil.which("qemu-ga") or shutil.which("qemu-ga", path="/usr/sbin")
+        if path is None:
+            pytest.skip("SKIPPED OUT LOUD: no qemu-ga here, so its reading of the configuration is not tried")
+        conf = {**os.environ, "QGA_CONF": str(self.etc / "qemu" / "qemu-ga.conf")}
+        told = subprocess.run([path, "--dump-conf"], capture_output=True, text=True, env=conf, check=True).stdout
+        parser = configparser.ConfigParser()
+        parser.read_string(told)
+        return dict(parser["general"])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_hook_that_fails_prevents_the_freeze_whatever_the_distribution_has(place: Place) -> None:
+    """Debian's script of the name fsfreeze-hook always ends well. Enterprise Linux says on the command line which it is."""
+    theirs = place.etc / "qemu" / "fsfreeze-hook"
+    theirs.write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    theirs.chmod(0o755)
+    sysconfig = place.etc / "sysconfig" / "qemu-ga"
+    sysconfig.write_text("# FSFREEZE_HOOK_PATHNAME=\nFSFREEZE_HOOK_PATHNAME=/etc/qemu-ga/fsfreeze-hook\n", encoding="utf-8")
+    options = {
+        "agent_setup_hook_directory": str(place.etc / "qemu" / "fsfreeze-hook.d"),
+        "agent_setup_hooks": [{"name": "10-database", "content": "#!/bin/sh\n[ $1 != freeze ]\n"}],
+    }
+    assert "restarted" in place.run("hooks", **options)
+    program = place.configuration()["fsfreeze-hook"]
+    assert sysconfig.read_text(encoding="utf-8") == f'# FSFREEZE_HOOK_PATHNAME=\nFSFREEZE_HOOK_PATHNAME="{program}"\n'
+    assert [subprocess.run([program, word], check=False).returncode for word in ("freeze", "thaw")] == [1, 0]
+    assert theirs.read_text(encoding="utf-8") == "#!/bin/sh\nexit 0\n"
+    assert "changed=0" in place.run("hooks", **options)
+
+
+def test_a_distribution_without_options_gets_none(place: Place) -> None:
+    place.run("hooks", agent_setup_hook_directory=str(place.etc / "qemu" / "hooks"), agent_setup_hooks=[])
+    assert not (place.etc / "sysconfig" / "qemu-ga").exists()
