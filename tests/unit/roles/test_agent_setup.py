@@ -113,9 +113,15 @@ def test_a_hook_that_fails_prevents_the_freeze_whatever_the_distribution_has(pla
     assert sysconfig.read_text(encoding="utf-8") == f'# FSFREEZE_HOOK_PATHNAME=\nFSFREEZE_HOOK_PATHNAME="{program}"\n'
     assert [subprocess.run([program, word], check=False).returncode for word in ("freeze", "thaw")] == [1, 0]
     assert theirs.read_text(encoding="utf-8") == "#!/bin/sh\nexit 0\n"
+    sysconfig.unlink()
     assert "changed=0" in place.run("hooks", **options)
 
 
-def test_a_distribution_without_options_gets_none(place: Place) -> None:
-    place.run("hooks", agent_setup_hook_directory=str(place.etc / "qemu" / "hooks"), agent_setup_hooks=[])
-    assert not (place.etc / "sysconfig" / "qemu-ga").exists()
+def test_commands_are_blocked_by_the_word_that_each_agent_knows(place: Place) -> None:
+    """That of agents before 7.2 is not that of those from 9.1 on."""
+    place.run("commands", agent_setup_block=["guest-exec", "guest-set-time"])
+    parser = configparser.ConfigParser()
+    parser.read(place.etc / "qemu" / "qemu-ga.conf")
+    assert dict(parser["general"]) == dict.fromkeys(("blacklist", "block-rpcs"), "guest-exec,guest-set-time")
+    told = place.configuration()
+    assert sorted(told["block-rpcs"].split(",")) == ["guest-exec", "guest-set-time"]
