@@ -81,3 +81,13 @@ def test_a_name_that_is_taken_anew_is_not_what_is_too_old(tmp_path: Path) -> Non
     place.run(name="nightly", keep=1)
     assert place.there() == [("", "nightly")]
     assert [entry["name"] for entry in place.noted()] == ["nightly"]
+
+
+def test_each_hypervisor_has_a_retention_of_its_own(tmp_path: Path) -> None:
+    """Their domains may have the same names, and where the role runs there may be one manifest. An old one has no URIs."""
+    others = [_entry("a-1", uri="kvm2"), _entry("a-2", uri="kvm2")]
+    place = Place(tmp_path, noted=[_entry("a-1"), *others], there=[("kvm1", "a-1"), ("kvm2", "a-1"), ("kvm2", "a-2")])
+    place.run(name="a-2", keep=1, uri="kvm1")
+    assert place.there() == [("kvm2", "a-1"), ("kvm2", "a-2"), ("kvm1", "a-2")]
+    assert [(entry.get("uri"), entry["name"]) for entry in place.noted()] == place.there()
+    assert place.noted()[:2] == others
