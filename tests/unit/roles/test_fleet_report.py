@@ -201,6 +201,12 @@ def test_metrics_of_a_guest_that_means_harm() -> None:
     assert _of(found, "filesystem_used_bytes", "mountpoint") == [(harm, 95), (harm + "x", 9)]
 
 
+def test_mount_points_that_differ_in_their_case_only() -> None:
+    guest = samples.record("web", 1, filesystems=[_mount("/srv", 100, 95), _mount("/SRV", 100, 9), _mount("/Srv", 7, 7)])
+    found = _samples(_rendered("report.prom.j2", guest))
+    assert sorted(_of(found, "filesystem_used_bytes", "mountpoint")) == [("/SRV", 9), ("/Srv", 7), ("/srv", 95)]
+
+
 @pytest.mark.parametrize("parts", [parts for _what, parts in LACKS], ids=[what for what, _parts in LACKS])
 def test_metrics_of_a_guest_that_does_not_say_all(parts: dict) -> None:
     odd = {**record.build(samples.libvirt_part("odd"), parse(samples.domain_xml()), samples.agent_part(), t.cast(t.Any, parts))}
