@@ -126,18 +126,21 @@ class EventStream:
 
     def _look(self, found: Gathered) -> None:
         for record in found.records:
-            # Of a guest that is off, silent or frozen nothing is known, and all is as it was.
-            for passed in self._fill.compare(_record.key(record), record["filesystems"]) if "filesystems" in record else ():
-                self._passed(record["libvirt"], passed)
+            if "filesystems" not in record:
+                continue  # of a guest that is off, silent or frozen nothing is known, and all is as it was
+            places = [filesystem["mount_point"] for filesystem in record["filesystems"]]
+            for passed in self._fill.compare(_record.key(record), record["filesystems"]):
+                self._passed(record["libvirt"], passed, places.index(passed.mount_point))
         answered = {record["libvirt"]["uri"] for record in found.records} - found.failures.keys()
         self._fill.forget_all_but({_record.key(record) for record in found.records}, answered if found.failures else None)
 
-    def _passed(self, libvirt: _record.LibvirtPart, passed: fill.Passed) -> None:
+    def _passed(self, libvirt: _record.LibvirtPart, passed: fill.Passed, place: int) -> None:
+        """``place``: the filesystem's in its guest's list. A guest can tell of others at each look, but not of more at once."""
         event = _event("filesystem_above" if passed.is_above else "filesystem_below", libvirt["uri"], libvirt["hypervisor"])
         event.update({"domain": untrusted.inert(libvirt["name"], _NAME_MAX), "uuid": libvirt["uuid"]})
         event.update({"mount_point": untrusted.inert(passed.mount_point), "threshold": passed.threshold})
         event.update({"used_bytes": passed.used_bytes, "total_bytes": passed.total_bytes, "used_percent": passed.used_percent})
-        self._outbox.put(f"filesystem {libvirt['uri']} {libvirt['uuid']} {passed.mount_point}", event)
+        self._outbox.put(f"filesystem {libvirt['uri']} {libvirt['uuid']} {place}", event)
 
 
 def _event(kind: str, uri: str, hostname: str) -> Event:

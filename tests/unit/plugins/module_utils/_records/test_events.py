@@ -16,6 +16,9 @@ pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here"
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import InvalidInput
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor as _hypervisor, watch as _watch
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records.events import Event, EventStream, Options
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.fill import FILESYSTEMS_MAX
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.outbox import WAITING_MAX
+from ansible_collections.virtops.guest_agent.plugins.module_utils._records.plan import Gathered
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.guest import FakeGuest
 from ansible_collections.virtops.guest_agent.tests.unit.fakes.libvirt import Domain, Error, Hypervisor, install, let_go
@@ -125,6 +128,20 @@ def test_filesystems(hosts: tuple[Hypervisor, Hypervisor], watch: Watch) -> None
     hosts[1].domains[0].guest = full(81, "/")
     event = taken.next()
     assert (event["type"], event["domain"]) == ("filesystem_above", "db")
+
+
+def test_a_guest_with_other_filesystems_at_each_look_is_bounded() -> None:
+    stream = EventStream(Options(uris=(A,)), lambda: None)
+    for look in range(3 * WAITING_MAX):
+        mounts = [
+            {"mount_point": f"/{look}/{number}", "file_system_type": "ext4", "used_bytes": 99, "total_bytes": 100}
+            for number in range(FILESYSTEMS_MAX)
+        ]
+        stream._look(Gathered([samples.record("web", 1, filesystems=mounts)], {}))
+    events = list(iter(stream.take, None))
+    assert len(events) == FILESYSTEMS_MAX * WAITING_MAX
+    assert events[-1]["mount_point"] == f"/{3 * WAITING_MAX - 1}/{FILESYSTEMS_MAX - 1}"
+    assert sum(event["replaced"] + 1 for event in events) == FILESYSTEMS_MAX * 3 * WAITING_MAX
 
 
 def test_no_agent_is_asked_without_an_interval(hosts: tuple[Hypervisor, Hypervisor], watch: Watch) -> None:
