@@ -40,7 +40,10 @@ options:
     type: int
     default: 0
   filesystem_thresholds:
-    description: Percentages of use, each of which is told when a filesystem reaches it and when it has fallen below it again.
+    description:
+      - Percentages of use. One is told when a filesystem reaches it, and when it has fallen two percent below it again.
+      - Of several that a filesystem has passed between two looks, the highest is told on the way up, and the lowest on the way
+        down.
     type: list
     elements: int
     default: [90]
