@@ -66,7 +66,7 @@ sanity-of: # CORE=2.21
 
 # Where our code meets Ansible's; the other rooms are the same beside each ansible-core. tests/unit/test_matrix.py holds this.
 UNIT_ALL := tests/unit
-UNIT_DOORS := $(addprefix tests/unit/,roles test_example_blocks.py \
+UNIT_DOORS := $(addprefix tests/unit/,roles playbooks test_example_blocks.py \
 	$(addprefix plugins/,action connection inventory modules plugin_utils \
 	$(addprefix module_utils/,_task _module _reach/test_warm.py _records/test_distribution.py)))
 
