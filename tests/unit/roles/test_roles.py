@@ -33,7 +33,7 @@ def _tasks(tasks: t.Any, inherited: t.Mapping[str, t.Any]) -> t.Iterator[dict[st
         blocks = [task[part] for part in ("block", "rescue", "always") if part in task]
         if not blocks:
             yield whole
-        said = {name: whole[name] for name in ("delegate_to", "become") if name in whole}
+        said = {name: whole[name] for name in ("delegate_to", "become", "vars") if name in whole}
         for block in blocks:
             yield from _tasks(block, said)
 
@@ -44,10 +44,11 @@ def test_there_are_roles() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "roles")))
 def test_nobody_becomes_root_on_the_controller(path: Path) -> None:
-    """A play with become would change root's files there instead of the user's."""
+    """A play with become would change root's files there instead of the user's, and so would a variable of all hosts."""
     tasks = _tasks(yaml.safe_load(path.read_text(encoding="utf-8")), {})
     there = [task for task in tasks if task.get("delegate_to") == "localhost"]
     assert [task["name"] for task in there if task.get("become") is not False] == []
+    assert [task["name"] for task in there if task.get("vars", {}).get("ansible_become") is not False] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "roles")))
