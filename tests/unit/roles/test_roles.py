@@ -61,6 +61,23 @@ def test_a_fact_that_grows_begins_anew_with_each_use_of_the_role(path: Path) -> 
             begun |= set() if grows else {name}
 
 
+def _options(role: Path) -> dict[str, str]:
+    """Name -> filter, of those that ``-e NAME=VALUE`` gives as a text, whatever the role's specification says."""
+    filters = {"int": "int", "float": "float", "bool": "bool"}
+    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"].values()
+    return {name: filters[about["type"]] for spec in specs for name, about in spec["options"].items() if about["type"] in filters}
+
+
+@pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda path: path.name)
+def test_a_number_and_a_flag_count_as_such_where_they_come_as_a_text(role: Path) -> None:
+    """A text of 0 or false is true. Modules convert what they are given."""
+    for path in (*role.glob("tasks/*"), *role.glob("templates/*"), *role.glob("vars/*")):
+        text = path.read_text(encoding="utf-8")
+        for name, wanted in _options(role).items():
+            uses = re.sub(rf'"{{{{ {name} }}}}"|(say with|set) {name}', "", text)
+            assert not re.search(rf"\b{name}\b(?! \| ({wanted}|string)\b)", uses), f"{path.name}: {name} without {wanted}"
+
+
 @pytest.mark.parametrize("path", COPIED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_modules_speak_to_libvirt(path: Path) -> None:
     assert "virsh" not in path.read_text(encoding="utf-8")
