@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
 ROOT = Path(__file__).parents[3]
 #: What users run and copy. None of it needs libvirt's own client.
@@ -76,6 +78,38 @@ def test_a_number_and_a_flag_count_as_such_where_they_come_as_a_text(role: Path)
         for name, wanted in _options(role).items():
             uses = re.sub(rf'"{{{{ {name} }}}}"|(say with|set) {name}', "", text)
             assert not re.search(rf"\b{name}\b(?! \| ({wanted}|string)\b)", uses), f"{path.name}: {name} without {wanted}"
+
+
+LISTS = [
+    ("graceful_shutdown", {"graceful_shutdown_exclude": ["db1"], "graceful_shutdown_tiers": [["web1"], []]}, True),
+    ("graceful_shutdown", {"graceful_shutdown_exclude": "db1", "graceful_shutdown_tiers": []}, False),
+    ("graceful_shutdown", {"graceful_shutdown_exclude": [], "graceful_shutdown_tiers": "web1"}, False),
+    ("graceful_shutdown", {"graceful_shutdown_exclude": [], "graceful_shutdown_tiers": [["web1"], "db1"]}, False),
+    ("agent_setup", {}, True),
+    ("agent_setup", {"agent_setup_block": [], "agent_setup_allow": ["guest-ping"]}, True),
+    ("agent_setup", {"agent_setup_block": "guest-exec"}, False),
+    ("agent_setup", {"agent_setup_allow": "guest-ping"}, False),
+    ("quiesced_snapshot", {"quiesced_snapshot_domains": ["db1"]}, True),
+    ("quiesced_snapshot", {"quiesced_snapshot_domains": "db1"}, False),
+]
+
+
+@pytest.mark.parametrize(("role", "variables", "is_taken"), LISTS)
+def test_the_letters_of_a_text_are_no_list(role: str, variables: dict[str, t.Any], is_taken: bool) -> None:
+    """An excluded guest would be stopped, a guest of a tier left on, and a blocked command accepted."""
+    first = yaml.safe_load((ROOT / "roles" / role / "tasks" / "main.yml").read_text(encoding="utf-8"))[0]["ansible.builtin.assert"]
+    that = first["that"] if isinstance(first["that"], list) else [first["that"]]
+    templar = Templar(loader=DataLoader(), variables=variables)
+    # As assert does it: what comes after the first that is false is not asked.
+    assert all(templar.template(_trusted("{{ " + condition + " }}")) for condition in that) is is_taken
+
+
+def _trusted(text: str) -> str:
+    try:
+        from ansible.template import trust_as_template
+    except ImportError:  # ansible-core before 2.19
+        return text
+    return t.cast(str, trust_as_template(text))
 
 
 @pytest.mark.parametrize("path", COPIED, ids=lambda path: str(path.relative_to(ROOT)))
