@@ -79,6 +79,8 @@ options:
       - When all of them use only C(libvirt), the agents of the other domains are not asked.
       - C(match(text, regex)) is true when a text begins with what the regular expression describes, as with the test
         P(ansible.builtin.match#test). A text that a guest did not report matches nothing.
+      - A predicate that cannot be applied to what a guest reports, such as C(starts_with) to a text that is missing, does not
+        match, and a warning says so. With O(strict=true) it is an error.
     type: list
     elements: str
     default: []
@@ -332,7 +334,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._redirected_names = [*(getattr(self, "_redirected_names", None) or [self.NAME]), SHORT_NAME]
         self._read_config_data(path)
         try:
-            selection = Selection(self.get_option("include"), self.get_option("exclude"))
+            selection = Selection(self.get_option("include"), self.get_option("exclude"), self.get_option("strict"))
             policy = address_policy(self.get_option)
             self._populate(self._records(path, cache, selection, policy), selection, policy)
         except GuestAgentError as error:
@@ -404,6 +406,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         claims = {key(record): record["addresses"] for record in gathered}
         addresses = assign(claims, policy, {key(record) for record in gathered if _is_near(record)})
         records = [record for record in gathered if selection.after_agent(record)]
+        for sentence in selection.troubles():
+            self.display.warning(f"{self.NAME}: {sentence}")
         found = [self._found(record, addresses[key(record)]) for record in records]
         for sentence in reachable.sentences(found, policy) if self.get_option("connection") not in ("agent", "none") else ():
             self.display.warning(f"{self.NAME}: {sentence}")

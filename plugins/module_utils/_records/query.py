@@ -11,6 +11,7 @@ import re
 import sys
 import typing as t
 
+from .._agent import untrusted
 from .._errors import InvalidInput
 
 #: AST nodes whose first child alone is looked up where the node itself is; the others see what the first one found.
@@ -42,6 +43,11 @@ def _with_match() -> t.Any:
     return jmespath.Options(custom_functions=Functions())
 
 
+#: Of domains in one sentence, and what an expression's own words of a trouble may take: these have the guest's.
+_NAMED_MAX: t.Final = 5
+_TROUBLE_MAX: t.Final = 200
+
+
 class Expression:
     """A compiled JMESPath expression, named by the option that it came from."""
 
@@ -57,8 +63,9 @@ class Expression:
                 hint="install jmespath for it (Debian, Fedora: python3-jmespath, or pip install jmespath)",
             ) from None
         self._option = option
-        self._text = text
+        self.text = text
         self._failure: type[Exception] = jmespath.exceptions.JMESPathError
+        self._of_the_data: tuple[type[Exception], ...] = (jmespath.exceptions.JMESPathTypeError, re.error)
         try:
             self._compiled = jmespath.compile(text)
         except self._failure as error:
@@ -76,7 +83,11 @@ class Expression:
         try:
             return self._compiled.search(data, _with_match())
         except (self._failure, re.error) as error:
-            raise InvalidInput(f"{self._option}: {self._text!r} cannot be applied: {_one_line(error)}") from error
+            raise InvalidInput(f"{self._option}: {self.text!r} cannot be applied: {_one_line(error)}") from error
+
+    def is_of_the_data(self, error: InvalidInput) -> bool:
+        """Whether ``search`` has failed by what it was given, and would not by other data."""
+        return isinstance(error.__cause__, self._of_the_data)
 
     def matches(self, data: t.Any) -> bool:
         """JMESPath's truth: null, false and what is empty do not match."""
@@ -121,7 +132,11 @@ def _one_line(error: Exception) -> str:
 class Selection:
     """``include`` and ``exclude``: a record is in when an include matches it (or there is none) and no exclude does."""
 
-    def __init__(self, include: t.Sequence[str], exclude: t.Sequence[str]) -> None:
+    def __init__(self, include: t.Sequence[str], exclude: t.Sequence[str], strict: bool = True) -> None:
+        """:param strict: whether one that cannot be applied to what a guest has said is an error. If not, it does not match."""
+        self._strict = strict
+        #: expression -> what is wrong, and the domains where
+        self._troubles: dict[str, tuple[str, list[str]]] = {}
         self._include = [Expression(text, "include") for text in include]
         self._exclude = [Expression(text, "exclude") for text in exclude]
         self._early_include = self._include if all(map(_is_early, self._include)) else []
@@ -129,24 +144,42 @@ class Selection:
 
     def before_agent(self, record: t.Any) -> bool:
         """What a record with nothing but ``libvirt`` in it decides already."""
-        return _selected(record, self._early_include, self._early_exclude)
+        return self._selected(record, self._early_include, self._early_exclude)
 
     def after_agent(self, record: t.Any) -> bool:
-        return _selected(record, self._include, self._exclude)
+        return self._selected(record, self._include, self._exclude)
+
+    def troubles(self) -> list[str]:
+        """A sentence for each expression that could not be applied to what some guests have said."""
+        said = []
+        for trouble, names in self._troubles.values():
+            more = len(names) - _NAMED_MAX
+            where = ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+            said.append(f"{trouble}; it does not match {where}")
+        return said
+
+    def _selected(self, record: t.Any, include: t.Sequence[Expression], exclude: t.Sequence[Expression]) -> bool:
+        try:
+            included = not include or any(self._matches(expression, record) for expression in include)
+            return included and not any(self._matches(expression, record) for expression in exclude)
+        except InvalidInput:
+            if _has_xml(record):
+                raise
+            return True  # what is not known now leaves no domain out
+
+    def _matches(self, expression: Expression, record: t.Any) -> bool:
+        try:
+            return expression.matches(record)
+        except InvalidInput as error:
+            if self._strict or _is_early(expression) or not _has_xml(record) or not expression.is_of_the_data(error):
+                raise
+            trouble = untrusted.clean(error.detail, _TROUBLE_MAX)
+            self._troubles.setdefault(expression.text, (trouble, []))[1].append(record["libvirt"]["name"])
+            return False
 
 
 def _is_early(expression: Expression) -> bool:
     return expression.roots() <= {"libvirt"}
-
-
-def _selected(record: t.Any, include: t.Sequence[Expression], exclude: t.Sequence[Expression]) -> bool:
-    try:
-        included = not include or any(expression.matches(record) for expression in include)
-        return included and not any(expression.matches(record) for expression in exclude)
-    except InvalidInput:
-        if _has_xml(record):
-            raise
-        return True  # what is not known now leaves no domain out
 
 
 def _has_xml(record: t.Any) -> bool:

@@ -150,3 +150,39 @@ def test_selection(include: list, exclude: list, before: bool, after: bool) -> N
     selection = Selection(include, exclude)
     assert selection.before_agent(EARLY) is before
     assert selection.after_agent(LATE) is after
+
+
+SILENT: dict[str, t.Any] = {"libvirt": {**EARLY["libvirt"], "name": "db"}}
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "selected", "troubled"),
+    [
+        ([], ["starts_with(hostname, 'h')"], [False, True], ["db"]),
+        (["starts_with(hostname, 'h')"], [], [True, False], ["db"]),
+        (["starts_with(hostname, 'h')", "libvirt.name=='db'"], [], [True, True], ["db"]),
+        ([], ["sum(filesystems[].used_bytes) > `1`"], [True, True], ["web, db"]),
+        ([], ["hostname=='h'"], [False, True], []),
+    ],
+)
+def test_what_a_guest_does_not_say_costs_no_other_guest(include: list, exclude: list, selected: list, troubled: list) -> None:
+    selection = Selection(include, exclude, strict=False)
+    assert [selection.after_agent(record) for record in (LATE, SILENT)] == selected
+    assert [trouble.rpartition("; it does not match ")[2] for trouble in selection.troubles()] == troubled
+    assert all("cannot be applied" in trouble and len(trouble) < 300 for trouble in selection.troubles())
+    if troubled:
+        with pytest.raises(InvalidInput, match="cannot be applied"):
+            Selection(include, exclude).after_agent(SILENT)
+
+
+@pytest.mark.parametrize("text", ["abs(libvirt.name)", "nonsense(hostname)", "match(hostname)"])
+def test_what_no_guest_can_help_is_an_error(text: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be applied"):
+        Selection([], [text], strict=False).after_agent(LATE)
+
+
+def test_a_sentence_names_few_domains() -> None:
+    selection = Selection([], ["abs(hostname)"], strict=False)
+    assert all(selection.after_agent({**LATE, "libvirt": {"name": f"d{n}"}}) for n in range(7))
+    (trouble,) = selection.troubles()
+    assert trouble.endswith("it does not match d0, d1, d2, d3, d4 and 2 more")
