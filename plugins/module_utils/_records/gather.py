@@ -41,7 +41,8 @@ def gather(uris: t.Iterable[str], plan: Plan) -> Gathered:
         known = [sweep.known() for sweep in sweeps]
         # One hypervisor may have been named twice, by its URI and as libvirt's default.
         records = list({_record.key(record): record for found in known for record in found.records}.values())
-        _confirm_contested(sweeps, records, plan.policy)
+        whose = {_record.key(record): sweep for sweep, found in zip(sweeps, known) for record in found.records}
+        _confirm_contested(whose, records, plan.policy)
     finally:
         for sweep in sweeps:
             sweep.close()
@@ -281,12 +282,11 @@ def _of_several(error: GuestAgentError, names: t.Sequence[str], uri: str) -> Gue
     return error.__class__(detail, domain=domains, command=error.command, hint=error.hint)
 
 
-def _confirm_contested(sweeps: t.Sequence[_Sweep], records: t.Sequence[_record.Record], policy: AddressPolicy) -> None:
-    """Where two domains claim one address, ask their hypervisors what these know."""
-    by_uri = {sweep.uri: sweep for sweep in sweeps}
+def _confirm_contested(whose: t.Mapping[str, _Sweep], records: t.Sequence[_record.Record], policy: AddressPolicy) -> None:
+    """Where two domains claim one address, ask their hypervisors what these know. ``whose``: which sweep has a record's domain."""
     claims = {_record.key(record): usable(record["addresses"], policy) for record in records}
     disputants = {key for key, _address in contested(claims)}
     each(
-        lambda record: by_uri[record["libvirt"]["uri"]].confirm(record),
+        lambda record: whose[_record.key(record)].confirm(record),
         [record for record in records if _record.key(record) in disputants],
     )

@@ -294,6 +294,28 @@ def test_a_hypervisor_that_is_named_twice_is_one(monkeypatch: pytest.MonkeyPatch
     assert all(handle.closed for handle in host.handles)
 
 
+def test_of_two_names_the_one_that_answered_is_asked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two domains claim an address. By the second name the hypervisor goes away after it has said which it is."""
+    host = Hypervisor(_domain(1, "10.0.0.5"), _domain(2, "10.0.0.5"))
+    host.domains[0].known = {0: {MAC.format(1): ["10.0.0.5"]}}
+    install(monkeypatch, default=host)
+
+    def connect(uri: str, *args: t.Any, **options: t.Any) -> hypervisor.Connection:
+        connection = hypervisor.connect(uri, *args, **options)
+        if uri:
+            monkeypatch.setattr(connection, "list_domains", _lost)
+        return connection
+
+    monkeypatch.setitem(gather.__wrapped__.__globals__, "connect", connect)
+    found = gather(["", samples.URI], PLAN)
+    assert _addresses(found.records)["d01"] == [("10.0.0.5", "agent"), ("10.0.0.5", "lease")]
+    assert list(found.failures) == [samples.URI]
+
+
+def _lost() -> t.NoReturn:
+    raise _errors.HypervisorUnreachable("it went away")
+
+
 @pytest.mark.parametrize("what", ["open", "getHostname", "listAllDomains", "getAllDomainStats"])
 def test_a_hypervisor_that_hangs(hosts: tuple[Hypervisor, Hypervisor], what: str) -> None:
     hosts[0].domains = [_domain(1)]
