@@ -46,7 +46,7 @@ class Role:
         env = {"ANSIBLE_STDOUT_CALLBACK": "last_result", "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), **self.env}
         done = self._ansible.run(*command, check=False, timeout=600, **env)
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        assert bool(done.returncode) is not check, [[r for r in results if r.get("failed")], done.stderr]
+        assert bool(done.returncode) is not check, json.dumps([[r for r in results if r.get("failed")], done.stderr])
         self.changed = sum(bool(result.get("changed")) for result in results)
         return done
 
@@ -135,6 +135,8 @@ def test_graceful_shutdown_without_virsh(
 
 def test_disposable_guests_without_virsh(lab: Lab, ansible: Ansible, without_virsh: dict[str, str], tmp_path: Path) -> None:
     """One is booted, found booted, gets a definition, is off, is started again, and is thrown away."""
+    if os.environ.get("DOOR") == "session":
+        pytest.skip("SKIPPED OUT LOUD: disposable guests of root are not tried, for this QEMU is another's")
     role = Role(ansible, tmp_path, "disposable_guest", {})
     role.env = without_virsh
     options: dict[str, Any] = {"disposable_guest_uri": lab.uri, "disposable_guest_directory": str(state_dir() / "disposable")}
