@@ -19,10 +19,11 @@ SIZE = 64 * 1024 * 1024
 
 
 class Error(libvirt.libvirtError):  # type: ignore[misc]
-    """Its base has read the library's own last error, which is none."""
+    """Its base reads the library's own last error, which another test may have caused in this thread."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
+        self.args = (text,)
         self.err = (code, 0, text, 2, None, None, None, 0, 0)
 
 
