@@ -58,7 +58,8 @@ options:
       - In libvirt's names, characters with a meaning in Ansible's patterns and templates are replaced by C(_), with a warning. A
         domain with the name C(localhost), or with a loopback address as its name, gets a part of its UUID appended.
       - A name that the guest can influence is used only if it is a valid host name that no other host has. It must not be
-        C(localhost) or an address. The domain's name is used when no other name can be.
+        C(localhost) or an address. The domain's name is used when no other name can be. With its name the guest chooses its
+        C(host_vars), also those of a domain that is not in the inventory.
       - Two domains never become one host. When several want the same name, it belongs to the one that has it from libvirt.
         Otherwise all of them get a part of their UUID appended, with a warning.
     type: list
