@@ -122,7 +122,7 @@ def test_one_that_is_silent(lab: Lab, group: Backup) -> None:
         assert "no guest was frozen and no backup taken" in failed["msg"]
         ticking(lab, *GROUP)
         done = ok(group(name="some", quiesce="preferred", agent_timeout=5))
-        assert [each["quiesced"] for each in done["domains"]] == [True, False], done["domains"]
+        assert [each["quiesced"] for each in done["domains"]] == [True, False], json.dumps(done["domains"])
         assert "did not answer" in done["domains"][1]["reason"]
     finally:
         lab.run(B, "kill -CONT $(pidof qemu-ga)")

@@ -127,7 +127,7 @@ def test_one_that_is_silent(lab: Lab, group: Callable[..., dict[str, Any]]) -> N
         assert (snapshots(lab, A), snapshots(lab, B)) == ([], [])
         ticking(lab, A, B)
         done = ok(group(name="some", quiesce="preferred", agent_timeout=5))
-        assert [each["quiesced"] for each in done["domains"]] == [True, False], done["domains"]
+        assert [each["quiesced"] for each in done["domains"]] == [True, False], json.dumps(done["domains"])
         assert "did not answer" in done["domains"][1]["reason"]
         assert len(images(lab, B)) == len(images(lab, A)) == 3
     finally:
