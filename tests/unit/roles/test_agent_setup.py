@@ -15,20 +15,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+
+from ansible_collections.virtops.guest_agent.tests.unit.templates import rendered
 
 ROLE = Path(__file__).parents[3] / "roles" / "agent_setup"
-
-
-def _rendered(text: str, **variables: object) -> str:
-    try:
-        from ansible.template import trust_as_template
-    except ImportError:  # ansible-core before 2.19
-        pass
-    else:
-        text = trust_as_template(text)
-    return str(Templar(loader=DataLoader(), variables=variables).template(text, convert_data=False))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +40,7 @@ def test_each_hook_hears_of_the_thaw(tmp_path: Path, word: str, fails: str, ran:
         (hooks / name).chmod(0o755)
     (hooks / "40").write_text("#!/bin/sh\necho no program\n", encoding="utf-8")
     text = (ROLE / "templates" / "fsfreeze-hook.j2").read_text(encoding="utf-8")
-    script = _rendered(text, agent_setup_hook_directory=str(hooks))
+    script = str(rendered(text, {"agent_setup_hook_directory": str(hooks)}, convert_data=False))
     done = subprocess.run(["sh", "-c", script, "fsfreeze-hook", word], capture_output=True, text=True, check=False)
     assert (done.stdout.splitlines(), done.returncode) == ([f"{name} {word}" for name in ran], status)
 

@@ -19,13 +19,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt.domain_xml import parse
 from ansible_collections.virtops.guest_agent.plugins.module_utils._records import record
 from ansible_collections.virtops.guest_agent.tests.unit import samples
+from ansible_collections.virtops.guest_agent.tests.unit.templates import rendered
 
 pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
 
@@ -55,13 +54,7 @@ def _rendered(template: str, *guests: t.Any, unreached: t.Sequence[str] = (), **
         **others,
     }
     text = (ROLE / "templates" / template).read_text(encoding="utf-8")
-    try:
-        from ansible.template import trust_as_template
-    except ImportError:  # ansible-core before 2.19
-        pass
-    else:
-        text = trust_as_template(text)
-    return str(Templar(loader=DataLoader(), variables=variables).template(text, convert_data=False))
+    return str(rendered(text, variables, convert_data=False))
 
 
 #: What a guest may not say, each alone.

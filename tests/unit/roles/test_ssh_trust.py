@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+
+from ansible_collections.virtops.guest_agent.tests.unit.templates import rendered
 
 ROLE = Path(__file__).parents[3] / "roles" / "ssh_trust"
 #: Each lets ssh in without a look at the host key, or with a look at another place than the role's file.
@@ -32,13 +32,7 @@ def _login(**variables: object) -> list[str]:
     (block,) = yaml.safe_load((ROLE / "tasks" / "prove.yml").read_text(encoding="utf-8"))
     (task,) = [task for task in block["block"] if task["name"] == "Log in"]
     text = task["ansible.builtin.command"]["argv"]
-    try:
-        from ansible.template import trust_as_template
-    except ImportError:  # ansible-core before 2.19
-        pass
-    else:
-        text = trust_as_template(text)
-    return list(map(str, Templar(loader=DataLoader(), variables=variables).template(text)))
+    return list(map(str, rendered(text, variables)))
 
 
 def test_the_login_looks_at_the_key_whatever_ssh_is_configured_to(tmp_path: Path) -> None:
