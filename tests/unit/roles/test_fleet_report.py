@@ -26,7 +26,7 @@ from ansible_collections.virtops.guest_agent.plugins.module_utils._records impor
 from ansible_collections.virtops.guest_agent.tests.unit import samples
 from ansible_collections.virtops.guest_agent.tests.unit.templates import rendered
 
-pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
+pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: nothing of this file is tried, for there is no libvirt-python here")
 
 ROLE = Path(__file__).parents[3] / "roles" / "fleet_report"
 DOWN = "qemu+unix:///system?socket=/nonexistent/libvirt-sock"
@@ -129,7 +129,9 @@ Sample = tuple[str, dict[str, str], float]
 
 def _samples(text: str) -> list[Sample]:
     """As the parser of Prometheus' own client reads them."""
-    parser = pytest.importorskip("prometheus_client.parser", reason="SKIPPED OUT LOUD: no prometheus-client here")
+    parser = pytest.importorskip(
+        "prometheus_client.parser", reason="SKIPPED OUT LOUD: metrics are not parsed, for there is no prometheus-client here"
+    )
     families = list(parser.text_string_to_metric_families(text))
     assert all(family.documentation and family.type == "gauge" for family in families)
     names = [family.name for family in families]

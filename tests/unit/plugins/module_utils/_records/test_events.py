@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
+pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: nothing of this file is tried, for there is no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils._errors import InvalidInput
 from ansible_collections.virtops.guest_agent.plugins.module_utils._libvirt import hypervisor as _hypervisor, watch as _watch

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: no libvirt-python here")
+pytest.importorskip("libvirt", reason="SKIPPED OUT LOUD: nothing of this file is tried, for there is no libvirt-python here")
 
 from ansible_collections.virtops.guest_agent.plugins.module_utils import _errors
 from ansible_collections.virtops.guest_agent.plugins.module_utils._inside.exec import Probe
